@@ -1,0 +1,65 @@
+#include "base/rng.h"
+
+static const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+
+uint64_t vhu_mix64(uint64_t x)
+{
+	x += golden;
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+void vhu_rng_init(struct vhu_rng *r, uint64_t seed)
+{
+	for (unsigned i = 0; i < VHU_ARRAY_SIZE(r->s); i++)
+		r->s[i] = vhu_mix64(seed + i * golden);
+}
+
+static uint64_t rotate(uint64_t x, unsigned by)
+{
+	return x << by | x >> (64 - by);
+}
+
+uint64_t vhu_rng_u64(struct vhu_rng *r)
+{
+	uint64_t *s = r->s;
+	uint64_t result = rotate(s[1] * 5, 7) * 9;
+	uint64_t shifted = s[1] << 17;
+
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= shifted;
+	s[3] = rotate(s[3], 45);
+	return result;
+}
+
+uint64_t vhu_rng_below(struct vhu_rng *r, uint64_t bound)
+{
+	if (!bound)
+		return 0;
+
+	/* The lowest 2^64 mod bound values would make small results likelier: draw again. */
+	uint64_t lowest = -bound % bound;
+	uint64_t x;
+
+	do {
+		x = vhu_rng_u64(r);
+	} while (x < lowest);
+	return x % bound;
+}
+
+void vhu_rng_fill(struct vhu_rng *r, void *bytes, size_t len)
+{
+	uint8_t *p = bytes;
+
+	while (len) {
+		size_t n = VHU_MIN(len, sizeof(uint64_t));
+
+		vhu_le_put(p, n, vhu_rng_u64(r));
+		p += n;
+		len -= n;
+	}
+}

@@ -1,0 +1,224 @@
+/* The connections of a case: opening, closing, and what arrives on them. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "internal.h"
+
+static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
+
+	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index + 1, f);
+	c->r->res->frames++;
+	vhu_oracle_observe(&c->oracle, &obs);
+}
+
+/* --- main channel ---------------------------------------------------------------------------------- */
+
+static void on_main_frame(void *ctx, struct vhu_frame *f)
+{
+	struct vhu_conn *c = ctx;
+	int match = f->defects ? -1 : vhu_session_match(&c->oracle.session, f);
+	uint64_t serial = match >= 0 ? c->oracle.session.pending[match].serial : 0;
+
+	observe(c, f, false);
+	if (serial)
+		c->last_serial = serial;
+	if (serial && serial == c->watch && !c->have_answer) {
+		c->answer = *f;
+		c->have_answer = true;
+		return;
+	}
+	vhu_frame_done(f);
+}
+
+static void on_main_closed(void *ctx, int errno_value)
+{
+	struct vhu_conn *c = ctx;
+	struct vhu_obs obs = {.kind = VHU_OBS_EOF, .channel = VHU_CHAN_MAIN, .expected = true};
+
+	c->closed = true;
+	c->closed_errno = errno_value;
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed the connection%s%s",
+			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
+	vhu_oracle_observe(&c->oracle, &obs);
+}
+
+static const struct vhu_chan_events main_events = {.frame = on_main_frame, .closed = on_main_closed};
+
+/* --- back-end channel ------------------------------------------------------------------------------ */
+
+void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64_t value)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(request);
+	struct vhu_frame answer = {.channel = VHU_CHAN_BACKEND, .dir = VHU_DIR_FE, .request = request->request};
+	struct vhu_err err = {0};
+
+	if (!(request->flags & VHU_C_HEADER_NEED_REPLY) && !(row && row->answer == VHU_ANSWER_ALWAYS))
+		return;
+	answer.flags = VHU_C_HEADER_VERSION | VHU_C_HEADER_REPLY;
+	if (vhu_frame_resize(&answer, sizeof(value), &err) < 0) {
+		vhu_run_broken(c->r, "%s", err.text);
+		return;
+	}
+	vhu_ne_put(answer.payload, sizeof(value), value);
+	observe(c, &answer, false);
+	if (c->backend && vhu_chan_send(c->backend, &answer, NULL, 0, 0, &err) < 0)
+		vhu_run_broken(c->r, "%s", err.text);
+	vhu_frame_done(&answer);
+}
+
+/* Whether a later step of the plan wants to see this request itself. */
+static bool step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
+{
+	const struct vhu_plan *plan = c->r->plan;
+
+	for (size_t i = c->r->step_index; i < plan->n_steps; i++) {
+		const struct vhu_step *s = &plan->steps[i];
+
+		if (s->verb == VHU_VERB_RECV && s->conn == c->index && s->recv.row == vhu_frame_row(f))
+			return true;
+	}
+	return false;
+}
+
+static void on_backend_frame(void *ctx, struct vhu_frame *f)
+{
+	struct vhu_conn *c = ctx;
+
+	c->requests++;
+	observe(c, f, false);
+	if (!f->defects && step_wants(c, f) && c->n_inbox < VHU_INBOX_MAX) {
+		c->inbox[c->n_inbox++] = *f;
+		return;
+	}
+	/* What the back-end may not ask for is refused, as a front-end does. */
+	if (!f->defects)
+		vhu_conn_answer(c, f, vhu_frame_row(f) ? 0 : 1);
+	vhu_frame_done(f);
+}
+
+static void on_backend_closed(void *ctx, int errno_value)
+{
+	struct vhu_conn *c = ctx;
+
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed its channel");
+}
+
+static const struct vhu_chan_events backend_events = {.frame = on_backend_frame, .closed = on_backend_closed};
+
+int vhu_conn_backend_open(struct vhu_conn *c)
+{
+	struct vhu_err err = {0};
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		vhu_run_broken(c->r, "socketpair: %s", strerror(errno));
+		return -1;
+	}
+	vhu_conn_backend_close(c);
+	if (vhu_chan_new(c->r->e->loop, pair[0], VHU_CHAN_BACKEND, VHU_DIR_BE, &backend_events, c, &c->backend, &err) < 0) {
+		close(pair[1]);
+		vhu_run_broken(c->r, "%s", err.text);
+		return -1;
+	}
+	return pair[1];
+}
+
+void vhu_conn_backend_close(struct vhu_conn *c)
+{
+	vhu_chan_free(c->backend);
+	c->backend = NULL;
+	for (size_t i = 0; i < c->n_inbox; i++)
+		vhu_frame_done(&c->inbox[i]);
+	c->n_inbox = 0;
+}
+
+/* --- life ------------------------------------------------------------------------------------------ */
+
+/* The target can't be reached: in words, and as the finding of the step that wanted it. */
+static void unreachable(struct vhu_run *r, const struct vhu_err *err)
+{
+	struct vhu_finding f;
+
+	vhu_finding_init(&f, VHU_REQ_PROG_16, VHU_FINDING_ROBUST, "the back-end takes no connection");
+	snprintf(f.accepted, sizeof(f.accepted), "a new connection");
+	snprintf(f.actual, sizeof(f.actual), "%s", err->text);
+	vhu_run_finding(r, &f);
+	r->res->target_died = true;
+	r->res->target_gone = !vhu_target_spawned(r->e->target);
+	r->stop = true;
+}
+
+bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
+{
+	struct vhu_err err = {0};
+	int fd, rc;
+
+	vhu_conn_close(c);
+	rc = vhu_target_connect(r->e->target, &fd, &err);
+	if (rc == -EINTR) {
+		r->interrupted = r->stop = true;
+		return false;
+	}
+	if (rc < 0) {
+		unreachable(r, &err);
+		return false;
+	}
+	if (vhu_chan_new(r->e->loop, fd, VHU_CHAN_MAIN, VHU_DIR_BE, &main_events, c, &c->main, &err) < 0) {
+		vhu_run_broken(r, "%s", err.text);
+		return false;
+	}
+	vhu_oracle_init(&c->oracle, r->plan->device, 0, vhu_run_found, c);
+	c->used = true;
+	c->closed = c->close_told = c->framing_lost = c->logging = false;
+	c->closed_errno = 0;
+	c->last_serial = c->watch = 0;
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
+	return true;
+}
+
+void vhu_conn_close(struct vhu_conn *c)
+{
+	vhu_conn_backend_close(c);
+	if (c->main)
+		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
+	vhu_chan_free(c->main);
+	c->main = NULL;
+	if (c->have_answer)
+		vhu_frame_done(&c->answer);
+	c->have_answer = false;
+}
+
+void vhu_conn_done(struct vhu_conn *c)
+{
+	vhu_conn_close(c);
+}
+
+bool vhu_conn_live(const struct vhu_conn *c)
+{
+	return c->main && !c->closed;
+}
+
+uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces, size_t n_pieces)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
+	struct vhu_run *r = c->r;
+	struct vhu_err err = {0};
+	uint64_t serial;
+
+	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
+	r->res->frames++;
+	serial = vhu_oracle_observe(&c->oracle, &obs);
+	c->watch = serial;
+	if (c->have_answer)
+		vhu_frame_done(&c->answer);
+	c->have_answer = false;
+	if (vhu_chan_send(c->main, f, pieces, n_pieces, vhu_run_settle_ns(r), &err) < 0) {
+		vhu_run_broken(r, "%s", err.text);
+		return 0;
+	}
+	return serial;
+}

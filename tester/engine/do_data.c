@@ -1,0 +1,342 @@
+/* Steps on rings and guest memory, one function a verb. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MS UINT64_C(1000000)
+
+static struct vhu_conn *conn_of(struct vhu_run *r, const struct vhu_step *s)
+{
+	return &r->conns[s->conn];
+}
+
+static struct vhu_vring *ring_of(struct vhu_run *r, const struct vhu_step *s)
+{
+	if (!vhu_run_driver(r))
+		return NULL;
+	if (s->ring.queue < r->n_rings)
+		return vhu_driver_ring(r->driver, s->ring.queue);
+	vhu_run_broken(r, "%s: the case has no ring %u", s->where, s->ring.queue);
+	return NULL;
+}
+
+/* --- start, stop, enable ------------------------------------------------------------------------------ */
+
+static void ring_start(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	struct vhu_ring_run *ring = &r->rings[s->ring.queue];
+	uint64_t base;
+
+	if (s->ring.base.n) {
+		if (!vhu_run_value(r, &s->ring.base.terms[0].value, &base))
+			return;
+		/* Another place than where ring memory stands: the ring is formatted for it. */
+		if ((uint16_t)base != vhu_vring_avail_idx(v)) {
+			vhu_driver_abandon(r->driver, s->ring.queue);
+			vhu_vring_reset(v, (uint16_t)base);
+		}
+		ring->base = (uint32_t)base;
+		ring->base_known = true;
+	}
+	vhu_run_ring_start(conn_of(r, s), s->ring.queue, NULL, s);
+}
+
+static void ring_stop(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = conn_of(r, s);
+	uint32_t base;
+
+	if (!vhu_run_ring_stop(c, s->ring.queue, s, &base))
+		return;
+	vhu_run_match(r, s, &s->ring.base, "the base", base);
+	vhu_run_save(r, s->ring.save, s->ring.n_save, &c->answer);
+}
+
+static void ring_enable(struct vhu_run *r, const struct vhu_step *s, uint64_t on)
+{
+	struct vhu_term term = {.u = on};
+	struct vhu_assign with[] = {
+		{.field = "index", .value = {.terms = &(struct vhu_term){.u = s->ring.queue}, .n = 1}},
+		{.field = "num", .value = {.terms = &term, .n = 1}},
+	};
+	struct vhu_step step = *s;
+
+	step.verb = VHU_VERB_SEND;
+	step.send = (struct vhu_step_send){
+		.row = vhu_msg_row(VHU_MSG_SET_VRING_ENABLE), .request = VHU_ID_SET_VRING_ENABLE, .with = with, .n_with = 2, .reply_fds = -1};
+	vhu_do_send(r, &step);
+}
+
+/* --- check ---------------------------------------------------------------------------------------------- */
+
+struct check_wait {
+	struct vhu_run *r;
+	const struct vhu_step *s;
+	struct vhu_vring *v;
+};
+
+static void collect(struct vhu_run *r, unsigned queue, struct vhu_vring *v)
+{
+	r->rings[queue].calls += vhu_vring_take_calls(v);
+	r->rings[queue].errors += vhu_vring_take_errors(v);
+}
+
+/* Whether a matcher holds now. Only those that 0 does not satisfy are worth waiting for. */
+static bool satisfied(struct vhu_run *r, const struct vhu_matcher *m, uint64_t x)
+{
+	size_t term;
+
+	return !m->n || vhu_match_u64(m, 0, r->vars, r->vars_set, &term) != 0 ||
+	       vhu_match_u64(m, x, r->vars, r->vars_set, &term) != 0;
+}
+
+static bool check_done(void *ctx)
+{
+	struct check_wait *w = ctx;
+	const struct vhu_step_ring *ring = &w->s->ring;
+	const struct vhu_ring_run *rr = &w->r->rings[ring->queue];
+
+	vhu_driver_poll(w->r->driver);
+	collect(w->r, ring->queue, w->v);
+	return w->r->exited || (satisfied(w->r, &ring->used, vhu_vring_used_idx(w->v)) &&
+				satisfied(w->r, &ring->called, rr->calls) && satisfied(w->r, &ring->error, rr->errors));
+}
+
+static bool has_deadline_value(const struct vhu_step_ring *ring)
+{
+	return ring->used.n || ring->called.n || ring->error.n;
+}
+
+/* Nothing may move: a fence, then the settle time, since a ring can prove no silence. */
+static void check_idle(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	struct vhu_conn *c = conn_of(r, s);
+	uint16_t before = vhu_vring_used_idx(v);
+
+	if (vhu_conn_live(c) && !c->framing_lost && !vhu_conn_fence(c, s, NULL))
+		return;
+	vhu_run_settle(r, s->ring.settle_ms ? s->ring.settle_ms * MS : vhu_run_settle_ns(r));
+	if (vhu_vring_used_idx(v) != before)
+		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "no progress on the ring", "the used index went from %u to %u", before,
+			      vhu_vring_used_idx(v));
+}
+
+static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	struct check_wait w = {.r = r, .s = s, .v = v};
+	struct vhu_ring_run *ring = &r->rings[s->ring.queue];
+
+	if (s->ring.idle)
+		check_idle(r, s, v);
+	if (has_deadline_value(&s->ring) && !check_done(&w))
+		vhu_run_wait(r, check_done, &w, vhu_run_deadline(r, s), s->ring.used.n > 0);
+	if (r->stop)
+		return;
+	collect(r, s->ring.queue, v);
+	vhu_run_match(r, s, &s->ring.used, "the used index", vhu_vring_used_idx(v));
+	vhu_run_match(r, s, &s->ring.called, "signals on the call descriptor", ring->calls);
+	vhu_run_match(r, s, &s->ring.error, "signals on the error descriptor", ring->errors);
+	if (s->ring.stale.n)
+		vhu_run_match(r, s, &s->ring.stale, "signals on replaced call descriptors", vhu_vring_take_stale(v));
+	ring->calls = ring->errors = 0;
+}
+
+static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	struct vhu_err err = {0};
+	uint64_t value;
+
+	if (!vhu_run_value(r, &s->ring.value, &value))
+		return;
+	if (vhu_vring_poke(v, s->ring.at, value, &err) < 0)
+		vhu_run_broken(r, "%s: %s", s->where, err.text);
+}
+
+void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_vring *v = ring_of(r, s);
+
+	if (!v)
+		return;
+	switch (s->ring.op) {
+	case VHU_RING_START:
+		ring_start(r, s, v);
+		break;
+	case VHU_RING_STOP:
+		ring_stop(r, s);
+		break;
+	case VHU_RING_ENABLE:
+		ring_enable(r, s, 1);
+		break;
+	case VHU_RING_DISABLE:
+		ring_enable(r, s, 0);
+		break;
+	case VHU_RING_KICK:
+		vhu_vring_publish(v);
+		vhu_vring_kick(v);
+		break;
+	case VHU_RING_POKE:
+		ring_poke(r, s, v);
+		break;
+	case VHU_RING_CHECK:
+		ring_check(r, s, v);
+		break;
+	}
+}
+
+/* --- memory --------------------------------------------------------------------------------------------- */
+
+/* Sends one message as the case's own step: its expectations, its note. */
+static void send_as_step(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg, const struct vhu_region_assign *regions,
+			 size_t n_regions)
+{
+	struct vhu_step step = *s;
+
+	step.verb = VHU_VERB_SEND;
+	step.send = (struct vhu_step_send){
+		.row = vhu_msg_row(msg), .request = vhu_msg_row(msg)->id, .regions = regions, .n_regions = n_regions,
+		.regions_given = n_regions > 0, .reply_fds = -1};
+	vhu_do_send(r, &step);
+}
+
+/* A region of the guest's own for `add`: behind all others in each of the three address spaces. */
+static bool spare_region(struct vhu_run *r, const struct vhu_region_assign *wish, struct vhu_region_layout *at)
+{
+	const struct vhu_mem *mem = vhu_driver_mem(r->driver);
+	uint64_t gpa = 0, uaddr = 0;
+
+	for (size_t i = 0; i < vhu_mem_regions(mem); i++) {
+		const struct vhu_region_layout *have = &vhu_mem_region(mem, i)->at;
+
+		gpa = VHU_MAX(gpa, have->gpa + have->size);
+		uaddr = VHU_MAX(uaddr, have->uaddr + have->size);
+	}
+	/* A hole of a region's size behind each neighbour, so that an overrun hits nothing. */
+	*at = (struct vhu_region_layout){
+		.gpa = gpa + VHU_REGION_ALIGN, .uaddr = uaddr + VHU_REGION_ALIGN, .size = VHU_REGION_ALIGN,
+		.backing = wish ? wish->backing : VHU_BACKING_MEMFD};
+	if (!wish)
+		return true;
+	return (!wish->gpa.n || vhu_run_value(r, &wish->gpa, &at->gpa)) && (!wish->size.n || vhu_run_value(r, &wish->size, &at->size)) &&
+	       (!wish->uaddr.n || vhu_run_value(r, &wish->uaddr, &at->uaddr)) &&
+	       (!wish->offset.n || vhu_run_value(r, &wish->offset, &at->offset));
+}
+
+static void region_message(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg, const struct vhu_region_layout *at)
+{
+	struct vhu_term gpa = {.u = at->gpa}, size = {.u = at->size}, uaddr = {.u = at->uaddr}, offset = {.u = at->offset};
+	struct vhu_region_assign region = {
+		.gpa = {&gpa, 1}, .size = {&size, 1}, .uaddr = {&uaddr, 1}, .offset = {&offset, 1}, .backing = at->backing};
+
+	send_as_step(r, s, msg, &region, 1);
+}
+
+static void memory_add(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_region_layout at;
+	struct vhu_err err = {0};
+	int index;
+
+	if (!spare_region(r, s->memory.n_regions ? &s->memory.regions[0] : NULL, &at))
+		return;
+	index = vhu_mem_add(vhu_driver_mem(r->driver), &at, &err);
+	if (index < 0) {
+		vhu_run_broken(r, "%s: %s", s->where, err.text);
+		return;
+	}
+	r->last_added_region = (size_t)index;
+	region_message(r, s, VHU_MSG_ADD_MEM_REG, &at);
+}
+
+static void memory_remove(struct vhu_run *r, const struct vhu_step *s)
+{
+	const struct vhu_mem *mem = vhu_driver_mem(r->driver);
+	struct vhu_region_layout at;
+
+	if (s->memory.n_regions) {
+		if (spare_region(r, &s->memory.regions[0], &at))
+			region_message(r, s, VHU_MSG_REM_MEM_REG, &at);
+		return;
+	}
+	if (r->last_added_region >= vhu_mem_regions(mem)) {
+		vhu_run_broken(r, "%s: no region was added that could be removed", s->where);
+		return;
+	}
+	at = vhu_mem_region(mem, r->last_added_region)->at;
+	/* The one before it is the next to go: regions are removed in the reverse order. */
+	r->last_added_region--;
+	region_message(r, s, VHU_MSG_REM_MEM_REG, &at);
+}
+
+static uint8_t *memory_at(struct vhu_run *r, const struct vhu_step *s, uint64_t *ret_len)
+{
+	uint64_t gpa;
+	uint8_t *p;
+
+	if (!vhu_run_value(r, &s->memory.gpa, &gpa) || !vhu_run_value(r, &s->memory.len, ret_len))
+		return NULL;
+	p = vhu_mem_at(vhu_driver_mem(r->driver), gpa, *ret_len);
+	if (!p)
+		vhu_run_broken(r, "%s: 0x%llx is no guest memory", s->where, (unsigned long long)gpa);
+	return p;
+}
+
+static void memory_fill(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint64_t len, gpa;
+	uint8_t *p = memory_at(r, s, &len);
+
+	if (!p || !vhu_run_value(r, &s->memory.gpa, &gpa))
+		return;
+	vhu_mem_except(vhu_driver_mem(r->driver), gpa, len);
+	memset(p, (int)s->memory.pattern_arg, len);
+}
+
+static void memory_check(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint64_t len;
+	const uint8_t *p = memory_at(r, s, &len);
+	char want[200], got[200];
+
+	if (!p)
+		return;
+	for (uint64_t i = 0; i < len; i++) {
+		uint8_t expected = s->memory.n_match ? s->memory.match[i % s->memory.n_match] : (uint8_t)s->memory.pattern_arg;
+
+		if (p[i] == expected)
+			continue;
+		snprintf(want, sizeof(want), "0x%02x at byte %llu", expected, (unsigned long long)i);
+		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, want, "%s", vhu_hex_format(p + i, VHU_MIN(len - i, UINT64_C(16)), got, sizeof(got)));
+		return;
+	}
+}
+
+void vhu_do_memory(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = conn_of(r, s);
+
+	if (!vhu_run_driver(r))
+		return;
+	switch (s->memory.op) {
+	case VHU_MEMORY_MAP:
+		if (s->memory.n_regions || s->expect_given || r->plan->layout.n_regions <= VHU_C_MEM_TABLE_REGIONS)
+			send_as_step(r, s, VHU_MSG_SET_MEM_TABLE, s->memory.regions, s->memory.n_regions);
+		else
+			vhu_run_prelude(c, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, NULL, s);
+		break;
+	case VHU_MEMORY_ADD:
+		memory_add(r, s);
+		break;
+	case VHU_MEMORY_REMOVE:
+		memory_remove(r, s);
+		break;
+	case VHU_MEMORY_FILL:
+		memory_fill(r, s);
+		break;
+	case VHU_MEMORY_CHECK:
+		memory_check(r, s);
+		break;
+	}
+}

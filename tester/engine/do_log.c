@@ -1,0 +1,321 @@
+/* The dirty log and the inflight region: shared memory with a meaning of its own. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+/* Sends one message as the step's own. */
+static bool send_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue)
+{
+	struct vhu_script_item item = {.msg = msg, .queue = queue, .need_reply = true};
+	struct vhu_step step = {.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
+	struct vhu_moment m = vhu_run_moment(c);
+
+	return vhu_run_item(c, &item, &step, &m);
+}
+
+/* --- dirty log ----------------------------------------------------------------------------------------- */
+
+/* One bit a page from guest address 0 to the end of the highest region. */
+static uint64_t log_size(const struct vhu_mem *mem)
+{
+	uint64_t top = 0;
+
+	for (size_t i = 0; i < vhu_mem_regions(mem); i++)
+		top = VHU_MAX(top, vhu_mem_region(mem, i)->at.gpa + vhu_mem_region(mem, i)->at.size);
+	return (top / VHU_C_LOG_PAGE / 8 + 4096) & ~UINT64_C(4095);
+}
+
+static bool make_log(struct vhu_run *r)
+{
+	struct vhu_log_run *log = &r->log;
+
+	if (log->map)
+		return true;
+	log->size = log_size(vhu_driver_mem(r->driver));
+	log->fd = memfd_create("dirty-log", MFD_CLOEXEC);
+	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->size) < 0) {
+		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
+		return false;
+	}
+	log->map = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, 0);
+	if (log->map == MAP_FAILED) {
+		log->map = NULL;
+		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* Switches logging on or off: the feature bit, then the rings. */
+static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
+{
+	struct vhu_conn *c = &r->conns[s->conn];
+
+	c->logging = on;
+	if (on && (!make_log(r) || !send_message(c, s, VHU_MSG_SET_LOG_BASE, 0)))
+		return;
+	if (!send_message(c, s, VHU_MSG_SET_FEATURES, 0))
+		return;
+	for (unsigned q = 0; q < r->plan->queues && q < r->n_rings; q++) {
+		bool chosen = s->log.n_queues == 0;
+
+		for (size_t i = 0; i < s->log.n_queues; i++)
+			chosen |= s->log.queues[i] == q;
+		if (chosen && r->rings[q].started && !send_message(c, s, VHU_MSG_SET_VRING_ADDR, q))
+			return;
+	}
+}
+
+static bool dirty_page(const struct vhu_run *r, uint64_t page)
+{
+	return page / 8 < r->log.size && (__atomic_load_n(&r->log.map[page / 8], __ATOMIC_ACQUIRE) >> (page % 8) & 1);
+}
+
+static void expect_page(struct vhu_run *r, uint8_t *expected, uint64_t gpa, uint64_t len)
+{
+	if (!len)
+		return;
+	for (uint64_t page = gpa / VHU_C_LOG_PAGE; page <= (gpa + len - 1) / VHU_C_LOG_PAGE; page++)
+		if (page / 8 < r->log.size)
+			expected[page / 8] |= (uint8_t)(1 << (page % 8));
+}
+
+/* Pages that the device wrote for the requests of a tag: of each chain, the bytes that the used length counts. */
+static void expect_buffers(struct vhu_run *r, uint8_t *expected, const char *tag)
+{
+	for (size_t k = 0; k < r->n_ios; k++) {
+		const struct vhu_io_run *i = &r->ios[k];
+		uint64_t gpa, left;
+		uint32_t len;
+
+		if (!i->tag || strcmp(i->tag, tag) || !vhu_io_done(i->io))
+			continue;
+		left = vhu_io_used_len(i->io);
+		for (size_t w = 0; left && vhu_io_written(i->io, w, &gpa, &len); w++) {
+			expect_page(r, expected, gpa, VHU_MIN(left, (uint64_t)len));
+			left -= VHU_MIN(left, (uint64_t)len);
+		}
+	}
+}
+
+static bool expect_dirty(struct vhu_run *r, const struct vhu_step *s, uint8_t *expected)
+{
+	for (size_t i = 0; i < s->log.n_dirty; i++) {
+		const struct vhu_dirty *d = &s->log.dirty[i];
+		uint64_t gpa, len;
+
+		if (d->buffers) {
+			expect_buffers(r, expected, d->buffers);
+		} else if (d->ring >= 0) {
+			/* The index and the elements lie in one page for the sizes that cases use; the first counts. */
+			expect_page(r, expected, r->plan->layout.ring[d->ring].used, 4);
+		} else if (vhu_run_value(r, &d->gpa, &gpa) && vhu_run_value(r, &d->len, &len)) {
+			expect_page(r, expected, gpa, len);
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+struct log_wait {
+	struct vhu_run *r;
+	const uint8_t *expected;
+	uint64_t missing;		/* first page that is not marked */
+};
+
+static bool all_marked(void *ctx)
+{
+	struct log_wait *w = ctx;
+
+	for (uint64_t page = 0; page < w->r->log.size * 8; page++) {
+		if (!(w->expected[page / 8] >> (page % 8) & 1) || dirty_page(w->r, page))
+			continue;
+		w->missing = page;
+		return w->r->exited;
+	}
+	return true;
+}
+
+static void check_only(struct vhu_run *r, const struct vhu_step *s, const uint8_t *expected)
+{
+	struct vhu_conn *c = &r->conns[s->conn];
+
+	if (!vhu_conn_fence(c, s, NULL))
+		return;
+	for (uint64_t page = 0; page < r->log.size * 8; page++) {
+		if (!dirty_page(r, page) || (expected[page / 8] >> (page % 8) & 1))
+			continue;
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "marks on pages that were written", "page 0x%llx is marked",
+			      (unsigned long long)page);
+		return;
+	}
+}
+
+static void log_check(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint8_t *expected = calloc(1, r->log.size + 1);
+	struct log_wait w = {.r = r, .expected = expected};
+
+	if (!expected) {
+		vhu_run_broken(r, "out of memory");
+		return;
+	}
+	if (expect_dirty(r, s, expected)) {
+		if (vhu_run_wait(r, all_marked, &w, vhu_run_deadline(r, s), true) == -ETIME)
+			vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "a mark on each page that was written",
+				      "page 0x%llx is not marked", (unsigned long long)w.missing);
+		else if (s->log.only && !r->stop)
+			check_only(r, s, expected);
+	}
+	free(expected);
+}
+
+static void log_clear(struct vhu_run *r, const struct vhu_step *s)
+{
+	if (!vhu_conn_fence(&r->conns[s->conn], s, NULL))
+		return;
+	for (uint64_t i = 0; i < r->log.size; i++)
+		__atomic_store_n(&r->log.map[i], 0, __ATOMIC_RELEASE);
+}
+
+void vhu_do_log(struct vhu_run *r, const struct vhu_step *s)
+{
+	if (!vhu_run_driver(r))
+		return;
+	if (s->log.op != VHU_LOG_START && !r->log.map) {
+		vhu_run_broken(r, "%s: there is no log before `log: start`", s->where);
+		return;
+	}
+	switch (s->log.op) {
+	case VHU_LOG_START:
+		log_switch(r, s, true);
+		break;
+	case VHU_LOG_STOP:
+		log_switch(r, s, false);
+		break;
+	case VHU_LOG_CLEAR:
+		log_clear(r, s);
+		break;
+	case VHU_LOG_CHECK:
+		log_check(r, s);
+		break;
+	}
+}
+
+/* --- inflight ------------------------------------------------------------------------------------------ */
+
+static void unmap_inflight(struct vhu_run *r)
+{
+	struct vhu_inflight_run *in = &r->inflight;
+
+	if (in->map)
+		munmap(in->map, in->size);
+	vhu_close(&in->fd);
+	*in = (struct vhu_inflight_run){.fd = -1};
+}
+
+static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = &r->conns[s->conn];
+	struct vhu_inflight_run *in = &r->inflight;
+	uint64_t queues = r->plan->queues, size = r->plan->queue_size;
+	void *map;
+
+	if ((s->inflight.queues.n && !vhu_run_value(r, &s->inflight.queues, &queues)) ||
+	    (s->inflight.queue_size.n && !vhu_run_value(r, &s->inflight.queue_size, &size)))
+		return;
+	unmap_inflight(r);
+	in->queues = (uint16_t)queues;
+	in->queue_size = (uint16_t)size;
+	if (!send_message(c, s, VHU_MSG_GET_INFLIGHT_FD, 0))
+		return;
+	in->size = vhu_frame_u64(&c->answer, "mmap_size");
+	in->offset = vhu_frame_u64(&c->answer, "mmap_offset");
+	in->fd = vhu_frame_take_fd(&c->answer, 0);
+	map = in->size && in->fd >= 0 ? mmap(NULL, in->size, PROT_READ | PROT_WRITE, MAP_SHARED, in->fd, (off_t)in->offset) : MAP_FAILED;
+	if (map == MAP_FAILED) {
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "a buffer that can be mapped", "%llu bytes at %llu, descriptor %s",
+			      (unsigned long long)in->size, (unsigned long long)in->offset, in->fd < 0 ? "missing" : "given");
+		r->stop = true;
+		return;
+	}
+	in->map = map;
+}
+
+/* Regions follow each other at equal distance where the size divides; else only the first can be found. */
+static uint8_t *queue_region(const struct vhu_run *r, unsigned queue)
+{
+	const struct vhu_inflight_run *in = &r->inflight;
+
+	if (!in->map || !in->queues || queue >= in->queues || (queue && in->size % in->queues))
+		return NULL;
+	if (in->size / in->queues < 16 + 16 * (uint64_t)in->queue_size)
+		return NULL;
+	return in->map + queue * (in->size / in->queues);
+}
+
+struct inflight_wait {
+	struct vhu_run *r;
+	const struct vhu_step *s;
+	uint64_t entries, version;
+};
+
+static bool inflight_matches(void *ctx)
+{
+	struct inflight_wait *w = ctx;
+	struct vhu_run *r = w->r;
+	size_t term;
+
+	w->entries = 0;
+	for (unsigned q = 0; q < r->inflight.queues; q++) {
+		const uint8_t *region = queue_region(r, q);
+
+		if (!region)
+			continue;
+		if (q == 0)
+			w->version = vhu_ne_get(region + 8, 2);
+		for (unsigned i = 0; i < r->inflight.queue_size; i++)
+			w->entries += __atomic_load_n(&region[16 + 16 * i], __ATOMIC_ACQUIRE) == 1;
+	}
+	return r->exited || ((!w->s->inflight.entries.n ||
+			      vhu_match_u64(&w->s->inflight.entries, w->entries, r->vars, r->vars_set, &term) == 1) &&
+			     (!w->s->inflight.version.n ||
+			      vhu_match_u64(&w->s->inflight.version, w->version, r->vars, r->vars_set, &term) == 1));
+}
+
+static void inflight_check(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct inflight_wait w = {.r = r, .s = s};
+
+	vhu_run_wait(r, inflight_matches, &w, vhu_run_deadline(r, s), true);
+	if (r->stop)
+		return;
+	vhu_run_match(r, s, &s->inflight.entries, "entries in flight", w.entries);
+	vhu_run_match(r, s, &s->inflight.version, "the region's version", w.version);
+}
+
+void vhu_do_inflight(struct vhu_run *r, const struct vhu_step *s)
+{
+	if (s->inflight.op != VHU_INFLIGHT_GET && !r->inflight.map) {
+		vhu_run_broken(r, "%s: there is no inflight region before `inflight: get`", s->where);
+		return;
+	}
+	switch (s->inflight.op) {
+	case VHU_INFLIGHT_GET:
+		inflight_get(r, s);
+		break;
+	case VHU_INFLIGHT_SET:
+		send_message(&r->conns[s->conn], s, VHU_MSG_SET_INFLIGHT_FD, 0);
+		break;
+	case VHU_INFLIGHT_CHECK:
+		inflight_check(r, s);
+		break;
+	case VHU_INFLIGHT_CLEAR:
+		memset(r->inflight.map, 0, r->inflight.size);
+		break;
+	}
+}

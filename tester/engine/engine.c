@@ -1,0 +1,191 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
+	[VHU_VERB_SEND] = vhu_do_send,
+	[VHU_VERB_RAW] = vhu_do_raw,
+	[VHU_VERB_RECV] = vhu_do_recv,
+	[VHU_VERB_FENCE] = vhu_do_fence,
+	[VHU_VERB_CONNECT] = vhu_do_connect,
+	[VHU_VERB_CLOSE] = vhu_do_close,
+	[VHU_VERB_RECONNECT] = vhu_do_reconnect,
+	[VHU_VERB_TARGET] = vhu_do_target,
+	[VHU_VERB_RING] = vhu_do_ring,
+	[VHU_VERB_IO] = vhu_do_io,
+	[VHU_VERB_CHAIN] = vhu_do_chain,
+	[VHU_VERB_AWAIT] = vhu_do_await,
+	[VHU_VERB_MEMORY] = vhu_do_memory,
+	[VHU_VERB_LOG] = vhu_do_log,
+	[VHU_VERB_INFLIGHT] = vhu_do_inflight,
+	[VHU_VERB_ASSERT] = vhu_do_assert,
+	[VHU_VERB_NOTE] = vhu_do_note,
+};
+
+/* The spawned process ended. Whether anybody wanted that is known to the run. */
+static void on_exit_cb(void *ctx)
+{
+	struct vhu_engine *e = ctx;
+	const struct vhu_exit *x = vhu_target_exit(e->target);
+
+	if (!e->run || x->expected)
+		return;
+	e->run->exited = true;
+	vhu_trace_log_note(e->trace, vhu_now_ns(), 0, "the back-end's process: %s", x->what);
+}
+
+int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struct vhu_engine_opts *opts,
+		   struct vhu_engine **ret, struct vhu_err *err)
+{
+	struct vhu_engine *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return vhu_err_set(err, -ENOMEM, "out of memory");
+	e->loop = loop;
+	e->target = target;
+	e->opts = *opts;
+	if (!e->opts.trace_entries)
+		e->opts.trace_entries = 16;
+	rc = vhu_trace_log_new(e->opts.trace_entries, &e->trace, err);
+	if (rc < 0) {
+		free(e);
+		return rc;
+	}
+	vhu_target_on_exit(target, on_exit_cb, e);
+	*ret = e;
+	return 0;
+}
+
+void vhu_engine_free(struct vhu_engine *e)
+{
+	if (!e)
+		return;
+	vhu_target_on_exit(e->target, NULL, NULL);
+	vhu_trace_log_free(e->trace);
+	free(e);
+}
+
+/* --- one case ------------------------------------------------------------------------------------------- */
+
+/* The process ended and nobody wanted that: the finding of the step that brought it down. */
+static void tell_exit(struct vhu_run *r, const struct vhu_step *at)
+{
+	const struct vhu_exit *x = vhu_target_exit(r->e->target);
+	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = x->what};
+
+	if (r->exit_told)
+		return;
+	r->exit_told = true;
+	r->res->target_died = true;
+	r->stop = true;
+	vhu_oracle_observe(&r->conns[0].oracle, &obs);
+	if (at)
+		vhu_run_unmet(r, at, VHU_FINDING_ROBUST, "a back-end that lives", "%s", x->what);
+}
+
+static void check_exit(struct vhu_run *r)
+{
+	struct vhu_err err = {0};
+
+	vhu_loop_poll(r->e->loop, &err);
+	if (r->exited)
+		tell_exit(r, r->closing_step ? r->closing_step : r->step);
+}
+
+static void run_steps(struct vhu_run *r)
+{
+	for (size_t i = 0; i < r->plan->n_steps && !r->stop; i++) {
+		r->step_index = i;
+		r->step = &r->plan->steps[i];
+		on_verb[r->step->verb](r, r->step);
+		if (r->exited)
+			tell_exit(r, r->closing_step ? r->closing_step : r->step);
+	}
+}
+
+static void run_case(struct vhu_run *r)
+{
+	char where[40];
+	struct vhu_step start = {.where = where, .requirement = r->plan->requirements[0]};
+
+	snprintf(where, sizeof(where), "start: %s", vhu_state_name(r->plan->start));
+	r->phase = start.where;
+	vhu_trace_log_clear(r->e->trace);
+	if (vhu_conn_open(r, &r->conns[0]) && vhu_run_prelude(&r->conns[0], VHU_STATE_CONNECTED, r->plan->start, NULL, &start))
+		run_steps(r);
+	if (r->closing_step == &start)
+		r->closing_step = NULL;
+	vhu_run_epilogue(r);
+	if (!r->exit_told)
+		check_exit(r);
+	/* A back-end that hung is of no use to the next case. */
+	if (r->res->deadline && vhu_target_spawned(r->e->target))
+		vhu_target_stop(r->e->target);
+}
+
+static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)
+{
+	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX};
+	r->log.fd = r->inflight.fd = -1;
+	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
+	r->conns = calloc(r->n_conns, sizeof(*r->conns));
+	r->vars = calloc(plan->n_vars + 1, sizeof(*r->vars));
+	r->vars_set = calloc(plan->n_vars + 1, sizeof(*r->vars_set));
+	ret->id = strdup(plan->id);
+	ret->title = strdup(plan->title);
+	ret->file = strdup(plan->file);
+	ret->requirements = calloc(plan->n_requirements + 1, sizeof(*ret->requirements));
+	if (!r->conns || !r->vars || !r->vars_set || !ret->id || !ret->title || !ret->file || !ret->requirements)
+		return -ENOMEM;
+	memcpy(ret->requirements, plan->requirements, plan->n_requirements * sizeof(*ret->requirements));
+	ret->n_requirements = plan->n_requirements;
+	for (size_t i = 0; i < r->n_conns; i++) {
+		r->conns[i].r = r;
+		r->conns[i].index = (unsigned)i;
+		r->conns[i].features = plan->features;
+		r->conns[i].pfeatures = plan->pfeatures;
+	}
+	return 0;
+}
+
+static void end(struct vhu_run *r)
+{
+	for (size_t i = 0; r->conns && i < r->n_conns; i++)
+		vhu_conn_done(&r->conns[i]);
+	free(r->conns);
+	free(r->vars);
+	free(r->vars_set);
+}
+
+int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret, struct vhu_err *err)
+{
+	uint64_t start = vhu_now_ns();
+	struct vhu_run r;
+	int rc;
+
+	memset(ret, 0, sizeof(*ret));
+	rc = begin(&r, e, plan, ret);
+	if (rc < 0) {
+		end(&r);
+		vhu_result_done(ret);
+		return vhu_err_set(err, rc, "out of memory");
+	}
+	e->run = &r;
+	vhu_target_clear_exit(e->target);
+	if (plan->skip)
+		vhu_run_skip(&r, "%s", plan->skip);
+	else
+		run_case(&r);
+	e->run = NULL;
+	if (r.interrupted)
+		vhu_run_skip(&r, "interrupted");
+	vhu_run_conclude(&r);
+	ret->duration_ns = vhu_now_ns() - start;
+	end(&r);
+	return r.interrupted ? vhu_err_set(err, -EINTR, "interrupted") : 0;
+}

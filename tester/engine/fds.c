@@ -1,0 +1,254 @@
+/* The descriptors that a message carries: by its row, or as the case says. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "internal.h"
+
+/* Sparse files of regions that no guest memory backs: large enough to map, never filled. */
+#define STRANGER_MAX (UINT64_C(1) << 32)
+
+static bool give(struct vhu_run *r, struct vhu_frame *f, int fd)
+{
+	struct vhu_err err = {0};
+
+	if (fd < 0) {
+		vhu_run_broken(r, "no descriptor to send: %s", strerror(errno));
+		return false;
+	}
+	if (vhu_frame_give_fd(f, fd, &err) < 0) {
+		close(fd);
+		vhu_run_broken(r, "%s", err.text);
+		return false;
+	}
+	return true;
+}
+
+static bool lend(struct vhu_run *r, struct vhu_frame *f, int fd)
+{
+	if (fd < 0) {
+		vhu_run_broken(r, "the descriptor that this message carries does not exist yet");
+		return false;
+	}
+	return give(r, f, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+/* Our end of something stays open as long as the case runs. */
+static void keep(struct vhu_run *r, int fd)
+{
+	if (r->n_lent < VHU_LENT_MAX)
+		r->lent[r->n_lent++] = fd;
+	else
+		close(fd);
+}
+
+static int memfd(const char *name, uint64_t size)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
+		vhu_close(&fd);
+	return fd;
+}
+
+/* A memfd that can't be written: reopened read-only. */
+static int readonly_memfd(uint64_t size)
+{
+	int fd = memfd("readonly", size);
+	char path[64];
+	int ro;
+
+	if (fd < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	return ro;
+}
+
+static int pipe_end(struct vhu_run *r)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -1;
+	keep(r, p[1]);
+	return p[0];
+}
+
+static int socket_end(struct vhu_run *r)
+{
+	int p[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, p) < 0)
+		return -1;
+	keep(r, p[1]);
+	return p[0];
+}
+
+/* Memory for region i of the frame: the guest's own where it is that, else a stranger. */
+static bool give_region(struct vhu_conn *c, struct vhu_frame *f, enum vhu_payload pl, size_t i)
+{
+	uint64_t gpa = 0, size = 0, offset = 0;
+	struct vhu_mem *mem;
+
+	if (!vhu_run_driver(c->r))
+		return false;
+	mem = vhu_driver_mem(c->r->driver);
+	vhu_frame_region(f, pl, i, "guest_phys_addr", &gpa);
+	vhu_frame_region(f, pl, i, "memory_size", &size);
+	vhu_frame_region(f, pl, i, "mmap_offset", &offset);
+	for (size_t k = 0; k < vhu_mem_regions(mem); k++)
+		if (vhu_mem_region(mem, k)->at.gpa == gpa)
+			return lend(c->r, f, vhu_mem_region(mem, k)->fd);
+	if (offset > STRANGER_MAX || size > STRANGER_MAX)
+		size = offset = 0;
+	return give(c->r, f, memfd("region", VHU_MAX(size + offset, UINT64_C(4096))));
+}
+
+static bool give_regions(struct vhu_conn *c, struct vhu_frame *f)
+{
+	uint64_t n = 0;
+
+	vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n);
+	for (size_t i = 0; i < VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS); i++)
+		if (!give_region(c, f, VHU_PL_MEM_TABLE, i))
+			return false;
+	return true;
+}
+
+static struct vhu_vring *ring_of(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	uint64_t index = vhu_frame_u64(f, "index");
+
+	if (!vhu_run_driver(c->r))
+		return NULL;
+	return index < vhu_driver_rings(c->r->driver) ? vhu_driver_ring(c->r->driver, (unsigned)index) : NULL;
+}
+
+static const struct {
+	enum vhu_msg msg;
+	enum vhu_vring_fd which;
+} ring_messages[] = {
+	{VHU_MSG_SET_VRING_KICK, VHU_VRING_KICK},
+	{VHU_MSG_SET_VRING_CALL, VHU_VRING_CALL},
+	{VHU_MSG_SET_VRING_ERR, VHU_VRING_ERR},
+};
+
+/* The ring's descriptor in service; a fresh one if `renew`. A ring that we don't have lends none of its own. */
+static bool give_ring_fd(struct vhu_conn *c, struct vhu_frame *f, enum vhu_vring_fd which, bool renew)
+{
+	struct vhu_vring *v = ring_of(c, f);
+	struct vhu_err err = {0};
+
+	if (!v)
+		return !c->r->stop && give(c->r, f, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if ((renew || vhu_vring_fd(v, which) < 0) && vhu_vring_renew_fd(v, which, &err) < 0) {
+		vhu_run_broken(c->r, "%s", err.text);
+		return false;
+	}
+	if (which == VHU_VRING_CALL)
+		vhu_run_watch_calls(c->r, (unsigned)vhu_frame_u64(f, "index"));
+	return lend(c->r, f, vhu_vring_fd(v, which));
+}
+
+static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_msg_row *row)
+{
+	struct vhu_run *r = c->r;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(ring_messages); i++)
+		if (ring_messages[i].msg == row->msg)
+			return vhu_frame_u64(f, "no_fd") || give_ring_fd(c, f, ring_messages[i].which, false);
+	switch ((int)row->msg) {
+	case VHU_MSG_SET_MEM_TABLE:
+		return give_regions(c, f);
+	case VHU_MSG_ADD_MEM_REG:
+		return give_region(c, f, VHU_PL_MEM_REG, 0);
+	case VHU_MSG_SET_BACKEND_REQ_FD:
+		return give(r, f, vhu_conn_backend_open(c));
+	case VHU_MSG_SET_LOG_BASE:
+		return !(vhu_session_pfeatures(&c->oracle.session) & VHU_P(LOG_SHMFD)) || lend(r, f, r->log.fd);
+	case VHU_MSG_SET_LOG_FD:
+		return give(r, f, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	case VHU_MSG_SET_INFLIGHT_FD:
+		return lend(r, f, r->inflight.fd);
+	case VHU_MSG_SET_DEVICE_STATE_FD:
+		return give(r, f, pipe_end(r));
+	case VHU_MSG_GPU_SET_SOCKET:
+		return give(r, f, socket_end(r));
+	default:
+		return true;
+	}
+}
+
+static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_fd_spec *spec)
+{
+	struct vhu_run *r = c->r;
+	uint64_t size = 2 << 20;
+
+	if (spec->size.n && !vhu_run_value(r, &spec->size, &size))
+		return false;
+	switch (spec->source) {
+	case VHU_FD_CALL:
+		return give_ring_fd(c, f, VHU_VRING_CALL, true);
+	case VHU_FD_KICK:
+		return give_ring_fd(c, f, VHU_VRING_KICK, true);
+	case VHU_FD_ERR:
+		return give_ring_fd(c, f, VHU_VRING_ERR, true);
+	case VHU_FD_EVENTFD:
+		return give(r, f, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	case VHU_FD_MEMORY:
+		return vhu_run_driver(r) && lend(r, f, vhu_mem_region(vhu_driver_mem(r->driver), 0)->fd);
+	case VHU_FD_LOG:
+		return lend(r, f, r->log.fd);
+	case VHU_FD_INFLIGHT:
+		return lend(r, f, r->inflight.fd);
+	case VHU_FD_SOCKET:
+		return give(r, f, socket_end(r));
+	case VHU_FD_PIPE:
+		return give(r, f, pipe_end(r));
+	case VHU_FD_READONLY:
+		return give(r, f, readonly_memfd(size));
+	case VHU_FD_MEMFD:
+		return give(r, f, memfd("memfd", size));
+	}
+	return true;
+}
+
+/* A ring without a descriptor is polled: ours forgets it, too. */
+static void drop_ring_fd(struct vhu_conn *c, const struct vhu_frame *f, const struct vhu_msg_row *row)
+{
+	struct vhu_vring *v;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(ring_messages); i++) {
+		if (ring_messages[i].msg != row->msg || !vhu_frame_u64(f, "no_fd"))
+			continue;
+		v = ring_of(c, f);
+		if (!v)
+			return;
+		vhu_vring_drop_fd(v, ring_messages[i].which);
+		if (ring_messages[i].which == VHU_VRING_CALL)
+			vhu_run_watch_calls(c->r, (unsigned)vhu_frame_u64(f, "index"));
+	}
+}
+
+bool vhu_run_attach_fds(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_step_send *send)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+
+	if (!send || !send->fds_given) {
+		if (row && f->n_fds == 0 && !give_by_row(c, f, row))
+			return false;
+	} else {
+		for (size_t i = 0; i < send->n_fds; i++)
+			if (!give_spec(c, f, &send->fds[i]))
+				return false;
+	}
+	if (row && f->n_fds == 0)
+		drop_ring_fd(c, f, row);
+	return true;
+}

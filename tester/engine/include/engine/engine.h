@@ -1,0 +1,46 @@
+/*
+ * Runs one plan against one target: step, act, observe, settle. The only place where control
+ * plane and data plane meet.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "engine/result.h"
+#include "oracle/oracle.h"
+#include "spec/layout.h"
+
+struct vhu_engine;
+struct vhu_facts;
+struct vhu_loop;
+struct vhu_plan;
+struct vhu_target;
+
+struct vhu_engine_opts {
+	uint64_t timeout_ns;		/* a reply's deadline */
+	uint64_t settle_ns;		/* 0: 20 ms or 50 × the first round trip, whichever is more */
+	struct vhu_judge_opts judge;
+	uint64_t seed;
+	enum vhu_device device;		/* VHU_DEV_ANY: found out */
+	unsigned queues;		/* --queues; 0: found out */
+	bool listen;
+	size_t trace_entries;		/* kept for failure blocks */
+	bool trace_all;			/* decoded messages of every case (-v), not only of failing ones */
+	bool trace_hex;
+};
+
+int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struct vhu_engine_opts *opts,
+		   struct vhu_engine **ret, struct vhu_err *err);
+void vhu_engine_free(struct vhu_engine *e);
+
+/*
+ * One session that collects what the target offers. -ECONNREFUSED … with text if it cannot be
+ * reached (exit code 4), -EPROTO with text if it does not speak the protocol at all.
+ */
+int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err *err);
+
+/*
+ * Runs the plan and fills *ret (vhu_result_done frees it). 0; a negative errno only for what
+ * makes any further case senseless (-EINTR on a signal). Our own failures inside a case are its
+ * verdict BROKEN.
+ */
+int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret, struct vhu_err *err);

@@ -1,0 +1,154 @@
+/* One session that collects what a target offers, before any case runs. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+/*
+ * Sizes of config space worth asking for: the device type's own, then those of older versions of
+ * the block device, down to the capacity alone. Back-ends refuse to give more than they have.
+ */
+static const size_t config_sizes[] = {96, 72, 60, 57, 36, 24, 8};
+
+struct probe {
+	struct vhu_run run;
+	struct vhu_plan plan;
+	struct vhu_result result;
+	struct vhu_conn conn;
+};
+
+/* Sends one message and returns whether it was answered; the answer is in conn.answer. */
+static bool ask(struct probe *p, enum vhu_msg msg, struct vhu_moment *m)
+{
+	static const struct vhu_step step = {.where = "probe", .requirement = VHU_REQ_REPLY_05};
+	struct vhu_script_item item = {.msg = msg};
+
+	return vhu_run_item(&p->conn, &item, &step, m) && p->conn.have_answer;
+}
+
+static void probe_config(struct probe *p, struct vhu_facts *ret)
+{
+	const struct vhu_device_row *dev = ret->device == VHU_DEV_ANY ? NULL : vhu_device_row(ret->device);
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(config_sizes) && !p->run.stop; i++) {
+		struct vhu_moment m = vhu_run_moment(&p->conn);
+		const struct vhu_frame *f = &p->conn.answer;
+		uint64_t size;
+
+		if (dev && config_sizes[i] > dev->config_size)
+			continue;
+		m.config_size = config_sizes[i];
+		if (!ask(p, VHU_MSG_GET_CONFIG, &m))
+			return;
+		if (!vhu_frame_get(f, VHU_PL_CONFIG, "size", &size) || !size || f->len < 12 + config_sizes[i])
+			continue;
+		ret->config_size = config_sizes[i];
+		memcpy(ret->config, f->payload + 12, config_sizes[i]);
+		return;
+	}
+}
+
+static void read_config(struct vhu_facts *ret)
+{
+	const struct vhu_config_row *row;
+	uint64_t num;
+
+	if (ret->device != VHU_DEV_BLK || ret->config_size < 8)
+		return;
+	ret->capacity = vhu_le_get(ret->config, 8);
+	ret->read_only = ret->features & VHU_V(VIRTIO_BLK_F_RO);
+	row = vhu_config_by_name(VHU_DEV_BLK, "num_queues");
+	if (!(ret->features & VHU_V(VIRTIO_BLK_F_MQ))) {
+		ret->queues = 1;
+	} else if (row->offset + row->size <= ret->config_size) {
+		num = vhu_le_get(ret->config + row->offset, row->size);
+		if (num)
+			ret->queues = (unsigned)VHU_MIN(num, (uint64_t)(ret->queues ? ret->queues : VHU_SESSION_RINGS));
+	}
+}
+
+static void collect(struct probe *p, struct vhu_facts *ret)
+{
+	struct vhu_moment m = vhu_run_moment(&p->conn);
+	uint64_t start = vhu_now_ns();
+
+	if (!ask(p, VHU_MSG_GET_FEATURES, &m))
+		return;
+	ret->rtt_ns = vhu_now_ns() - start;
+	ret->features = vhu_frame_u64(&p->conn.answer, "u64");
+	if (ret->features & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)) {
+		struct vhu_script_item set = {.msg = VHU_MSG_SET_PROTOCOL_FEATURES};
+		static const struct vhu_step step = {.where = "probe", .requirement = VHU_REQ_PROTO_03};
+
+		if (!ask(p, VHU_MSG_GET_PROTOCOL_FEATURES, &m))
+			return;
+		ret->pfeatures = vhu_frame_u64(&p->conn.answer, "u64");
+		p->conn.pfeatures = m.pfeatures = ret->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, VHU_DEV_ANY);
+		if (!vhu_run_item(&p->conn, &set, &step, &m))
+			return;
+	}
+	if ((m.pfeatures & VHU_P(MQ)) && ask(p, VHU_MSG_GET_QUEUE_NUM, &m)) {
+		ret->queue_num = vhu_frame_u64(&p->conn.answer, "u64");
+		ret->queues = (unsigned)VHU_MIN(ret->queue_num, (uint64_t)VHU_SESSION_RINGS);
+	}
+	if ((m.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)) && ask(p, VHU_MSG_GET_MAX_MEM_SLOTS, &m))
+		ret->mem_slots = vhu_frame_u64(&p->conn.answer, "u64");
+	if (m.pfeatures & VHU_P(CONFIG)) {
+		probe_config(p, ret);
+		read_config(ret);
+	}
+	if (!ret->queues)
+		ret->queues = ret->device == VHU_DEV_NET ? 2 : 1;
+}
+
+/* Why the probe failed, in one line. */
+static int failure(struct probe *p, struct vhu_err *err)
+{
+	const struct vhu_result *res = &p->result;
+	const struct vhu_finding *f = res->n_findings ? &res->findings[res->n_findings - 1] : NULL;
+
+	if (p->run.interrupted)
+		return vhu_err_set(err, -EINTR, "interrupted");
+	if (p->run.broken)
+		return vhu_err_set(err, -EIO, "%s", res->reason);
+	return vhu_err_set(err, res->target_gone || res->target_died ? -ECONNREFUSED : -EPROTO, "%s: %s",
+			   f ? f->summary : "the back-end gave no usable answer", f ? f->actual : "");
+}
+
+int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err *err)
+{
+	struct probe *p = calloc(1, sizeof(*p));
+	struct vhu_facts facts = {.known = true, .device = e->opts.device};
+	bool answered = false;
+	int rc = 0;
+
+	if (!p)
+		return vhu_err_set(err, -ENOMEM, "out of memory");
+	p->plan = (struct vhu_plan){.id = "probe", .profile = "plain", .device = e->opts.device, .queues = 1};
+	p->conn.r = &p->run;
+	p->run = (struct vhu_run){.e = e, .plan = &p->plan, .res = &p->result, .phase = "probe", .conns = &p->conn, .n_conns = 1};
+	p->run.log.fd = p->run.inflight.fd = -1;
+	e->run = &p->run;
+	if (vhu_conn_open(&p->run, &p->conn))
+		collect(p, &facts);
+	answered = p->conn.oracle.session.features_known;
+	vhu_conn_close(&p->conn);
+	e->run = NULL;
+	if (!answered || p->run.broken || p->run.interrupted) {
+		rc = failure(p, err);
+	} else {
+		facts.spawn = vhu_target_spawned(e->target);
+		facts.one_shot = vhu_target_one_shot(e->target);
+		facts.hugetlb = vhu_mem_free_hugepages() > 0;
+		if (e->opts.queues)
+			facts.queues = e->opts.queues;
+		e->capacity = facts.capacity;
+		e->config_size = facts.config_size;
+		e->rtt_ns = facts.rtt_ns;
+		*ret = facts;
+	}
+	vhu_result_done(&p->result);
+	free(p);
+	return rc;
+}

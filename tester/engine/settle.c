@@ -1,0 +1,359 @@
+/*
+ * From an action to its outcome: accept sets, fences, deadlines. Nothing here waits for time to
+ * pass where a fence can prove the same.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MS UINT64_C(1000000)
+
+uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s)
+{
+	return vhu_now_ns() + (s && s->within_ms ? s->within_ms * MS : r->e->opts.timeout_ns);
+}
+
+uint64_t vhu_run_settle_ns(const struct vhu_run *r)
+{
+	if (r->e->opts.settle_ns)
+		return r->e->opts.settle_ns;
+	return VHU_MAX(20 * MS, 50 * r->e->rtt_ns);
+}
+
+int vhu_run_wait(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns, bool spin)
+{
+	struct vhu_err err = {0};
+	int rc = vhu_loop_run_until(r->e->loop, done, ctx, deadline_ns, spin, &err);
+
+	if (rc == -EINTR)
+		r->interrupted = r->stop = true;
+	else if (rc < 0 && rc != -ETIME)
+		vhu_run_broken(r, "%s", err.text);
+	return rc;
+}
+
+static bool never(void *ctx)
+{
+	struct vhu_run *r = ctx;
+
+	return r->exited;
+}
+
+void vhu_run_settle(struct vhu_run *r, uint64_t ns)
+{
+	uint64_t start = vhu_now_ns();
+
+	vhu_run_wait(r, never, r, start + ns, false);
+	r->res->settle_ns += vhu_now_ns() - start;
+}
+
+/* --- waiting for one answer ------------------------------------------------------------------------ */
+
+struct wait {
+	struct vhu_conn *c;
+	uint64_t serial;
+};
+
+/* The answer came, or something later was answered, or the request was given up, or the peer is gone. */
+static bool answered(void *ctx)
+{
+	struct wait *w = ctx;
+
+	return w->c->closed || w->c->r->exited || w->c->last_serial >= w->serial ||
+	       !vhu_session_pending(&w->c->oracle.session, w->serial);
+}
+
+static bool await_answer(struct vhu_conn *c, uint64_t serial, uint64_t deadline_ns)
+{
+	struct wait w = {.c = c, .serial = serial};
+
+	return vhu_run_wait(c->r, answered, &w, deadline_ns, false) == 0;
+}
+
+static bool closed_or_gone(void *ctx)
+{
+	struct vhu_conn *c = ctx;
+
+	return c->closed || c->r->exited;
+}
+
+static bool target_gone(void *ctx)
+{
+	struct vhu_run *r = ctx;
+
+	return !vhu_target_running(r->e->target);
+}
+
+/* --- fences ---------------------------------------------------------------------------------------- */
+
+/*
+ * Which message proves that all before it was handled: one that is always answered, changes
+ * nothing, and is not itself waited for already (its answer could not be told apart).
+ */
+static const struct vhu_msg_row *fence_row(const struct vhu_conn *c)
+{
+	const struct vhu_session *s = &c->oracle.session;
+	bool taken = false;
+
+	for (size_t i = 0; i < s->n_pending; i++)
+		taken |= s->pending[i].request == VHU_ID_GET_FEATURES;
+	if (taken && (s->features_offered & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)))
+		return vhu_msg_row(VHU_MSG_GET_PROTOCOL_FEATURES);
+	return vhu_msg_row(VHU_MSG_GET_FEATURES);
+}
+
+/* Sends one: its serial, or 0. Keeps the answer that is being watched for. */
+static uint64_t send_fence(struct vhu_conn *c, const struct vhu_msg_row *row)
+{
+	uint64_t watch = c->watch, serial;
+	bool have = c->have_answer;
+	struct vhu_frame kept = c->answer, f = {0};
+	struct vhu_err err = {0};
+
+	if (vhu_frame_request(&f, row->msg, &err) < 0) {
+		vhu_run_broken(c->r, "%s", err.text);
+		return 0;
+	}
+	c->have_answer = false;
+	serial = vhu_conn_send(c, &f, false, NULL, 0);
+	vhu_frame_done(&f);
+	c->watch = watch;
+	c->have_answer = have;
+	c->answer = kept;
+	return serial;
+}
+
+/* Tells that the answer did not come, as the oracle sees it and as the step does. */
+static void tell_deadline(struct vhu_conn *c, const struct vhu_step *s, const char *accepted)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_DEADLINE};
+
+	vhu_oracle_observe(&c->oracle, &obs);
+	if (s->expect_given || !vhu_session_overdue(&c->oracle.session))
+		vhu_run_unmet(c->r, s, VHU_FINDING_ROBUST, accepted, "no answer until the deadline");
+	c->r->res->deadline = c->r->res->target_died = true;
+	c->r->stop = true;
+}
+
+/* The connection or the process ended where nothing allowed it. */
+static void tell_closed(struct vhu_conn *c, const struct vhu_step *s, const char *accepted)
+{
+	c->r->stop = true;
+	c->r->closing_step = s;
+	if (c->close_told)
+		return;
+	c->close_told = true;
+	vhu_run_unmet(c->r, s, VHU_FINDING_ROBUST, accepted, "the back-end closed the connection%s%s",
+		      c->closed_errno ? ": " : "", c->closed_errno ? strerror(c->closed_errno) : "");
+}
+
+bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_msg_row *row)
+{
+	uint64_t start = vhu_now_ns(), serial;
+
+	if (!vhu_conn_live(c)) {
+		tell_closed(c, s, "an open connection");
+		return false;
+	}
+	if (!row)
+		row = fence_row(c);
+	serial = send_fence(c, row);
+	if (!serial)
+		return false;
+	if (!await_answer(c, serial, vhu_run_deadline(c->r, s))) {
+		if (!c->r->stop)
+			tell_deadline(c, s, "the answer to the fence");
+		return false;
+	}
+	if (!c->r->e->rtt_ns)
+		c->r->e->rtt_ns = vhu_now_ns() - start;
+	if (c->last_serial >= serial || !vhu_session_pending(&c->oracle.session, serial))
+		return true;
+	tell_closed(c, s, "an open connection");
+	return false;
+}
+
+/* --- outcomes -------------------------------------------------------------------------------------- */
+
+/* What an accept set means in this exchange: aliases resolved, the default filled in. */
+static uint32_t resolve(const struct vhu_exchange *x, uint32_t set, bool given)
+{
+	bool asked = x->need_reply && (x->due == VHU_DUE_ACK || x->intended);
+
+	if (!given) {
+		if (x->due == VHU_DUE_REPLY)
+			return VHU_OUT_REPLY;
+		return x->due == VHU_DUE_ACK ? VHU_OUT_ACK : VHU_OUT_NONE;
+	}
+	if (set & VHU_OUT_ACCEPTS)
+		set |= VHU_OUT_ACK | (asked && vhu_session_reply_ack(&x->c->oracle.session) ? 0 : VHU_OUT_SILENT);
+	if (set & VHU_OUT_REJECTS)
+		set |= VHU_OUT_NACK | VHU_OUT_CLOSES |
+		       (asked && vhu_session_reply_ack(&x->c->oracle.session) ? 0 : VHU_OUT_SILENT);
+	return set & ~(uint32_t)(VHU_OUT_ACCEPTS | VHU_OUT_REJECTS);
+}
+
+/* What the answer that came is. */
+static uint32_t classify(const struct vhu_exchange *x)
+{
+	const struct vhu_frame *f = &x->c->answer;
+	bool own = x->row && x->row->answer != VHU_ANSWER_ON_NEED_REPLY && x->row->answer != VHU_ANSWER_NEVER &&
+		   x->due != VHU_DUE_ACK;
+
+	if (own && x->row->reply == VHU_PL_NONE && x->row->answer != VHU_ANSWER_WITH_LOG_SHMFD)
+		own = false;
+	if (own && !(x->intended && f->len == sizeof(uint64_t) && x->row->reply != VHU_PL_U64))
+		return VHU_OUT_REPLY;
+	return f->len >= sizeof(uint64_t) && vhu_ne_get(f->payload, sizeof(uint64_t)) ? VHU_OUT_NACK : VHU_OUT_ACK;
+}
+
+/* Acknowledged with 0: whether the connection then ends after all, which is a refusal (and reported). */
+static uint32_t after_zero(struct vhu_exchange *x, uint32_t accepted)
+{
+	struct vhu_finding f;
+	uint64_t serial;
+
+	if ((accepted & VHU_OUT_ACK) || !(accepted & VHU_OUT_CLOSES))
+		return VHU_OUT_ACK;
+	serial = send_fence(x->c, fence_row(x->c));
+	if (!serial)
+		return 0;
+	await_answer(x->c, serial, vhu_run_deadline(x->c->r, x->s));
+	if (!x->c->closed)
+		return VHU_OUT_ACK;
+	vhu_finding_init(&f, VHU_REQ_REPLY_23, VHU_FINDING_QUIRK, "a refusal is acknowledged with 0 before the connection closes");
+	snprintf(f.accepted, sizeof(f.accepted), "a value other than 0\nthe end of the connection alone");
+	snprintf(f.actual, sizeof(f.actual), "0, then the end of the connection");
+	snprintf(f.where, sizeof(f.where), "%s", x->s->where);
+	vhu_run_finding(x->c->r, &f);
+	return VHU_OUT_CLOSES;
+}
+
+/* Whether it may be told by an answer alone, without a fence behind it. */
+static bool answer_is_due(const struct vhu_exchange *x)
+{
+	return x->due >= VHU_DUE_ACK && !x->intended;
+}
+
+/*
+ * An answer to a request that was sent to confuse is not owed in any one form; one that need_reply
+ * asked for, or that the row promises, comes before the fence does.
+ */
+static uint32_t observe_outcome(struct vhu_exchange *x, uint32_t accepted)
+{
+	struct vhu_conn *c = x->c;
+	uint64_t deadline = vhu_run_deadline(c->r, x->s), serial = x->serial;
+	bool in_time;
+
+	if (accepted == VHU_OUT_CLOSES && c->framing_lost) {
+		in_time = vhu_run_wait(c->r, closed_or_gone, c, deadline, false) == 0;
+	} else {
+		if (!answer_is_due(x) && !c->framing_lost) {
+			serial = send_fence(c, fence_row(c));
+			if (!serial)
+				return 0;
+		}
+		in_time = await_answer(c, serial, deadline);
+	}
+	if (c->r->stop)
+		return 0;
+	if (c->have_answer)
+		return classify(x) == VHU_OUT_ACK ? after_zero(x, accepted) : classify(x);
+	if (c->closed || c->r->exited)
+		return VHU_OUT_CLOSES;
+	if (!in_time)
+		return 0;
+	return answer_is_due(x) ? VHU_OUT_NONE : VHU_OUT_SILENT;
+}
+
+static bool matches(uint32_t outcome, uint32_t accepted)
+{
+	const uint32_t alive = VHU_OUT_REPLY | VHU_OUT_ACK | VHU_OUT_NACK | VHU_OUT_SILENT;
+
+	return (accepted & outcome) || ((accepted & VHU_OUT_ALIVE) && (outcome & alive)) ||
+	       (accepted == VHU_OUT_NONE && outcome != VHU_OUT_CLOSES);
+}
+
+static const char *describe_answer(const struct vhu_exchange *x, uint32_t outcome, char *buf, size_t cap)
+{
+	struct vhu_buf text = {0};
+
+	if (x->c->have_answer) {
+		vhu_frame_describe(&x->c->answer, x->c->r->plan->device, &text);
+		snprintf(buf, cap, "%s", vhu_buf_text(&text));
+		vhu_buf_done(&text);
+	} else if (outcome == VHU_OUT_CLOSES) {
+		snprintf(buf, cap, "the back-end closed the connection");
+	} else {
+		snprintf(buf, cap, "%s", outcome == VHU_OUT_SILENT ? "no answer (the fence behind it was answered)" :
+								     "an answer to another request");
+	}
+	return buf;
+}
+
+/* Default expectations are the protocol's own: a legal request is served. */
+static enum vhu_req default_req(uint32_t outcome)
+{
+	return outcome == VHU_OUT_CLOSES ? VHU_REQ_REPLY_12 : VHU_REQ_REPLY_02;
+}
+
+static void tell_outcome(struct vhu_exchange *x, uint32_t outcome, uint32_t set, bool tolerated)
+{
+	struct vhu_run *r = x->c->r;
+	struct vhu_step s = *x->s;
+	char accepted[120], actual[400];
+	enum vhu_finding_kind kind = outcome == VHU_OUT_CLOSES ? VHU_FINDING_ROBUST : VHU_FINDING_RULE;
+
+	if (!s.expect_given)
+		s.requirement = default_req(outcome);
+	vhu_outcomes_describe(set, accepted, sizeof(accepted));
+	describe_answer(x, outcome, actual, sizeof(actual));
+	vhu_run_unmet(r, &s, tolerated ? VHU_FINDING_QUIRK : kind, accepted, "%s", actual);
+	if (!tolerated)
+		r->stop = true;
+}
+
+/* The end of the process, as the step wants it: fatal to the connection, and maybe to the case. */
+static uint32_t settle_death(struct vhu_exchange *x)
+{
+	struct vhu_run *r = x->c->r;
+	uint64_t deadline = vhu_run_deadline(r, x->s);
+
+	if (vhu_run_wait(r, target_gone, r, deadline, false) == 0) {
+		r->exited = false;
+		r->death_wanted = true;
+		return VHU_OUT_DEAD;
+	}
+	if (!r->stop)
+		vhu_run_unmet(r, x->s, VHU_FINDING_RULE, "the end of the process", "it lives on");
+	return 0;
+}
+
+uint32_t vhu_exchange_settle(struct vhu_exchange *x)
+{
+	struct vhu_run *r = x->c->r;
+	uint32_t accepted = resolve(x, x->s->expect, x->s->expect_given);
+	uint32_t tolerated = x->s->tolerate ? resolve(x, x->s->tolerate, true) : 0;
+	uint32_t outcome;
+	char text[120];
+
+	if (accepted == VHU_OUT_DEAD)
+		return settle_death(x);
+	if (accepted == VHU_OUT_NONE && !answer_is_due(x))
+		return VHU_OUT_NONE;
+	outcome = observe_outcome(x, accepted | tolerated);
+	if (!outcome) {
+		if (!r->stop)
+			tell_deadline(x->c, x->s, vhu_outcomes_describe(accepted, text, sizeof(text)));
+		return 0;
+	}
+	if (outcome == VHU_OUT_CLOSES) {
+		r->closing_step = x->s;
+		x->c->close_told = true;
+	}
+	if (!matches(outcome, accepted))
+		tell_outcome(x, outcome, accepted, matches(outcome, tolerated));
+	return r->stop ? 0 : outcome;
+}

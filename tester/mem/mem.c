@@ -1,0 +1,256 @@
+/* Regions: files that the target maps too. */
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
+uint64_t vhu_mem_free_hugepages(void)
+{
+	_cleanup_(vhu_fclosep) FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	unsigned long long pages;
+
+	if (!f || fscanf(f, "%llu", &pages) != 1)
+		return 0;
+	return pages;
+}
+
+/* A target maps from the file's start, so that the bytes before the region count as well. */
+static uint64_t hugepages_of(const struct vhu_region_layout *at)
+{
+	return (at->offset + at->size) / HUGE_PAGE;
+}
+
+static bool can_be_huge(const struct vhu_region_layout *at)
+{
+	return at->size % HUGE_PAGE == 0 && at->offset % HUGE_PAGE == 0;
+}
+
+/* The mapping is what a target could shrink under us, and reading it would then be SIGBUS. */
+static int seal(int fd)
+{
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 && errno != EINVAL)
+		return -errno;
+	return 0;
+}
+
+static int open_file(const struct vhu_region_layout *at, bool huge, struct vhu_err *err)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
+	int fd = memfd_create("vhu-guest", flags);
+	int r;
+
+	if (fd < 0)
+		return vhu_err_errno(err, -errno, "guest memory: cannot make a %s file",
+				     huge ? "huge page" : "memory");
+	if (ftruncate(fd, (off_t)(at->offset + at->size)) < 0) {
+		r = vhu_err_errno(err, -errno, "guest memory: cannot make a file of %llu bytes",
+				  (unsigned long long)(at->offset + at->size));
+		close(fd);
+		return r;
+	}
+	r = seal(fd);
+	if (r < 0) {
+		vhu_err_errno(err, r, "guest memory: cannot seal its file");
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static int check_layout(const struct vhu_region_layout *at, struct vhu_err *err)
+{
+	if (at->size == 0 || at->gpa + at->size <= at->gpa || at->offset + at->size < at->offset ||
+	    at->offset + at->size > INT64_MAX)
+		return vhu_err_set(err, -EINVAL, "guest memory: a region of %#llx bytes at %#llx, offset %#llx",
+				   (unsigned long long)at->size, (unsigned long long)at->gpa,
+				   (unsigned long long)at->offset);
+	if (at->offset % (uint64_t)sysconf(_SC_PAGESIZE))
+		return vhu_err_set(err, -EINVAL, "guest memory: offset %#llx is not a whole number of pages",
+				   (unsigned long long)at->offset);
+	if (at->backing == VHU_BACKING_HUGETLB && !can_be_huge(at))
+		return vhu_err_set(err, -EINVAL, "guest memory: a region of huge pages is not a multiple of 2 MiB");
+	return 0;
+}
+
+static int make_region(struct vhu_mem *m, const struct vhu_region_layout *at, bool huge, struct vhu_err *err)
+{
+	struct vhu_region *r = calloc(1, sizeof(*r));
+	void *host;
+	int rc;
+
+	if (!r)
+		return vhu_err_set(err, -ENOMEM, "guest memory: out of memory");
+	rc = open_file(at, huge, err);
+	if (rc < 0) {
+		free(r);
+		return rc;
+	}
+	host = mmap(NULL, at->size, PROT_READ | PROT_WRITE, MAP_SHARED, rc, (off_t)at->offset);
+	if (host == MAP_FAILED) {
+		int code = -errno;
+
+		close(rc);
+		free(r);
+		return vhu_err_errno(err, code, "guest memory: cannot map %llu bytes", (unsigned long long)at->size);
+	}
+	*r = (struct vhu_region){.at = *at, .fd = rc, .host = host, .hugetlb = huge};
+	m->region[m->n_regions++] = r;
+	return 0;
+}
+
+static void drop_regions(struct vhu_mem *m)
+{
+	while (m->n_regions > 0) {
+		struct vhu_region *r = m->region[--m->n_regions];
+
+		munmap(r->host, r->at.size);
+		vhu_close(&r->fd);
+		free(r);
+	}
+}
+
+static int no_hugepages(uint64_t need, uint64_t have, struct vhu_err *err)
+{
+	return vhu_err_set(err, -ENOMEM,
+			   "guest memory: %llu huge pages of 2 MiB are needed and %llu are free; reserve them with "
+			   "'echo %llu > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages'",
+			   (unsigned long long)need, (unsigned long long)have, (unsigned long long)need);
+}
+
+static int make_regions(struct vhu_mem *m, const struct vhu_layout *l, bool huge, struct vhu_err *err)
+{
+	for (size_t i = 0; i < l->n_regions; i++) {
+		const struct vhu_region_layout *at = &l->region[i];
+		bool h = at->backing == VHU_BACKING_HUGETLB || (at->backing == VHU_BACKING_AUTO && huge);
+		int r = make_region(m, at, h, err);
+
+		if (r < 0) {
+			drop_regions(m);
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* All regions that may choose get huge pages, or none, so that a run is of one kind. */
+static int choose_and_make(struct vhu_mem *m, const struct vhu_layout *l, struct vhu_err *err)
+{
+	uint64_t must = 0, may = 0, have;
+	bool fit = true;
+	int r;
+
+	for (size_t i = 0; i < l->n_regions; i++) {
+		const struct vhu_region_layout *at = &l->region[i];
+
+		r = check_layout(at, err);
+		if (r < 0)
+			return r;
+		if (at->backing == VHU_BACKING_HUGETLB)
+			must += hugepages_of(at);
+		else if (at->backing == VHU_BACKING_AUTO) {
+			may += hugepages_of(at);
+			fit = fit && can_be_huge(at);
+		}
+	}
+	have = must || (may && fit) ? vhu_mem_free_hugepages() : 0;
+	if (must > have)
+		return no_hugepages(must, have, err);
+	if (may && fit && must + may <= have && make_regions(m, l, true, NULL) == 0)
+		return 0;
+	r = make_regions(m, l, false, err);
+	/* Someone else took the pages between the count and the use of them. */
+	return r < 0 && must ? no_hugepages(must, vhu_mem_free_hugepages(), err) : r;
+}
+
+int vhu_mem_new(const struct vhu_layout *layout, struct vhu_mem **ret, struct vhu_err *err)
+{
+	struct vhu_mem *m;
+	int r;
+
+	if (layout->n_regions == 0 || layout->n_regions > VHU_LAYOUT_REGIONS_MAX ||
+	    layout->n_data > VHU_LAYOUT_REGIONS_MAX)
+		return vhu_err_set(err, -EINVAL, "guest memory: %zu regions", layout->n_regions);
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return vhu_err_set(err, -ENOMEM, "guest memory: out of memory");
+	r = choose_and_make(m, layout, err);
+	if (r < 0) {
+		vhu_mem_free(m);
+		return r;
+	}
+	r = vhu_mem_ranges_init(m, layout);
+	if (r < 0) {
+		vhu_mem_free(m);
+		return vhu_err_errno(err, r, "guest memory: cannot divide it");
+	}
+	*ret = m;
+	return 0;
+}
+
+void vhu_mem_free(struct vhu_mem *m)
+{
+	if (!m)
+		return;
+	vhu_mem_ranges_done(m);
+	drop_regions(m);
+	free(m->except);
+	free(m);
+}
+
+size_t vhu_mem_regions(const struct vhu_mem *m)
+{
+	return m->n_regions;
+}
+
+const struct vhu_region *vhu_mem_region(const struct vhu_mem *m, size_t i)
+{
+	return i < m->n_regions ? m->region[i] : NULL;
+}
+
+int vhu_mem_add(struct vhu_mem *m, const struct vhu_region_layout *at, struct vhu_err *err)
+{
+	uint64_t need, have;
+	bool huge;
+	int r = check_layout(at, err);
+
+	if (r < 0)
+		return r;
+	if (m->n_regions == VHU_LAYOUT_REGIONS_MAX)
+		return vhu_err_set(err, -ENOSPC, "guest memory: more than %d regions", VHU_LAYOUT_REGIONS_MAX);
+	need = hugepages_of(at);
+	have = at->backing == VHU_BACKING_MEMFD ? 0 : vhu_mem_free_hugepages();
+	if (at->backing == VHU_BACKING_HUGETLB && have < need)
+		return no_hugepages(need, have, err);
+	huge = at->backing == VHU_BACKING_HUGETLB ||
+	       (at->backing == VHU_BACKING_AUTO && can_be_huge(at) && have >= need);
+	r = make_region(m, at, huge, err);
+	if (r < 0 && huge && at->backing == VHU_BACKING_AUTO)
+		r = make_region(m, at, false, err);
+	return r < 0 ? r : (int)m->n_regions - 1;
+}
+
+const char *vhu_mem_kind(const struct vhu_mem *m)
+{
+	size_t huge = 0;
+
+	for (size_t i = 0; i < m->n_regions; i++)
+		huge += m->region[i]->hugetlb;
+	return huge == 0 ? "memfd" : huge == m->n_regions ? "hugetlb" : "mixed";
+}
+
+void *vhu_mem_at(const struct vhu_mem *m, uint64_t gpa, uint64_t len)
+{
+	for (size_t i = 0; i < m->n_regions; i++) {
+		const struct vhu_region *r = m->region[i];
+		uint64_t at = gpa - r->at.gpa;	/* huge if gpa lies below */
+
+		if (at < r->at.size && len <= r->at.size - at)
+			return r->host + at;
+	}
+	return NULL;
+}

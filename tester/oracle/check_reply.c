@@ -1,0 +1,286 @@
+/* Rules about what a reply on the main channel says, message by message. */
+#include <stdio.h>
+
+#include "internal.h"
+
+/* Whether a reply of the message's own is due, not the acknowledgement. */
+static bool own_reply(const struct vhu_judgement *j)
+{
+	return j->row && (j->row->answer == VHU_ANSWER_ALWAYS || j->to->due == VHU_DUE_REPLY);
+}
+
+static uint64_t u64_of(const struct vhu_judgement *j)
+{
+	return vhu_frame_u64(j->f, "u64");
+}
+
+/* --- size and descriptors ---------------------------------------------------------------------- */
+
+static bool size_fits(const struct vhu_judgement *j, enum vhu_payload pl)
+{
+	return vhu_payload_size_ok(pl, j->f->payload, j->f->len);
+}
+
+/* An error is told by an empty payload, or by a config head that says 0 bytes. */
+static bool config_error(const struct vhu_frame *f)
+{
+	uint64_t size = 1;
+
+	return f->len == 0 || (vhu_frame_get(f, VHU_PL_CONFIG, "size", &size) && size == 0);
+}
+
+static bool bad_reply_size(struct vhu_judgement *j)
+{
+	const struct vhu_payload_row *pl;
+	char accepted[64];
+
+	if (!own_reply(j) || j->row->msg == VHU_MSG_GET_CONFIG)
+		return false;
+	if (size_fits(j, j->row->reply) || size_fits(j, j->row->reply_alt))
+		return false;
+	if (j->row->msg == VHU_MSG_SET_LOG_BASE && j->f->len == sizeof(uint64_t))
+		return false;
+	pl = vhu_payload_row(j->row->reply);
+	snprintf(accepted, sizeof(accepted), "%zu bytes of payload", pl->min);
+	return vhu_differs(j, accepted, "%zu bytes", j->f->len);
+}
+
+static bool bad_ack_size(struct vhu_judgement *j)
+{
+	if (own_reply(j) || j->f->len == sizeof(uint64_t))
+		return false;
+	return vhu_differs(j, "8 bytes of payload", "%zu bytes", j->f->len);
+}
+
+static bool bad_fds(struct vhu_judgement *j)
+{
+	unsigned max = own_reply(j) ? j->row->reply_fds_max : 0;
+	char accepted[64];
+
+	if (j->f->n_fds <= max)
+		return false;
+	snprintf(accepted, sizeof(accepted), max ? "at most %u descriptors" : "no descriptor", max);
+	return vhu_differs(j, accepted, "%zu", j->f->n_fds);
+}
+
+/* --- features ------------------------------------------------------------------------------------ */
+
+static bool features_changed(struct vhu_judgement *j)
+{
+	if (!j->s->features_known || u64_of(j) == j->s->features_offered)
+		return false;
+	return vhu_differs(j, "the value given first on this connection", "0x%llx after 0x%llx",
+			   (unsigned long long)u64_of(j), (unsigned long long)j->s->features_offered);
+}
+
+static bool no_version_1(struct vhu_judgement *j)
+{
+	return !(u64_of(j) & VHU_V(VIRTIO_F_VERSION_1)) && vhu_differs(j, "bit 32 set", "0x%llx", (unsigned long long)u64_of(j));
+}
+
+static bool foreign_bits(struct vhu_judgement *j)
+{
+	uint64_t v = u64_of(j);
+
+	if (j->s->device == VHU_DEV_ANY)
+		return false;
+	for (unsigned bit = 0; bit < 24; bit++)
+		if ((v >> bit & 1) && !vhu_feature_by_bit(VHU_NS_VIRTIO, bit, j->s->device))
+			return vhu_differs(j, "bits that the device type defines", "bit %u (0x%llx)", bit, (unsigned long long)v);
+	return false;
+}
+
+static bool wce_without_flush(struct vhu_judgement *j)
+{
+	uint64_t v = u64_of(j);
+
+	if (j->s->device != VHU_DEV_BLK || !(v & VHU_V(VIRTIO_BLK_F_CONFIG_WCE)) || (v & VHU_V(VIRTIO_BLK_F_FLUSH)))
+		return false;
+	return vhu_differs(j, "FLUSH beside CONFIG_WCE", "0x%llx", (unsigned long long)v);
+}
+
+/* --- protocol features ------------------------------------------------------------------------- */
+
+static bool pfeatures_changed(struct vhu_judgement *j)
+{
+	if (!j->s->pfeatures_known || u64_of(j) == j->s->pfeatures_offered)
+		return false;
+	return vhu_differs(j, "the value given first on this connection", "0x%llx after 0x%llx",
+			   (unsigned long long)u64_of(j), (unsigned long long)j->s->pfeatures_offered);
+}
+
+static bool pfeatures_undefined(struct vhu_judgement *j)
+{
+	for (unsigned bit = 0; bit < 64; bit++)
+		if ((u64_of(j) >> bit & 1) && !vhu_feature_by_bit(VHU_NS_PROTOCOL, bit, VHU_DEV_ANY))
+			return vhu_differs(j, "bits that the specification defines", "bit %u (0x%llx)", bit,
+					   (unsigned long long)u64_of(j));
+	return false;
+}
+
+static bool no_mq(struct vhu_judgement *j)
+{
+	return !(u64_of(j) & VHU_P(MQ)) && vhu_differs(j, "bit 0 (MQ) set", "0x%llx", (unsigned long long)u64_of(j));
+}
+
+static bool lacks(struct vhu_judgement *j, uint64_t bit, uint64_t needs, const char *accepted)
+{
+	if (!(u64_of(j) & bit) || (u64_of(j) & needs) == needs)
+		return false;
+	return vhu_differs(j, accepted, "0x%llx", (unsigned long long)u64_of(j));
+}
+
+static bool notifier_alone(struct vhu_judgement *j)
+{
+	return lacks(j, VHU_P(HOST_NOTIFIER), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD), "BACKEND_REQ and BACKEND_SEND_FD beside it");
+}
+
+static bool send_fd_alone(struct vhu_judgement *j)
+{
+	return lacks(j, VHU_P(BACKEND_SEND_FD), VHU_P(BACKEND_REQ), "BACKEND_REQ beside it");
+}
+
+static bool shmem_alone(struct vhu_judgement *j)
+{
+	return lacks(j, VHU_P(SHMEM_MAP), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD), "BACKEND_REQ and BACKEND_SEND_FD beside it");
+}
+
+static bool inband_alone(struct vhu_judgement *j)
+{
+	return lacks(j, VHU_P(INBAND_NOTIFICATIONS), VHU_P(BACKEND_REQ) | VHU_P(REPLY_ACK), "BACKEND_REQ and REPLY_ACK beside it");
+}
+
+static bool log_without_log_all(struct vhu_judgement *j)
+{
+	if (!j->s->features_known || !(u64_of(j) & VHU_P(LOG_SHMFD)) || (j->s->features_offered & VHU_V(VHOST_F_LOG_ALL)))
+		return false;
+	return vhu_differs(j, "VHOST_F_LOG_ALL offered beside LOG_SHMFD", "features 0x%llx",
+			   (unsigned long long)j->s->features_offered);
+}
+
+/* --- counts -------------------------------------------------------------------------------------- */
+
+static bool queue_num_changed(struct vhu_judgement *j)
+{
+	if (!j->s->queue_num || u64_of(j) == j->s->queue_num)
+		return false;
+	return vhu_differs(j, "the number given first on this connection", "%llu after %llu",
+			   (unsigned long long)u64_of(j), (unsigned long long)j->s->queue_num);
+}
+
+static bool queue_num_zero(struct vhu_judgement *j)
+{
+	return u64_of(j) == 0 && vhu_differs(j, "at least 1", "0");
+}
+
+static bool queue_num_huge(struct vhu_judgement *j)
+{
+	return u64_of(j) > VHU_C_VRING_INDEX_MAX + 1 && vhu_differs(j, "at most 256", "%llu", (unsigned long long)u64_of(j));
+}
+
+static bool no_slots(struct vhu_judgement *j)
+{
+	return u64_of(j) == 0 && vhu_differs(j, "at least 1", "0");
+}
+
+/* --- rings --------------------------------------------------------------------------------------- */
+
+static bool base_index(struct vhu_judgement *j)
+{
+	uint64_t index = vhu_frame_u64(j->f, "index");
+
+	if (index == j->to->index)
+		return false;
+	return vhu_differs(j, "the index of the request", "%llu for %u", (unsigned long long)index, j->to->index);
+}
+
+static bool base_high_bits(struct vhu_judgement *j)
+{
+	uint64_t num = vhu_frame_u64(j->f, "num");
+
+	if (vhu_session_features(j->s) & VHU_V(VIRTIO_F_RING_PACKED) || num <= UINT16_MAX)
+		return false;
+	return vhu_differs(j, "a value below 65536", "0x%llx", (unsigned long long)num);
+}
+
+/* --- config and status --------------------------------------------------------------------------- */
+
+static bool config_size(struct vhu_judgement *j)
+{
+	char accepted[80];
+
+	if (j->f->len == j->to->size || config_error(j->f))
+		return false;
+	snprintf(accepted, sizeof(accepted), "%u bytes as in the request\nan empty payload (an error)", j->to->size);
+	return vhu_differs(j, accepted, "%zu bytes", j->f->len);
+}
+
+static bool config_offset(struct vhu_judgement *j)
+{
+	uint64_t offset;
+
+	if (config_error(j->f) || !vhu_frame_get(j->f, VHU_PL_CONFIG, "offset", &offset) || offset == j->to->value)
+		return false;
+	return vhu_differs(j, "the offset of the request", "%llu for %llu", (unsigned long long)offset, (unsigned long long)j->to->value);
+}
+
+static bool status_high_bits(struct vhu_judgement *j)
+{
+	return u64_of(j) > UINT8_MAX && vhu_differs(j, "a value below 256", "0x%llx", (unsigned long long)u64_of(j));
+}
+
+/* --- inflight ------------------------------------------------------------------------------------ */
+
+static bool inflight_echo(struct vhu_judgement *j)
+{
+	uint64_t size = vhu_frame_u64(j->f, "mmap_size");
+
+	if (size && !j->f->n_fds)
+		return vhu_differs(j, "one descriptor with a buffer", "mmap_size %llu and none", (unsigned long long)size);
+	return false;
+}
+
+#define SIZE_RULE(req, msg) {VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, bad_reply_size, "the reply has a wrong size"}
+#define RULE(req, msg, check, summary) {VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, check, summary}
+
+const struct vhu_rule vhu_rules_reply[] = {
+	{VHU_REQ_HDR_06, VHU_FINDING_RULE, -1, bad_reply_size, "the reply's size is not that of its payload"},
+	{VHU_REQ_REPLY_02, VHU_FINDING_RULE, -1, bad_ack_size, "the acknowledgement is not a u64"},
+	{VHU_REQ_HDR_39, VHU_FINDING_RULE, -1, bad_fds, "a reply carries descriptors that it does not define"},
+
+	SIZE_RULE(FEAT_01, GET_FEATURES),
+	RULE(FEAT_09, GET_FEATURES, features_changed, "the offered features changed"),
+	RULE(FEAT_20, GET_FEATURES, no_version_1, "VIRTIO_F_VERSION_1 is not offered"),
+	RULE(FEAT_27, GET_FEATURES, foreign_bits, "a bit is offered that the device type does not have"),
+	RULE(CFG_16, GET_FEATURES, wce_without_flush, "CONFIG_WCE is offered without FLUSH"),
+
+	SIZE_RULE(PROTO_01, GET_PROTOCOL_FEATURES),
+	RULE(PROTO_13, GET_PROTOCOL_FEATURES, pfeatures_changed, "the offered protocol features changed"),
+	RULE(PROTO_14, GET_PROTOCOL_FEATURES, pfeatures_undefined, "an undefined protocol feature is offered"),
+	RULE(PROTO_11, GET_PROTOCOL_FEATURES, no_mq, "MQ is not offered"),
+	RULE(PROTO_22, GET_PROTOCOL_FEATURES, notifier_alone, "HOST_NOTIFIER is offered without what it needs"),
+	RULE(PROTO_23, GET_PROTOCOL_FEATURES, send_fd_alone, "BACKEND_SEND_FD is offered without BACKEND_REQ"),
+	RULE(PROTO_24, GET_PROTOCOL_FEATURES, shmem_alone, "SHMEM_MAP is offered without what it needs"),
+	RULE(PROTO_25, GET_PROTOCOL_FEATURES, inband_alone, "INBAND_NOTIFICATIONS is offered without what it needs"),
+	RULE(FEAT_19, GET_PROTOCOL_FEATURES, log_without_log_all, "LOG_SHMFD is offered without VHOST_F_LOG_ALL"),
+
+	SIZE_RULE(MQ_01, GET_QUEUE_NUM),
+	RULE(MQ_01, GET_QUEUE_NUM, queue_num_zero, "the back-end says that it supports no queue"),
+	RULE(MQ_06, GET_QUEUE_NUM, queue_num_changed, "the number of queues changed"),
+	RULE(MQ_08, GET_QUEUE_NUM, queue_num_huge, "more queues than a ring index can name"),
+	SIZE_RULE(MEMSLOT_01, GET_MAX_MEM_SLOTS),
+	RULE(MEMSLOT_01, GET_MAX_MEM_SLOTS, no_slots, "the back-end takes no memory region"),
+
+	SIZE_RULE(VRING_08, GET_VRING_BASE),
+	RULE(VRING_11, GET_VRING_BASE, base_index, "the reply names another ring"),
+	RULE(VRING_09, GET_VRING_BASE, base_high_bits, "bits 16 to 31 of a split ring's index are set"),
+
+	RULE(CONFIG_02, GET_CONFIG, config_size, "the reply has not the size of the request"),
+	RULE(CONFIG_11, GET_CONFIG, config_offset, "the reply has not the offset of the request"),
+	SIZE_RULE(STATUS_02, GET_STATUS),
+	RULE(STATUS_05, GET_STATUS, status_high_bits, "bits above 7 of the status are set"),
+
+	SIZE_RULE(INFLIGHT_19, GET_INFLIGHT_FD),
+	RULE(INFLIGHT_22, GET_INFLIGHT_FD, inflight_echo, "the inflight buffer has no descriptor"),
+	{.broken = NULL},
+};

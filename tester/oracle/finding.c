@@ -1,0 +1,94 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const char *const verdict_names[VHU_VERDICT_MAX] = {
+	[VHU_PASS] = "PASS", [VHU_WARN] = "WARN", [VHU_FAIL] = "FAIL", [VHU_SKIP] = "SKIP", [VHU_BROKEN] = "BROKEN",
+};
+
+const char *vhu_verdict_name(enum vhu_verdict v)
+{
+	return verdict_names[v];
+}
+
+static const char *const malformed_names[VHU_MALFORMED_MAX] = {
+#define VHU_MALFORMED(name, text, ...) [VHU_MALFORMED_##name] = text,
+#include <vhu/malformed.def>
+};
+
+const char *vhu_malformed_name(enum vhu_malformed kind)
+{
+	return malformed_names[kind];
+}
+
+enum vhu_malformed vhu_malformed_by_name(const char *name)
+{
+	int i;
+
+	for (i = 0; i < VHU_MALFORMED_MAX; i++)
+		if (!strcmp(malformed_names[i], name))
+			break;
+	return (enum vhu_malformed)i;
+}
+
+/* A rule younger than the version judged by, or young and gated by nothing that was negotiated. */
+static bool too_young(const struct vhu_req_row *row, enum vhu_since spec)
+{
+	if (row->since == VHU_SINCE_ANY)
+		return false;
+	if (row->since > spec)
+		return true;
+	return row->since > VHU_SINCE_V7_2 && !row->p_on && !row->v_on;
+}
+
+enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts)
+{
+	const struct vhu_req_row *row = vhu_req_row(f->req);
+	bool soft = row->level != VHU_LEVEL_MUST;
+
+	if (f->kind == VHU_FINDING_QUIRK || too_young(row, opts->spec))
+		return VHU_WARN;
+	if (soft && f->kind != VHU_FINDING_ROBUST && !opts->strict)
+		return VHU_WARN;
+	if (row->level == VHU_LEVEL_MAY && f->kind != VHU_FINDING_ROBUST)
+		return VHU_WARN;
+	return VHU_FAIL;
+}
+
+void vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind, const char *format, ...)
+{
+	va_list ap;
+
+	memset(f, 0, sizeof(*f));
+	f->req = req;
+	f->kind = kind;
+	va_start(ap, format);
+	vsnprintf(f->summary, sizeof(f->summary), format, ap);
+	va_end(ap);
+}
+
+void vhu_finding_frame(struct vhu_finding *f, const struct vhu_frame *frame, enum vhu_device device)
+{
+	struct vhu_buf text = {0};
+	struct vhu_buf bytes = {0};
+
+	vhu_frame_describe(frame, device, &text);
+	snprintf(f->message, sizeof(f->message), "%s", vhu_buf_text(&text));
+	if (!vhu_frame_encode(frame, &bytes, NULL))
+		vhu_hex_format(bytes.data, bytes.len, f->hex, sizeof(f->hex));
+	vhu_buf_done(&text);
+	vhu_buf_done(&bytes);
+}
+
+bool vhu_differs(struct vhu_judgement *j, const char *accepted, const char *actual, ...)
+{
+	va_list ap;
+
+	snprintf(j->accepted, sizeof(j->accepted), "%s", accepted);
+	va_start(ap, actual);
+	vsnprintf(j->actual, sizeof(j->actual), actual, ap);
+	va_end(ap);
+	return true;
+}

@@ -1,0 +1,346 @@
+/* Compiles one case: the header, the steps, the memory, then judges the whole. */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "internal.h"
+#include "plan/script.h"
+
+/* --- memory and nodes --------------------------------------------------------------------------------- */
+
+void *take(struct compile *c, size_t count, size_t size)
+{
+	void *p = vhu_arena_array(c->arena, count, size);
+
+	c->oom |= !p;
+	return p;
+}
+
+const char *take_text(struct compile *c, const char *text)
+{
+	const char *copy = vhu_arena_strdup(c->arena, text);
+
+	c->oom |= !copy;
+	return copy;
+}
+
+struct node node_get(const struct node *n, const char *key, struct path *path)
+{
+	*path = (struct path){.up = n->path, .key = key};
+	return (struct node){json_object_get(n->json, key), path, n->scope};
+}
+
+struct node node_at(const struct node *n, size_t i, struct path *path)
+{
+	*path = (struct path){.up = n->path, .index = i};
+	return (struct node){json_array_get(n->json, i), path, n->scope};
+}
+
+void skip_case(struct compile *c, const char *format, ...)
+{
+	va_list args;
+	char why[512];
+
+	/* What a branch that is not taken would need does not matter. */
+	if (c->plan->skip || c->silent)
+		return;
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	c->plan->skip = take_text(c, why);
+}
+
+/* --- the header ---------------------------------------------------------------------------------------- */
+
+static uint64_t union_bits(enum vhu_namespace ns, enum vhu_device device)
+{
+	const struct vhu_feature_row *row;
+	uint64_t bits = 0;
+
+	for (size_t i = 0; (row = vhu_feature_row(ns, i)); i++)
+		if (row->bit < 64 && (row->device == VHU_DEV_ANY || row->device == device))
+			bits |= UINT64_C(1) << row->bit;
+	return bits;
+}
+
+/* What --check compiles against: all that there is, less what the case must not find. */
+static void union_facts(struct compile *c, const struct node *top)
+{
+	struct node needs = NODE_GET(top, "needs"), without = NODE_GET(&needs, "without");
+	struct node features = NODE_GET(&without, "features"), pfeatures = NODE_GET(&without, "protocol_features");
+	json_int_t queues = json_integer_value(json_object_get(needs.json, "queues"));
+	json_int_t slots = json_integer_value(json_object_get(needs.json, "mem_slots"));
+	json_int_t capacity = json_integer_value(json_object_get(needs.json, "capacity"));
+	json_int_t used = json_integer_value(json_object_get(top->json, "queues"));
+	struct vhu_facts *f = &c->facts;
+	uint64_t off, poff;
+
+	*f = (struct vhu_facts){.device = c->file->n_devices ? c->file->devices[0] : VHU_DEV_BLK};
+	get_names(c, &features, VHU_NS_VIRTIO, &off);
+	get_names(c, &pfeatures, VHU_NS_PROTOCOL, &poff);
+	f->features = union_bits(VHU_NS_VIRTIO, f->device) & ~off;
+	f->pfeatures = union_bits(VHU_NS_PROTOCOL, f->device) & ~poff;
+	f->queues = (unsigned)VHU_MAX(VHU_MAX(queues, used), (json_int_t)UNION_QUEUES);
+	f->queues = VHU_MIN(f->queues, (unsigned)VHU_LAYOUT_RINGS_MAX);
+	f->queue_num = f->queues;
+	f->mem_slots = (uint64_t)VHU_MAX(slots, (json_int_t)UNION_MEM_SLOTS);
+	f->config_size = VHU_MIN(vhu_device_row(f->device)->config_size, sizeof(f->config));
+	f->capacity = (uint64_t)VHU_MAX(capacity, (json_int_t)UNION_CAPACITY);
+	f->spawn = f->hugetlb = true;
+}
+
+static void get_queues(struct compile *c, const struct node *top)
+{
+	json_t *queues = json_object_get(top->json, "queues");
+
+	c->plan->queues = 1;
+	if (json_is_string(queues))
+		c->plan->queues = VHU_MIN(VHU_MAX(c->facts.queues, 1u), (unsigned)VHU_LAYOUT_RINGS_MAX);
+	else if (json_is_integer(queues))
+		c->plan->queues = (unsigned)json_integer_value(queues);
+	if (c->plan->queues > VHU_MAX(c->facts.queues, 1u))
+		skip_case(c, "needs %u rings, the target has %u", c->plan->queues, c->facts.queues);
+}
+
+static void get_profile(struct compile *c, const struct node *top)
+{
+	struct node profile = NODE_GET(top, "profile");
+
+	c->plan->profile = json_is_string(profile.json) ? take_text(c, json_string_value(profile.json)) :
+							  take_text(c, c->opts->profile ? c->opts->profile : "plain");
+	known_profile(c, &profile);
+}
+
+static void get_queue_size(struct compile *c, const struct node *top)
+{
+	struct node size = NODE_GET(top, "queue_size");
+	json_int_t n = json_integer_value(size.json);
+
+	c->plan->queue_size = 128;
+	if (n <= 0)
+		return;
+	if (n & (n - 1))
+		diag(c->report, size.path, "a split ring has a power of two of entries");
+	else
+		c->plan->queue_size = (uint16_t)n;
+}
+
+static void get_head(struct compile *c, const struct node *top)
+{
+	struct vhu_plan *p = c->plan;
+	struct node needs = NODE_GET(top, "needs");
+	char why[400];
+
+	p->device = c->facts.device;
+	p->start = (enum vhu_state)get_word(top, "start", words_state, VHU_STATE_CONNECTED);
+	p->writes = get_bool(top, "writes", false);
+	get_queue_size(c, top);
+	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
+	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
+	get_profile(c, top);
+	if (needs.json && !needs_met(c, &needs, false, why, sizeof(why)))
+		skip_case(c, "%s", why);
+	get_queues(c, top);
+	if (p->writes && c->facts.read_only)
+		skip_case(c, "changes the disk, and the disk is read-only");
+	else if (p->writes && c->facts.known && !c->opts->allow_writes)
+		skip_case(c, "changes the disk: --allow-writes");
+	if (get_word(top, "ring", (const char *const[]){"any", "split", "packed", NULL}, 0) == 2)
+		skip_case(c, "packed rings are not supported yet");
+	negotiate(c, top);
+	if (p->features & VHU_V(VIRTIO_F_RING_PACKED))
+		skip_case(c, "packed rings are not supported yet");
+}
+
+/* --- memory ---------------------------------------------------------------------------------------------- */
+
+/* Laid out twice: once for $mem before the steps, then with all the rings that the steps use. */
+static void lay_out(struct compile *c, const struct node *top, unsigned rings)
+{
+	struct node memory = NODE_GET(top, "memory"), size = NODE_GET(&memory, "size");
+	json_t *regions = json_object_get(memory.json, "regions");
+	uint64_t bytes = 64 << 20;
+	struct vhu_layout_opts o = {
+		.regions = json_is_integer(regions) ? (size_t)json_integer_value(regions) : 1,
+		.backing = (enum vhu_backing)get_word(&memory, "backing", words_backing, VHU_BACKING_AUTO),
+		.rings = rings,
+		.queue_size = c->plan->queue_size,
+	};
+	struct vhu_err err = {0};
+
+	if (size.json && !get_count(c, &size, "the memory's size", 1, UINT64_MAX, &bytes))
+		return;
+	if (c->opts->backing != VHU_BACKING_AUTO)
+		o.backing = c->opts->backing;
+	o.size = bytes;
+	if (vhu_layout_make(&o, &c->plan->layout, &err) < 0)
+		diag(c->report, memory.json ? memory.path : top->path, "%s", err.text);
+	else if (o.regions > VHU_C_MEM_TABLE_REGIONS && !(c->plan->pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)))
+		skip_case(c, "%zu memory regions need CONFIGURE_MEM_SLOTS, which is not negotiated", o.regions);
+	else if (o.regions > VHU_C_MEM_TABLE_REGIONS && c->facts.known && c->facts.mem_slots < o.regions)
+		skip_case(c, "needs %zu memory slots, the target has %llu", o.regions, (unsigned long long)c->facts.mem_slots);
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------- */
+
+/* Variables of the file and of the row, as bindings; NULL-terminated by `up`. */
+static const struct binding *bind_all(struct compile *c, const struct node *object, const struct path *at,
+				      const struct binding *scope)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(object->json, name, value) {
+		struct binding *b = take(c, 1, sizeof(*b));
+		struct path *path = take(c, 1, sizeof(*path));
+
+		if (!b || !path)
+			break;
+		*path = (struct path){.up = at, .key = name};
+		if (!binding_name_ok(c, path, name))
+			continue;
+		*b = (struct binding){scope, name, 0, value, path, NULL};
+		scope = b;
+	}
+	return scope;
+}
+
+/* All of them see each other, whatever their order. */
+static void share_scope(const struct binding *last)
+{
+	for (const struct binding *b = last; b; b = b->up)
+		((struct binding *)b)->scope = last;
+}
+
+static void check_unused_macros(struct compile *c, const struct node *top)
+{
+	struct node macros = NODE_GET(top, "macros");
+	const char *name;
+	json_t *macro;
+
+	json_object_foreach(macros.json, name, macro) {
+		bool used = false;
+
+		for (size_t i = 0; i < c->n_used; i++)
+			used |= c->used_macros[i] == macro;
+		if (!used)
+			diag_key(c->report, PATH_KEY(macros.path, name), "nothing uses the macro '%s'", name);
+	}
+}
+
+static void compile_steps(struct compile *c, const struct entry *e, struct node *top)
+{
+	struct node vars = NODE_GET(top, "vars"), rows = NODE_GET(top, "rows"), row = NODE_AT(&rows, e->row_index);
+	struct node steps = NODE_GET(top, "steps");
+	const struct binding *scope;
+
+	scope = bind_all(c, &vars, vars.path, NULL);
+	if (e->row)
+		scope = bind_all(c, &row, row.path, scope);
+	share_scope(scope);
+	steps.scope = c->root_scope = scope;
+	expand_steps(c, &steps);
+	check_unused_macros(c, top);
+}
+
+/* Hands what was collected over to the plan. */
+static void finish(struct compile *c)
+{
+	struct vhu_plan *p = c->plan;
+
+	p->steps = vhu_arena_memdup(c->arena, c->steps, c->n_steps * sizeof(*c->steps));
+	p->n_steps = c->n_steps;
+	p->vars = vhu_arena_memdup(c->arena, c->vars, c->n_vars * sizeof(*c->vars));
+	p->n_vars = c->n_vars;
+	p->conns = vhu_arena_memdup(c->arena, c->conns, c->n_conns * sizeof(*c->conns));
+	p->n_conns = c->n_conns;
+	c->oom |= !p->steps || !p->vars || !p->conns;
+}
+
+static void compile_all(struct compile *c, const struct entry *e, struct node *top)
+{
+	size_t errors = c->report->errors;
+
+	if (!c->facts.known)
+		union_facts(c, top);
+	get_head(c, top);
+	lay_out(c, top, 1);
+	/* Nothing of a case that is skipped is looked at: --check has done that. */
+	if (c->plan->skip && c->facts.known)
+		return;
+	c->n_rings = VHU_MAX(c->plan->queues, 1u);
+	compile_steps(c, e, top);
+	lay_out(c, top, c->n_rings);
+	finish(c);
+	if (c->oom || c->report->errors != errors)
+		return;
+	reach(c);
+	judge(c);
+}
+
+static bool start_plan(struct compile *c, const struct entry *e)
+{
+	struct vhu_plan *p = vhu_arena_alloc(c->arena, sizeof(*p));
+
+	if (!p)
+		return false;
+	c->plan = p;
+	p->arena = c->arena;
+	p->id = take_text(c, e->info.id);
+	p->file = take_text(c, e->file->source.file);
+	p->title = e->file->title ? take_text(c, e->file->title) : "";
+	p->why = e->file->why ? take_text(c, e->file->why) : "";
+	p->requirements = vhu_arena_memdup(c->arena, e->file->requirements,
+					   e->file->n_requirements * sizeof(*e->file->requirements));
+	p->n_requirements = e->file->n_requirements;
+	p->may_kill = e->info.may_kill;
+	c->vars = calloc(LIMIT_VARS, sizeof(*c->vars));
+	c->var_visible = calloc(LIMIT_VARS, sizeof(*c->var_visible));
+	c->conns = calloc(LIMIT_CONNS, sizeof(*c->conns));
+	if (!p->requirements || !c->vars || !c->var_visible || !c->conns)
+		return false;
+	c->conns[0] = "first";
+	c->n_conns = 1;
+	c->defaults.requirement = p->n_requirements ? p->requirements[0] : VHU_REQ_MAX;
+	return !c->oom;
+}
+
+static void drop_scratch(struct compile *c)
+{
+	free(c->steps);
+	free(c->origins);
+	free(c->vars);
+	free(c->var_visible);
+	free(c->conns);
+	free(c->tags);
+	free(c->used_macros);
+}
+
+int compile_case(const struct vhu_case_set *set, const struct entry *e, const struct vhu_compile_opts *opts,
+		 struct report *r, struct vhu_plan **ret, struct vhu_err *err)
+{
+	struct path root = {.source = &e->file->source};
+	struct node top = {e->file->source.root, &root, NULL};
+	struct compile c = {.report = r, .arena = vhu_arena_new(), .set = set, .file = e->file, .top = &root, .opts = opts};
+	size_t errors = r->errors;
+	int result = 0;
+
+	if (opts->facts) {
+		c.facts = *opts->facts;
+		c.facts.known = true;
+	}
+	if (!c.arena || !start_plan(&c, e))
+		c.oom = true;
+	else
+		compile_all(&c, e, &top);
+	drop_scratch(&c);
+	if (c.oom)
+		result = vhu_err_set(err, -ENOMEM, "%s: out of memory", e->file->source.file);
+	else if (r->errors != errors)
+		result = vhu_err_set(err, -EINVAL, "%s has errors", e->file->source.file);
+	if (result < 0)
+		vhu_arena_free(c.arena);
+	else
+		*ret = c.plan;
+	return result;
+}

@@ -1,0 +1,440 @@
+/*
+ * A case compiled: every loop expanded, every name resolved, every value either a constant or
+ * an expression over saved variables. Immutable; owns an arena. The engine runs it and knows no
+ * JSON; other sources (captures, fuzz seeds) compile to the same.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "spec/layout.h"
+#include "spec/spec.h"
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+enum vhu_value_op { VHU_OP_FIRST, VHU_OP_ADD, VHU_OP_SUB, VHU_OP_MUL, VHU_OP_OR, VHU_OP_AND, VHU_OP_ANDNOT, VHU_OP_XOR };
+
+struct vhu_term {
+	enum vhu_value_op op;		/* FIRST for the first */
+	bool is_var;
+	uint64_t u;			/* constant */
+	unsigned var;			/* index into plan->vars */
+};
+
+/* Terms from left to right, in u64. One constant term: a constant. n == 0: not given. */
+struct vhu_value {
+	const struct vhu_term *terms;
+	unsigned n;
+};
+
+bool vhu_value_is_const(const struct vhu_value *v);
+/* -ERANGE on a wrap of + - *, -ENODATA if a variable is not set yet (its index in *ret). */
+int vhu_value_eval(const struct vhu_value *v, const uint64_t *vars, const bool *set, uint64_t *ret);
+
+enum vhu_match_op {
+	VHU_MATCH_EQ, VHU_MATCH_NE, VHU_MATCH_LT, VHU_MATCH_LE, VHU_MATCH_GT, VHU_MATCH_GE, VHU_MATCH_IN, VHU_MATCH_HAS,
+	VHU_MATCH_LACKS, VHU_MATCH_MASKED,	/* (x & mask) == value */
+	VHU_MATCH_MULTIPLE_OF, VHU_MATCH_ANY,
+	VHU_MATCH_BYTES, VHU_MATCH_PREFIX, VHU_MATCH_LEN,	/* of byte fields */
+};
+
+struct vhu_match_term {
+	enum vhu_match_op op;
+	struct vhu_value value;
+	struct vhu_value mask;		/* MASKED */
+	const struct vhu_value *list;	/* IN */
+	size_t n_list;
+	const uint8_t *bytes;		/* BYTES, PREFIX */
+	size_t n_bytes;
+};
+
+/* All terms must hold. n == 0: not given. */
+struct vhu_matcher {
+	const struct vhu_match_term *terms;
+	size_t n;
+	enum vhu_namespace ns;		/* how bits are named when it is described */
+	enum vhu_device device;
+};
+
+/* 1 it holds, 0 it does not (the term that failed in *ret_term), or a negative errno of vhu_value_eval. */
+int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars, const bool *set, size_t *ret_term);
+int vhu_match_bytes(const struct vhu_matcher *m, const uint8_t *bytes, size_t len, const uint64_t *vars,
+		    const bool *set, size_t *ret_term);
+/* What it accepts, in words: "= 0x8", "has VERSION_1", "one of 1, 2". */
+void vhu_matcher_describe(const struct vhu_matcher *m, const uint64_t *vars, const bool *set, char *out, size_t cap);
+
+/* --- parts of steps -------------------------------------------------------------------------- */
+
+struct vhu_assign {			/* payload field := value */
+	const char *field;		/* a field or bit field of the payload's row */
+	struct vhu_value value;
+	const uint8_t *bytes;		/* a byte field */
+	size_t n_bytes;
+};
+
+struct vhu_region_assign {		/* one region of `region: [ … ]` or of the memory verb */
+	struct vhu_value gpa, size, uaddr, offset;	/* n == 0: chosen by the engine */
+	enum vhu_backing backing;
+};
+
+struct vhu_field_match {
+	const char *field;
+	struct vhu_matcher match;
+};
+
+struct vhu_save {
+	unsigned var;
+	const char *field;		/* of the reply; "fd0" … */
+};
+
+enum vhu_fd_source {
+	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG, VHU_FD_INFLIGHT, VHU_FD_SOCKET,
+	VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_MEMFD,
+};
+
+struct vhu_fd_spec {
+	enum vhu_fd_source source;
+	struct vhu_value size;		/* MEMFD */
+};
+
+/* Outcomes as bits. */
+enum {
+	VHU_OUT_REPLY = 1 << 0,
+	VHU_OUT_ACK = 1 << 1,
+	VHU_OUT_NACK = 1 << 2,
+	VHU_OUT_CLOSES = 1 << 3,
+	VHU_OUT_SILENT = 1 << 4,
+	VHU_OUT_ALIVE = 1 << 5,
+	VHU_OUT_DEAD = 1 << 6,
+	VHU_OUT_NONE = 1 << 7,
+	VHU_OUT_ACCEPTS = 1 << 8,	/* ack, or silent where no acknowledgement was asked for */
+	VHU_OUT_REJECTS = 1 << 9,	/* nack or closes; without REPLY_ACK also silent */
+};
+/* "ack or closes" in out. */
+char *vhu_outcomes_describe(uint32_t outcomes, char *out, size_t cap);
+
+struct vhu_breaks {
+	bool set;
+	enum vhu_req req;		/* VHU_REQ_MAX: malformed */
+	unsigned malformed;		/* enum vhu_malformed */
+};
+
+enum vhu_state { VHU_STATE_CONNECTED, VHU_STATE_OWNED, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, VHU_STATE_RUNNING };
+const char *vhu_state_name(enum vhu_state s);
+
+enum { VHU_KEEP_MEMORY = 1 << 0, VHU_KEEP_RINGS = 1 << 1, VHU_KEEP_INFLIGHT = 1 << 2, VHU_KEEP_LOG = 1 << 3 };
+enum vhu_base_from { VHU_BASE_USED, VHU_BASE_AVAIL, VHU_BASE_SAVED, VHU_BASE_VALUE };
+
+/* --- steps ----------------------------------------------------------------------------------- */
+
+enum vhu_verb {
+	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE, VHU_VERB_RECONNECT,
+	VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
+	VHU_VERB_INFLIGHT, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
+};
+const char *vhu_verb_name(enum vhu_verb v);
+
+struct vhu_step_send {
+	const struct vhu_msg_row *row;	/* NULL: unknown request, by number */
+	uint32_t request;
+	enum vhu_channel channel;	/* main, or backend (only answers make sense there) */
+	const struct vhu_assign *with;
+	size_t n_with;
+	const struct vhu_region_assign *regions;	/* `with: {region: [ … ]}` */
+	size_t n_regions;
+	bool regions_given;
+	const struct vhu_fd_spec *fds;
+	size_t n_fds;
+	bool fds_given;			/* else what the message takes */
+	enum { VHU_NR_PROFILE, VHU_NR_YES, VHU_NR_NO } need_reply;
+	struct vhu_value flags, size;	/* n == 0: true ones */
+	const uint8_t *payload;		/* in place of fields */
+	size_t n_payload;
+	bool payload_given;
+	const uint8_t *tail;
+	size_t n_tail;
+	const size_t *pieces;
+	size_t n_pieces;
+	const struct vhu_field_match *reply;
+	size_t n_reply;
+	struct vhu_matcher reply_size;
+	int reply_fds;			/* -1: by the tables */
+	const struct vhu_save *save;
+	size_t n_save;
+};
+
+struct vhu_step_raw {
+	const uint8_t *bytes;
+	size_t n_bytes;
+	enum vhu_channel channel;
+	const struct vhu_fd_spec *fds;
+	size_t n_fds;
+};
+
+struct vhu_step_recv {
+	const struct vhu_msg_row *row;
+	const struct vhu_field_match *with;
+	size_t n_with;
+	int fds;			/* -1: any legal number */
+	enum { VHU_RECV_ACK, VHU_RECV_NACK, VHU_RECV_NONE, VHU_RECV_FIELDS } answer;
+	const struct vhu_assign *fields;
+	size_t n_fields;
+	bool optional;			/* waits only until the next fence */
+	const struct vhu_save *save;
+	size_t n_save;
+};
+
+struct vhu_step_reconnect {
+	enum vhu_state state;
+	uint32_t keep;			/* VHU_KEEP_… */
+	enum vhu_base_from base_from;
+	struct vhu_value base;
+	bool features_given;
+	uint64_t features;		/* instead of the case's offer */
+	bool no_status;			/* the guest driver knows nothing of the reconnect */
+	const char *profile;		/* NULL: the case's */
+};
+
+enum vhu_target_op { VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT };
+
+enum vhu_ring_op {
+	VHU_RING_START, VHU_RING_STOP, VHU_RING_ENABLE, VHU_RING_DISABLE, VHU_RING_KICK, VHU_RING_POKE, VHU_RING_CHECK
+};
+
+struct vhu_step_ring {
+	enum vhu_ring_op op;
+	unsigned queue;
+	struct vhu_matcher base;	/* STOP: on the reply; START: eq value is the base to set */
+	const char *at;			/* POKE */
+	struct vhu_value value;
+	struct vhu_matcher used, called, stale, error;	/* CHECK */
+	bool idle;
+	uint32_t settle_ms;		/* 0: the run's */
+	const struct vhu_save *save;
+	size_t n_save;
+};
+
+struct vhu_step_io {
+	unsigned op;			/* enum vhu_io_op of device/driver.h, in that order */
+	unsigned queue;
+	struct vhu_value sector;
+	uint32_t count, times;
+	unsigned pattern;		/* enum vhu_pattern */
+	uint64_t pattern_arg;
+	bool verify;
+	const uint32_t *segments;
+	size_t n_segments;
+	bool indirect;
+	uint32_t type;
+	bool kick, wait;
+	const char *tag;		/* NULL: none */
+	uint32_t statuses;		/* accepted status bytes as bits; 0: any */
+	struct vhu_matcher used_len;
+};
+
+struct vhu_chain_elem {
+	enum { VHU_ELEM_OUT, VHU_ELEM_IN, VHU_ELEM_DESC } kind;
+	const uint8_t *bytes;		/* OUT, constant part; n_bytes long */
+	size_t n_bytes;
+	const struct vhu_assign *fields;	/* OUT by layout */
+	size_t n_fields;
+	const char *layout;
+	uint32_t len;			/* IN */
+	struct vhu_matcher match;	/* IN, bytes */
+	const struct vhu_field_match *matches;	/* IN by layout */
+	size_t n_matches;
+	struct vhu_value addr, dlen, flags, next;	/* DESC; n == 0: chosen */
+};
+
+struct vhu_step_chain {
+	const struct vhu_chain_elem *elems;
+	size_t n_elems;
+	unsigned queue;
+	bool indirect, kick, wait;
+	const char *tag;
+	struct vhu_matcher used_len;
+};
+
+struct vhu_step_await {
+	enum { VHU_AWAIT_TAGS, VHU_AWAIT_ALL, VHU_AWAIT_ANY } what;
+	const char *const *tags;
+	size_t n_tags;
+	bool exactly_once, in_order;
+	uint32_t statuses;		/* 0: as each request says */
+};
+
+enum vhu_memory_op { VHU_MEMORY_MAP, VHU_MEMORY_ADD, VHU_MEMORY_REMOVE, VHU_MEMORY_FILL, VHU_MEMORY_CHECK };
+
+struct vhu_step_memory {
+	enum vhu_memory_op op;
+	const struct vhu_region_assign *regions;
+	size_t n_regions;
+	struct vhu_value gpa, len;
+	unsigned pattern;
+	uint64_t pattern_arg;
+	const uint8_t *match;
+	size_t n_match;
+};
+
+enum vhu_log_op { VHU_LOG_START, VHU_LOG_STOP, VHU_LOG_CLEAR, VHU_LOG_CHECK };
+
+struct vhu_dirty {
+	const char *buffers;		/* tag, or NULL */
+	int ring;			/* -1: not a ring */
+	struct vhu_value gpa, len;
+};
+
+struct vhu_step_log {
+	enum vhu_log_op op;
+	const unsigned *queues;
+	size_t n_queues;		/* 0: all that the case uses */
+	const struct vhu_dirty *dirty;
+	size_t n_dirty;
+	bool only;
+};
+
+enum vhu_inflight_op { VHU_INFLIGHT_GET, VHU_INFLIGHT_SET, VHU_INFLIGHT_CHECK, VHU_INFLIGHT_CLEAR };
+
+struct vhu_step_inflight {
+	enum vhu_inflight_op op;
+	struct vhu_value queues, queue_size;
+	struct vhu_matcher entries, version;
+};
+
+enum vhu_cmp { VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS };
+
+struct vhu_step_assert {
+	struct vhu_value a, b;
+	enum vhu_cmp op;
+	const char *text;		/* "$a == $b" as it stood */
+	const char *says;		/* NULL: none */
+};
+
+struct vhu_step {
+	enum vhu_verb verb;
+	const char *where;		/* "/steps/4[q=1]/do/0 (cases/lib/once.json /macros/once/steps/2)" */
+	const char *note;		/* or NULL */
+	enum vhu_req requirement;	/* what an unmet expectation violates: the step's, else the case's first */
+	uint32_t within_ms;		/* 0: the run's deadline */
+	unsigned conn;			/* index into plan->conns */
+	bool expect_given;
+	uint32_t expect, tolerate;	/* VHU_OUT_…; 0: the default */
+	struct vhu_breaks breaks;
+	union {
+		struct vhu_step_send send;
+		struct vhu_step_raw raw;
+		struct vhu_step_recv recv;
+		struct { const struct vhu_msg_row *row; } fence;	/* NULL: GET_FEATURES */
+		struct vhu_step_reconnect reconnect;			/* RECONNECT, and CONNECT (conn is the new one) */
+		struct { bool main, backend, write_side; } close;
+		struct { enum vhu_target_op op; int signal; } target;
+		struct vhu_step_ring ring;
+		struct vhu_step_io io;
+		struct vhu_step_chain chain;
+		struct vhu_step_await await;
+		struct vhu_step_memory memory;
+		struct vhu_step_log log;
+		struct vhu_step_inflight inflight;
+		struct vhu_step_assert assertion;
+	};
+};
+
+/* --- what is known of the target ------------------------------------------------------------- */
+
+struct vhu_facts {
+	bool known;			/* false: --check, compile against the union */
+	enum vhu_device device;
+	uint64_t features, pfeatures;	/* offered */
+	uint64_t queue_num;		/* GET_QUEUE_NUM's answer; 0: not told */
+	unsigned queues;		/* rings that it really serves, as far as we know */
+	uint64_t mem_slots;		/* 0: not told */
+	uint8_t config[256];
+	size_t config_size;		/* bytes of config that are valid */
+	uint64_t capacity;		/* blk: sectors */
+	bool read_only;
+	bool spawn;			/* we can kill and restart it */
+	bool one_shot;
+	bool hugetlb;			/* huge pages are free here */
+	uint64_t rtt_ns;		/* of the first GET_FEATURES */
+};
+
+/* --- the plan -------------------------------------------------------------------------------- */
+
+struct vhu_plan {
+	struct vhu_arena *arena;
+	const char *id;			/* "blk/read-write", "core/ring/bad-index#num" */
+	const char *title, *why, *file;
+	const enum vhu_req *requirements;
+	size_t n_requirements;
+	enum vhu_device device;		/* whose I/O it does; the target's */
+	enum vhu_state start;
+	const char *profile;
+	uint64_t features, pfeatures;	/* to negotiate on the first connection: facts ∩ offer */
+	unsigned queues;		/* rings that `running` starts */
+	uint16_t queue_size;
+	bool packed;
+	bool writes;
+	bool may_kill;			/* tagged so: run last */
+	struct vhu_layout layout;
+	const char *const *conns;	/* names; [0] is the first connection */
+	size_t n_conns;
+	const char *const *vars;	/* names of saved variables */
+	size_t n_vars;
+	const struct vhu_step *steps;
+	size_t n_steps;
+	const char *skip;		/* why it can't run on this target, or NULL */
+};
+
+void vhu_plan_free(struct vhu_plan *p);
+
+/* --- from case files ------------------------------------------------------------------------- */
+
+/* Errors of case files, one a line: "FILE:LINE:COLUMN: JSON PATH: WHAT". */
+struct vhu_diags {
+	struct vhu_buf *text;
+	size_t errors;
+};
+
+struct vhu_case_set;
+
+struct vhu_case_info {
+	const char *id;			/* with #ROW and %packed where they apply */
+	const char *file;
+	const char *title;
+	const enum vhu_req *requirements;
+	size_t n_requirements;
+	const char *const *tags;
+	size_t n_tags;
+	const enum vhu_device *devices;	/* needs.device; n 0: any */
+	size_t n_devices;
+	bool may_kill;
+};
+
+/*
+ * Reads case files: each path is a file, a folder (recursive, in the order of names; lib/ holds
+ * macros), or a case id below `root`. All errors of all files go to diags; files with errors are
+ * left out. -ENOENT for a path that is none of these, -ENOMEM.
+ */
+int vhu_case_set_load(const char *root, const char *const *paths, size_t n, struct vhu_case_set **ret,
+		      struct vhu_diags *diags, struct vhu_err *err);
+void vhu_case_set_free(struct vhu_case_set *s);
+size_t vhu_case_set_count(const struct vhu_case_set *s);	/* cases: files × rows × rings */
+const struct vhu_case_info *vhu_case_set_info(const struct vhu_case_set *s, size_t i);
+
+struct vhu_compile_opts {
+	const struct vhu_facts *facts;	/* NULL: --check */
+	const char *profile;		/* for cases that fix none; NULL: "plain" */
+	bool allow_writes;
+	enum vhu_backing backing;	/* AUTO: what the case says */
+};
+
+/*
+ * Compiles one case. 0 and *ret (its `skip` says if it does not apply to this target), -EINVAL
+ * with diags if the file is wrong. Frames of ours are judged on the way: an illegal one without
+ * `breaks` and a `breaks` on a legal one are errors.
+ */
+int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_compile_opts *opts,
+		       struct vhu_plan **ret, struct vhu_diags *diags, struct vhu_err *err);
+
+/* The JSON Schema (draft 2020-12) of case files, generated from the same rows that parse them. malloc'ed. */
+char *vhu_case_schema(void);

@@ -1,0 +1,84 @@
+/*
+ * What a front-end persona sends to bring a session from one state to the next, and the legal
+ * value of every payload field for the moment. Pure functions, used by the compiler's dry run
+ * and by the engine alike, so that both see the same frames.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "plan/plan.h"
+#include "spec/layout.h"
+#include "spec/spec.h"
+
+struct vhu_frame;
+struct vhu_illegal;
+struct vhu_session;
+
+/* Everything that the legal value of a field may depend on. */
+struct vhu_moment {
+	const struct vhu_layout *layout;
+	const struct vhu_session *session;
+	uint64_t features, pfeatures;	/* to negotiate */
+	unsigned queue;			/* for messages of ring scope */
+	uint32_t base;			/* SET_VRING_BASE */
+	bool logging;
+	uint64_t log_size;
+	uint64_t inflight_size, inflight_offset;
+	uint16_t inflight_queues, inflight_queue_size;
+	size_t config_size;		/* GET_CONFIG: bytes to ask for */
+	uint8_t status;			/* SET_STATUS */
+	size_t region;			/* ADD_MEM_REG, REM_MEM_REG: which of the layout */
+};
+
+/* Gives every field of a request its legal value for this moment (payload resized as needed). */
+int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_err *err);
+/* Region i of the layout; beyond its last a spare one that overlaps none. */
+struct vhu_region_layout vhu_moment_region(const struct vhu_moment *m, size_t i);
+/* How many descriptors a request carries when nothing else is said. */
+size_t vhu_moment_fds(const struct vhu_moment *m, const struct vhu_frame *f);
+
+/*
+ * The frame of a `send` step: legal values for the moment, then what the step says (fields,
+ * regions, bytes, flags, size). Without descriptors. -ENODATA while a variable is not known,
+ * -ERANGE if a value does not fit its field. *ret is the caller's (vhu_frame_done).
+ */
+int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, const uint64_t *vars, const bool *set,
+		   bool need_reply, struct vhu_frame *ret, struct vhu_err *err);
+
+/*
+ * What that frame would break, descriptors attached: vhu_oracle_illegal, and descriptors of a
+ * kind or size that the message can't use, which only the step knows. Up to max of them.
+ */
+size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s, const struct vhu_frame *f,
+			struct vhu_illegal *out, size_t max);
+
+/* One message of a persona's script. */
+struct vhu_script_item {
+	enum vhu_msg msg;
+	unsigned queue;
+	size_t region;
+	bool need_reply;
+	uint8_t status;
+};
+
+struct vhu_script_opts {
+	const char *profile;
+	enum vhu_state from, to;	/* from == to: nothing */
+	uint64_t features_offered;	/* decides what is sent at all */
+	uint64_t features, pfeatures;	/* negotiated in this session */
+	unsigned queues;
+	size_t regions;
+	bool no_status;
+};
+
+/*
+ * The messages in order, up to max (512 is enough for `to` below RUNNING, plus 8 a ring).
+ * Returns their number, or -ENOENT for an unknown persona, -ENOSPC.
+ */
+long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max, struct vhu_err *err);
+/* The messages that start one ring (`ring: start`), in the persona's order. */
+long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out, size_t max,
+		     struct vhu_err *err);
+/* Whether this persona asks for an acknowledgement of `msg` where it may. */
+bool vhu_profile_need_reply(const char *profile, enum vhu_msg msg);
+bool vhu_profile_known(const char *profile);

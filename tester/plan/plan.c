@@ -1,0 +1,22 @@
+/* The plan itself: names of its parts, and its end. */
+#include "internal.h"
+
+const char *vhu_state_name(enum vhu_state s)
+{
+	return words_state[s];
+}
+
+const char *vhu_verb_name(enum vhu_verb v)
+{
+	for (size_t i = 0; i < n_verbs; i++)
+		if (verbs[i].verb == v)
+			return verbs[i].name;
+	return "?";
+}
+
+void vhu_plan_free(struct vhu_plan *p)
+{
+	/* The plan lies in its arena itself. */
+	if (p)
+		vhu_arena_free(p->arena);
+}

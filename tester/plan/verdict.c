@@ -1,0 +1,94 @@
+/* Holds what a step breaks against what it says that it breaks. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "model.h"
+
+/* A loop's rounds come from one place of the file: one word about it is enough. */
+static bool told_before(const struct model *m, const struct origin *here)
+{
+	for (size_t i = 0; i < m->n_told; i++)
+		if (m->told[i]->source == here->source && !strcmp(m->told[i]->pointer, here->pointer))
+			return true;
+	return false;
+}
+
+void complain(struct model *m, const char *format, ...)
+{
+	struct compile *c = m->c;
+	const struct origin *here = &c->origins[m->step - c->steps];
+	const char *where = m->step->where;
+	char text[600];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* The file was found right against the union: it is this target that it does not fit. */
+	if (c->facts.known) {
+		skip_case(c, "on this target %s: %s", where, text);
+		return;
+	}
+	if (told_before(m, here))
+		return;
+	if (m->n_told < TOLD_MAX)
+		m->told[m->n_told++] = here;
+	if (strcmp(where, here->pointer))
+		diag_at(c->report, here->source, here->pointer, "%s (in %s)", text, where);
+	else
+		diag_at(c->report, here->source, here->pointer, "%s", text);
+}
+
+static const char *req_name(enum vhu_req req, unsigned malformed, char out[48])
+{
+	if (req != VHU_REQ_MAX)
+		snprintf(out, 48, "%s", vhu_req_row(req)->id);
+	else
+		snprintf(out, 48, "malformed:%s", vhu_malformed_name((enum vhu_malformed)malformed));
+	return out;
+}
+
+static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
+{
+	return b->req == i->req && (b->req != VHU_REQ_MAX || b->malformed == (unsigned)i->malformed);
+}
+
+static void list_illegal(const struct model *m, struct vhu_buf *out)
+{
+	char name[48];
+
+	for (size_t i = 0; i < m->n_illegal; i++) {
+		bool again = false;
+
+		for (size_t k = 0; k < i; k++)
+			again |= !strcmp(m->illegal[k].text, m->illegal[i].text);
+		if (!again)
+			vhu_buf_printf(out, "%s%s (%s)", out->len ? ", " : "",
+				       req_name(m->illegal[i].req, m->illegal[i].malformed, name), m->illegal[i].text);
+	}
+}
+
+void verdict(struct model *m)
+{
+	const struct vhu_breaks *b = &m->step->breaks;
+	struct vhu_buf all = {0};
+	char name[48];
+
+	if (!m->judged)
+		return;
+	list_illegal(m, &all);
+	if (!b->set && m->n_illegal)
+		complain(m, "the step breaks %s: say so with 'breaks'", vhu_buf_text(&all));
+	else if (b->set && !m->n_illegal)
+		complain(m, "the step is legal here, it does not break %s", req_name(b->req, b->malformed, name));
+	else if (b->set) {
+		bool found = false;
+
+		for (size_t i = 0; i < m->n_illegal; i++)
+			found |= names(b, &m->illegal[i]);
+		if (!found)
+			complain(m, "the step does not break %s, but %s", req_name(b->req, b->malformed, name), vhu_buf_text(&all));
+	}
+	m->failed |= all.failed;
+	vhu_buf_done(&all);
+}

@@ -1,0 +1,375 @@
+/* How a session changes with each frame. One function a message that changes something. */
+#include <string.h>
+
+#include "session/session.h"
+#include "wire/frame.h"
+
+typedef void apply_fn(struct vhu_session *s, const struct vhu_frame *f);
+
+/* Drops the first n entries of a list of pending requests. */
+static void drop(struct vhu_pending *list, size_t *count, size_t n)
+{
+	memmove(list, list + n, (*count - n) * sizeof(*list));
+	*count -= n;
+}
+
+static void remember(struct vhu_pending *list, size_t *count, const struct vhu_pending *p)
+{
+	/* The oldest goes when a front-end floods: it can no longer be told apart. */
+	if (*count == VHU_SESSION_PENDING)
+		drop(list, count, 1);
+	list[(*count)++] = *p;
+}
+
+/* --- requests of the front-end ----------------------------------------------------------------- */
+
+static struct vhu_ring_state *ring_of(struct vhu_session *s, const struct vhu_frame *f)
+{
+	uint64_t index = vhu_frame_u64(f, "index");
+
+	return index < VHU_SESSION_RINGS ? &s->ring[index] : NULL;
+}
+
+static void enable_all(struct vhu_session *s)
+{
+	for (size_t i = 0; i < VHU_SESSION_RINGS; i++)
+		s->ring[i].enabled = true;
+}
+
+static void set_features(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->features_set = vhu_frame_u64(f, "u64");
+	s->features_set_known = true;
+	if (!(s->features_set & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)))
+		enable_all(s);
+}
+
+static void set_protocol_features(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->pfeatures_set = vhu_frame_u64(f, "u64");
+	s->pfeatures_set_known = true;
+}
+
+static void set_owner(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->owned = true;
+}
+
+static void read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, struct vhu_region_state *r)
+{
+	vhu_frame_region(f, pl, i, "guest_phys_addr", &r->gpa);
+	vhu_frame_region(f, pl, i, "memory_size", &r->size);
+	vhu_frame_region(f, pl, i, "userspace_addr", &r->uaddr);
+	vhu_frame_region(f, pl, i, "mmap_offset", &r->offset);
+}
+
+static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
+{
+	uint64_t n = 0;
+
+	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE || !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
+		return;
+	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
+	for (size_t i = 0; i < s->n_regions; i++)
+		read_region(f, VHU_PL_MEM_TABLE, i, &s->region[i]);
+	s->memory_set = true;
+}
+
+static void add_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
+{
+	if (s->n_regions == VHU_SESSION_REGIONS)
+		return;
+	read_region(f, VHU_PL_MEM_REG, 0, &s->region[s->n_regions++]);
+	s->memory_set = true;
+}
+
+static void rem_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_region_state r = {0};
+
+	read_region(f, VHU_PL_MEM_REG, 0, &r);
+	for (size_t i = 0; i < s->n_regions; i++) {
+		const struct vhu_region_state *have = &s->region[i];
+
+		if (have->gpa != r.gpa || have->uaddr != r.uaddr || have->size != r.size)
+			continue;
+		memmove(&s->region[i], &s->region[i + 1], (s->n_regions - i - 1) * sizeof(*s->region));
+		s->n_regions--;
+		return;
+	}
+}
+
+static void set_vring_num(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->num = (uint32_t)vhu_frame_u64(f, "num");
+	r->num_set = true;
+}
+
+static void set_vring_base(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->base = (uint32_t)vhu_frame_u64(f, "num");
+	r->base_set = true;
+}
+
+static void set_vring_addr(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->flags = (uint32_t)vhu_frame_u64(f, "flags");
+	r->desc = vhu_frame_u64(f, "descriptor");
+	r->used = vhu_frame_u64(f, "used");
+	r->avail = vhu_frame_u64(f, "available");
+	r->log = vhu_frame_u64(f, "log");
+	r->addr_set = true;
+}
+
+static void set_vring_kick(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->kick_fd = !vhu_frame_u64(f, "no_fd");
+	r->kick_set = true;
+	r->started = true;
+}
+
+static void set_vring_call(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->call_fd = !vhu_frame_u64(f, "no_fd");
+	r->call_set = true;
+}
+
+static void set_vring_enable(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (!r)
+		return;
+	r->enabled = vhu_frame_u64(f, "num") != 0;
+	r->enable_named = true;
+}
+
+static void vring_kick(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (r)
+		r->started = true;
+}
+
+static void get_vring_base(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (r)
+		r->started = false;
+}
+
+static void disable_all(struct vhu_session *s)
+{
+	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
+		s->ring[i].enabled = false;
+		s->ring[i].started = false;
+	}
+}
+
+static void reset_device(struct vhu_session *s, const struct vhu_frame *f)
+{
+	disable_all(s);
+	s->status = 0;
+}
+
+static void set_status(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->status = vhu_frame_u64(f, "u64");
+}
+
+static void set_backend_req_fd(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->backend_channel = true;
+}
+
+static void set_log_base(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->log_set = true;
+}
+
+static void set_inflight_fd(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->inflight_set = true;
+}
+
+static void postcopy_listen(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->postcopy_listening = true;
+}
+
+static void postcopy_end(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->postcopy_listening = false;
+}
+
+static apply_fn *const on_request[VHU_MSG_MAX] = {
+	[VHU_MSG_SET_FEATURES] = set_features,
+	[VHU_MSG_SET_PROTOCOL_FEATURES] = set_protocol_features,
+	[VHU_MSG_SET_OWNER] = set_owner,
+	[VHU_MSG_SET_MEM_TABLE] = set_mem_table,
+	[VHU_MSG_ADD_MEM_REG] = add_mem_reg,
+	[VHU_MSG_REM_MEM_REG] = rem_mem_reg,
+	[VHU_MSG_SET_VRING_NUM] = set_vring_num,
+	[VHU_MSG_SET_VRING_BASE] = set_vring_base,
+	[VHU_MSG_SET_VRING_ADDR] = set_vring_addr,
+	[VHU_MSG_SET_VRING_KICK] = set_vring_kick,
+	[VHU_MSG_SET_VRING_CALL] = set_vring_call,
+	[VHU_MSG_SET_VRING_ENABLE] = set_vring_enable,
+	[VHU_MSG_VRING_KICK] = vring_kick,
+	[VHU_MSG_GET_VRING_BASE] = get_vring_base,
+	[VHU_MSG_GET_VRING_BASE_SKIP_DRAIN] = get_vring_base,
+	[VHU_MSG_RESET_DEVICE] = reset_device,
+	[VHU_MSG_SET_STATUS] = set_status,
+	[VHU_MSG_SET_BACKEND_REQ_FD] = set_backend_req_fd,
+	[VHU_MSG_SET_LOG_BASE] = set_log_base,
+	[VHU_MSG_SET_INFLIGHT_FD] = set_inflight_fd,
+	[VHU_MSG_POSTCOPY_LISTEN] = postcopy_listen,
+	[VHU_MSG_POSTCOPY_END] = postcopy_end,
+};
+
+/* The value of a request that checks of its answer compare with. */
+static uint64_t value_of(const struct vhu_frame *f)
+{
+	enum vhu_payload pl = vhu_frame_payload(f);
+	uint64_t v = 0;
+
+	if (pl == VHU_PL_CONFIG)
+		vhu_frame_get(f, pl, "offset", &v);
+	else if (!vhu_frame_get(f, pl, "u64", &v))
+		vhu_frame_get(f, pl, "num", &v);
+	return v;
+}
+
+static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, bool intended)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	struct vhu_pending p = {
+		.row = row,
+		.request = f->request,
+		.need_reply = f->flags & VHU_C_HEADER_NEED_REPLY,
+		.due = intended ? VHU_DUE_MAYBE : vhu_session_due(s, f),
+		.intended = intended,
+		.index = (uint32_t)vhu_frame_u64(f, "index"),
+		.size = (uint32_t)f->len,
+		.value = value_of(f),
+		.serial = ++s->serial,
+	};
+
+	if (p.due != VHU_DUE_NOTHING)
+		remember(s->pending, &s->n_pending, &p);
+	else
+		s->quiet[s->n_quiet++ % VHU_SESSION_QUIET] = f->request;
+	if (intended)
+		s->tainted = true;
+	else if (row && on_request[row->msg])
+		on_request[row->msg](s, f);
+	return p.serial;
+}
+
+/* --- replies of the back-end ------------------------------------------------------------------- */
+
+static void got_features(struct vhu_session *s, const struct vhu_frame *f)
+{
+	if (!s->features_known)
+		s->features_offered = vhu_frame_u64(f, "u64");
+	s->features_known = true;
+}
+
+static void got_protocol_features(struct vhu_session *s, const struct vhu_frame *f)
+{
+	if (!s->pfeatures_known)
+		s->pfeatures_offered = vhu_frame_u64(f, "u64");
+	s->pfeatures_known = true;
+}
+
+static void got_queue_num(struct vhu_session *s, const struct vhu_frame *f)
+{
+	if (!s->queue_num)
+		s->queue_num = vhu_frame_u64(f, "u64");
+}
+
+static void got_mem_slots(struct vhu_session *s, const struct vhu_frame *f)
+{
+	if (!s->mem_slots)
+		s->mem_slots = vhu_frame_u64(f, "u64");
+}
+
+static apply_fn *const on_reply[VHU_MSG_MAX] = {
+	[VHU_MSG_GET_FEATURES] = got_features,
+	[VHU_MSG_GET_PROTOCOL_FEATURES] = got_protocol_features,
+	[VHU_MSG_GET_QUEUE_NUM] = got_queue_num,
+	[VHU_MSG_GET_MAX_MEM_SLOTS] = got_mem_slots,
+};
+
+static void apply_reply(struct vhu_session *s, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	int i = vhu_session_match(s, f);
+
+	if (i < 0)
+		return;
+	/* Answers come in order: what was passed over is not waited for any more. */
+	s->answered = s->pending[i];
+	for (int k = 0; k < i; k++)
+		if (s->pending[k].due >= VHU_DUE_ACK)
+			s->missed[s->n_missed++ % VHU_SESSION_QUIET] = s->pending[k].request;
+	s->n_quiet = 0;
+	drop(s->pending, &s->n_pending, (size_t)i + 1);
+	if (row && on_reply[row->msg])
+		on_reply[row->msg](s, f);
+}
+
+/* --- the back-end channel ---------------------------------------------------------------------- */
+
+static void apply_backend(struct vhu_session *s, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	bool need_reply = f->flags & VHU_C_HEADER_NEED_REPLY;
+
+	if (f->dir == VHU_DIR_FE) {
+		if (s->n_pending_backend)
+			drop(s->pending_backend, &s->n_pending_backend, 1);
+		return;
+	}
+	if (need_reply || (row && row->answer == VHU_ANSWER_ALWAYS)) {
+		struct vhu_pending p = {.row = row, .request = f->request, .need_reply = need_reply, .due = VHU_DUE_ACK};
+
+		remember(s->pending_backend, &s->n_pending_backend, &p);
+	}
+}
+
+uint64_t vhu_session_apply(struct vhu_session *s, const struct vhu_frame *f, bool intended)
+{
+	uint64_t serial = 0;
+
+	s->frames++;
+	if (f->channel == VHU_CHAN_BACKEND)
+		apply_backend(s, f);
+	else if (f->channel == VHU_CHAN_MAIN && f->dir == VHU_DIR_FE)
+		serial = apply_request(s, f, intended);
+	else if (f->channel == VHU_CHAN_MAIN)
+		apply_reply(s, f);
+	return serial;
+}

@@ -1,0 +1,116 @@
+/*
+ * What both parties may assume now: a pure function of the frames seen so far on one
+ * connection. No I/O, no clock; a plain struct that can be copied.
+ */
+#pragma once
+
+#include "base/util.h"
+#include "spec/spec.h"
+
+struct vhu_frame;
+
+enum {
+	VHU_SESSION_RINGS = 256,
+	VHU_SESSION_REGIONS = 520,
+	VHU_SESSION_PENDING = 256,	/* requests in flight that are remembered */
+	VHU_SESSION_QUIET = 64,		/* request ids remembered that need no answer, or got none */
+};
+
+struct vhu_ring_state {
+	bool num_set, addr_set, base_set, call_set, kick_set;
+	bool kick_fd, call_fd;		/* the descriptor message carried one */
+	bool started;			/* SET_VRING_KICK, or VRING_KICK in-band; ends with GET_VRING_BASE */
+	bool enabled;
+	bool enable_named;		/* by SET_VRING_ENABLE, not by default */
+	uint32_t num, base, flags;
+	uint64_t desc, used, avail, log;
+};
+
+struct vhu_region_state {
+	uint64_t gpa, size, uaddr, offset;
+};
+
+/* How sure the answer to a request is. */
+enum vhu_due {
+	VHU_DUE_NOTHING,		/* none may come */
+	VHU_DUE_MAYBE,			/* one may come (the specification or the field leaves it open) */
+	VHU_DUE_ACK,			/* the u64 acknowledgement has to come */
+	VHU_DUE_REPLY,			/* the message's own reply has to come */
+};
+
+/* A request that waits for its answer. */
+struct vhu_pending {
+	const struct vhu_msg_row *row;	/* NULL: unknown request */
+	uint32_t request;
+	bool need_reply;
+	enum vhu_due due;
+	bool intended;			/* it broke a rule on purpose: any answer to it is fine */
+	uint32_t index;			/* ring, for messages of ring scope */
+	uint32_t size;			/* of its payload */
+	uint64_t value;			/* its u64, offset or num, as the answer's checks need */
+	uint64_t serial;		/* number of the request on this connection, from 1 */
+};
+
+struct vhu_session {
+	enum vhu_device device;		/* told by the caller; VHU_DEV_ANY if unknown */
+	unsigned queues;		/* rings that exist, as far as known; 0: unknown */
+
+	bool features_known, features_set_known, pfeatures_known, pfeatures_set_known;
+	uint64_t features_offered, features_set;
+	uint64_t pfeatures_offered, pfeatures_set;
+	bool owned;
+	uint64_t queue_num;		/* answer of GET_QUEUE_NUM; 0: not asked */
+	uint64_t mem_slots;
+	uint64_t status;
+	bool backend_channel;
+	bool memory_set;
+	bool log_set, inflight_set;
+	bool postcopy_listening;
+
+	size_t n_regions;
+	struct vhu_region_state region[VHU_SESSION_REGIONS];
+	struct vhu_ring_state ring[VHU_SESSION_RINGS];
+
+	size_t n_pending;
+	struct vhu_pending pending[VHU_SESSION_PENDING];	/* oldest first */
+	size_t n_pending_backend;
+	struct vhu_pending pending_backend[VHU_SESSION_PENDING]; /* requests of the back-end */
+	struct vhu_pending answered;	/* what the last reply answered; serial 0: none yet */
+	uint32_t quiet[VHU_SESSION_QUIET];	/* requests since then that are not answered */
+	size_t n_quiet;
+	uint32_t missed[VHU_SESSION_QUIET];	/* requests that were passed over by a later reply */
+	size_t n_missed;
+	uint64_t serial;
+	uint64_t frames;
+	bool tainted;			/* the tester broke a rule on purpose on this connection */
+};
+
+void vhu_session_init(struct vhu_session *s, enum vhu_device device, unsigned queues);
+
+/* Negotiated: SET_FEATURES / SET_PROTOCOL_FEATURES, or, before the first of them, what was offered. */
+uint64_t vhu_session_features(const struct vhu_session *s);
+uint64_t vhu_session_pfeatures(const struct vhu_session *s);
+/* Whether the acknowledgement protocol is on for the next request. */
+bool vhu_session_reply_ack(const struct vhu_session *s);
+
+/* What a request of the front-end has to be answered with, in this state. */
+enum vhu_due vhu_session_due(const struct vhu_session *s, const struct vhu_frame *f);
+
+/*
+ * Takes a frame of either party and either channel into account. `intended`: the tester broke
+ * a rule on purpose with it; such a frame changes no state but may be answered. Returns the
+ * serial of a front-end request, else 0.
+ */
+uint64_t vhu_session_apply(struct vhu_session *s, const struct vhu_frame *f, bool intended);
+
+/*
+ * The pending request that a frame of the back-end on the main channel answers: its index in
+ * s->pending, or -1 if it answers none. Requests before it that needed an answer were passed over.
+ */
+int vhu_session_match(const struct vhu_session *s, const struct vhu_frame *f);
+/* The oldest pending request that has to be answered, or NULL. */
+const struct vhu_pending *vhu_session_overdue(const struct vhu_session *s);
+/* The pending request of that serial, or NULL once it was answered or passed over. */
+const struct vhu_pending *vhu_session_pending(const struct vhu_session *s, uint64_t serial);
+/* Ring state; index is checked: NULL beyond VHU_SESSION_RINGS. */
+const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index);

@@ -1,0 +1,115 @@
+#include "session/session.h"
+
+#include <string.h>
+
+#include "wire/frame.h"
+
+void vhu_session_init(struct vhu_session *s, enum vhu_device device, unsigned queues)
+{
+	memset(s, 0, sizeof(*s));
+	s->device = device;
+	s->queues = queues;
+}
+
+uint64_t vhu_session_features(const struct vhu_session *s)
+{
+	return s->features_set_known ? s->features_set : s->features_offered;
+}
+
+uint64_t vhu_session_pfeatures(const struct vhu_session *s)
+{
+	return s->pfeatures_set_known ? s->pfeatures_set : 0;
+}
+
+bool vhu_session_reply_ack(const struct vhu_session *s)
+{
+	return vhu_session_pfeatures(s) & VHU_P(REPLY_ACK);
+}
+
+const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index)
+{
+	return index < VHU_SESSION_RINGS ? &s->ring[index] : NULL;
+}
+
+/*
+ * Requests whose answer the field leaves open although their row says "always": IOTLB messages
+ * without need_reply, and whatever belongs to an extension that was not negotiated.
+ */
+static bool answer_is_open(const struct vhu_session *s, const struct vhu_msg_row *row, bool need_reply)
+{
+	if (row->msg == VHU_MSG_IOTLB_MSG && !need_reply)
+		return true;
+	if (row->msg == VHU_MSG_GET_PROTOCOL_FEATURES)
+		return s->features_known && !(s->features_offered & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES));
+	return (row->gate & ~vhu_session_pfeatures(s)) != 0;
+}
+
+/* What a message without a reply of its own has to be acknowledged with. */
+static enum vhu_due acknowledgement_due(const struct vhu_session *s, const struct vhu_msg_row *row, bool need_reply)
+{
+	if (!need_reply)
+		return VHU_DUE_NOTHING;
+	/* The very message that negotiates REPLY_ACK may count itself in or not. */
+	if (row->msg == VHU_MSG_SET_PROTOCOL_FEATURES && !vhu_session_reply_ack(s))
+		return VHU_DUE_MAYBE;
+	if (!vhu_session_reply_ack(s) || (row->gate & ~vhu_session_pfeatures(s)))
+		return VHU_DUE_MAYBE;
+	return VHU_DUE_ACK;
+}
+
+enum vhu_due vhu_session_due(const struct vhu_session *s, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	bool need_reply = f->flags & VHU_C_HEADER_NEED_REPLY;
+
+	if (!row)
+		return VHU_DUE_MAYBE;
+	switch (row->answer) {
+	case VHU_ANSWER_ALWAYS:
+		return answer_is_open(s, row, need_reply) ? VHU_DUE_MAYBE : VHU_DUE_REPLY;
+	case VHU_ANSWER_WITH_LOG_SHMFD:
+		if (vhu_session_pfeatures(s) & VHU_P(LOG_SHMFD))
+			return VHU_DUE_REPLY;
+		return acknowledgement_due(s, row, need_reply);
+	case VHU_ANSWER_ON_NEED_REPLY:
+		/* While listening for postcopy, memory messages are answered with a table of bases. */
+		if (s->postcopy_listening && row->reply_alt != row->reply)
+			return VHU_DUE_MAYBE;
+		if (row->msg == VHU_MSG_POSTCOPY_LISTEN && !need_reply)
+			return VHU_DUE_MAYBE;
+		return acknowledgement_due(s, row, need_reply);
+	case VHU_ANSWER_NEVER:
+		return VHU_DUE_NOTHING;
+	}
+	return VHU_DUE_MAYBE;
+}
+
+/* Whether a frame of the back-end can be the answer to this request, by its id. */
+static bool answers(const struct vhu_pending *p, const struct vhu_frame *f)
+{
+	return p->request == f->request;
+}
+
+int vhu_session_match(const struct vhu_session *s, const struct vhu_frame *f)
+{
+	for (size_t i = 0; i < s->n_pending; i++)
+		if (answers(&s->pending[i], f))
+			return (int)i;
+	return -1;
+}
+
+const struct vhu_pending *vhu_session_overdue(const struct vhu_session *s)
+{
+	for (size_t i = 0; i < s->n_pending; i++)
+		if (s->pending[i].due >= VHU_DUE_ACK && !s->pending[i].intended)
+			return &s->pending[i];
+	return NULL;
+}
+
+const struct vhu_pending *vhu_session_pending(const struct vhu_session *s, uint64_t serial)
+{
+	for (size_t i = 0; i < s->n_pending; i++)
+		if (s->pending[i].serial == serial)
+			return &s->pending[i];
+	return NULL;
+}

@@ -1,0 +1,61 @@
+/* Requirements, breaches and faults: the rows of include/vhu/ as const tables. */
+#include "spec/spec.h"
+
+#include "charmap.h"
+#include "tables.h"
+
+/* How rows write masks of features. */
+#define P(name) VHU_P(name)
+#define V(name) VHU_V(name)
+
+const struct vhu_req_row vhu_tab_req[VHU_REQ_MAX] = {
+#define VHU_REQUIREMENT(zone, number, lvl, who, visible, ends, version, von, pon, voff, poff, vany, where,   \
+			words, watch)                                                                        \
+	[VHU_REQ_##zone##_##number] = {                                                                      \
+		.req = VHU_REQ_##zone##_##number,                                                            \
+		.id = #zone "-" #number,                                                                     \
+		.area = #zone,                                                                               \
+		.level = VHU_LEVEL_##lvl,                                                                    \
+		.party = VHU_PARTY_##who,                                                                    \
+		.seen = VHU_SEEN_##visible,                                                                  \
+		.may_end = (ends) != 0,                                                                      \
+		.since = VHU_SINCE_##version,                                                                \
+		.v_on = (von),                                                                               \
+		.p_on = (pon),                                                                               \
+		.v_off = (voff),                                                                             \
+		.p_off = (poff),                                                                             \
+		.v_any = (vany),                                                                             \
+		.section = (where),                                                                          \
+		.text = (words),                                                                             \
+		.how = (watch),                                                                              \
+	},
+#include <vhu/requirements.def>
+};
+
+#undef P
+#undef V
+
+const struct vhu_breach_row vhu_tab_breach[VHU_BREACH_MAX] = {
+#define VHU_BREACH(id_name, area, number, words)                                                             \
+	{VHU_BREACH_##id_name, #id_name, VHU_REQ_##area##_##number, (words)},
+#include <vhu/breaches.def>
+};
+
+/* The list of a fault comes in parentheses: (R(HDR, 01), R(HDR, 09)). */
+#define R(area, number) VHU_REQ_##area##_##number
+#define UNPAREN(...)	__VA_ARGS__
+
+#define VHU_FAULT(name, zone, list, words)                                                                   \
+	_Static_assert(sizeof(#name) <= VHU_MAPPED_SIZE, "name of fault " #name);                            \
+	static const char fault_id_##name[VHU_MAPPED_SIZE] = VHU_MAPPED(VHU_MAP_DASHED, #name);              \
+	static const enum vhu_req fault_reqs_##name[] = {UNPAREN list};
+#include <vhu/faults.def>
+
+const struct vhu_fault_row vhu_tab_fault[] = {
+#define VHU_FAULT(name, zone, list, words)                                                                   \
+	{fault_id_##name, fault_reqs_##name, VHU_ARRAY_SIZE(fault_reqs_##name), #zone, (words)},
+#include <vhu/faults.def>
+	{NULL, NULL, 0, NULL, NULL},
+};
+
+const size_t vhu_tab_faults = VHU_ARRAY_SIZE(vhu_tab_fault) - 1;

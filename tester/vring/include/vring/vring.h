@@ -1,0 +1,134 @@
+/*
+ * The driver's side of one virtqueue. Knows no messages and no device. The used ring is hostile:
+ * each value is read once, then checked; a breach is reported and never acted upon.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "spec/layout.h"
+#include "spec/spec.h"
+
+struct vhu_mem;
+struct vhu_vring;
+
+/* What a device did wrong; `text` says it in words with the values. */
+struct vhu_ring_event {
+	enum vhu_breach breach;
+	unsigned queue;
+	uint16_t head;
+	uint32_t id, len;		/* of the used element, where it is about one */
+	uint64_t gpa;			/* where, for writes out of place */
+	char text[200];
+};
+typedef void vhu_breach_cb(void *ctx, const struct vhu_ring_event *event);
+
+/* One buffer of a chain. */
+struct vhu_sg {
+	uint64_t gpa;
+	uint32_t len;
+	bool write;			/* the device writes it */
+};
+
+/* A chain that came back. */
+struct vhu_used {
+	uint16_t head;
+	uint32_t len;
+	void *cookie;			/* as given to vhu_vring_add */
+	bool batch;			/* IN_ORDER: a later one's element covers it; len is all that is writable */
+};
+
+struct vhu_vring_opts {
+	unsigned queue;
+	const struct vhu_ring_layout *layout;	/* borrowed for the ring's life */
+	struct vhu_mem *mem;			/* borrowed */
+	bool event_idx, indirect_desc, in_order;
+	vhu_breach_cb *breach;
+	void *ctx;
+};
+
+/*
+ * Makes kick, call and err eventfds (non-blocking) and formats the ring memory for a start at
+ * index 0. -ENOTSUP for a packed ring, as long as that half is not there.
+ */
+int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
+void vhu_vring_free(struct vhu_vring *v);
+
+/* Formats ring memory anew and forgets everything in flight: a device reset. avail.idx = used.idx = base. */
+void vhu_vring_reset(struct vhu_vring *v, uint16_t base);
+/* Other features from the next chain on (a new negotiation with kept rings). */
+void vhu_vring_features(struct vhu_vring *v, bool event_idx, bool indirect_desc, bool in_order);
+
+/*
+ * Puts a chain into the descriptor table (or one indirect table) and into the available ring,
+ * not yet visible to the device. -ENOSPC if descriptors are used up, -EINVAL.
+ */
+int vhu_vring_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
+		  uint16_t *ret_head, struct vhu_err *err);
+/* Makes added chains visible. Returns whether the device asked for a kick. */
+bool vhu_vring_publish(struct vhu_vring *v);
+/* Writes the kick eventfd. */
+void vhu_vring_kick(struct vhu_vring *v);
+
+/* A chain of raw descriptors, written as they are (cases that break the rules on purpose). */
+struct vhu_raw_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+	bool next_set;			/* else the next free slot is linked */
+};
+int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
+		      uint16_t *ret_head, struct vhu_err *err);
+
+/*
+ * Takes up to `max` returned chains. Every new used element is checked (id in range, head of a
+ * chain in flight, once, length within its writable bytes); breaches go to the callback and are
+ * not returned, but for a chain that has only its length wrong. At most eight are told a call.
+ */
+size_t vhu_vring_reap(struct vhu_vring *v, struct vhu_used *out, size_t max);
+/* Whether something unseen is in the used ring. */
+bool vhu_vring_pending(const struct vhu_vring *v);
+/*
+ * Before sleeping on the call descriptor: asks the device for a call at the next used element
+ * and looks once more. True if it is safe to sleep.
+ */
+bool vhu_vring_arm(struct vhu_vring *v);
+/* Asks for no calls (polling). */
+void vhu_vring_disarm(struct vhu_vring *v);
+
+/* Forgets chains in flight (after a stop that dropped them); their cookies are returned one by one: NULL at the end. */
+void *vhu_vring_forget(struct vhu_vring *v);
+unsigned vhu_vring_inflight(const struct vhu_vring *v);
+
+/* Checks that the device wrote neither descriptor table nor available ring nor flags it may not. */
+void vhu_vring_audit(struct vhu_vring *v);
+
+/* Free-running indexes: what the driver made available, what it has seen used, what memory says now. */
+uint16_t vhu_vring_avail_idx(const struct vhu_vring *v);
+uint16_t vhu_vring_seen_idx(const struct vhu_vring *v);
+uint16_t vhu_vring_used_idx(const struct vhu_vring *v);
+
+/*
+ * A value anywhere in the ring: desc[I].addr|len|flags|next, avail.flags|idx|ring[I]|used_event,
+ * used.flags|idx|ring[I].id|ring[I].len|avail_event. -ENOENT with text for a bad place, -EINVAL
+ * for a value that it does not hold.
+ */
+int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
+int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+
+/* --- descriptors ----------------------------------------------------------------------------- */
+
+enum vhu_vring_fd { VHU_VRING_KICK, VHU_VRING_CALL, VHU_VRING_ERR, VHU_VRING_FD_MAX };
+
+/* The eventfd in service, borrowed; -1 if the ring polls. */
+int vhu_vring_fd(const struct vhu_vring *v, enum vhu_vring_fd which);
+/*
+ * A fresh eventfd takes its place; the old call descriptor is emptied and kept, and what it gets
+ * from now on is "stale".
+ */
+int vhu_vring_renew_fd(struct vhu_vring *v, enum vhu_vring_fd which, struct vhu_err *err);
+/* None in service (the no-fd bit). */
+void vhu_vring_drop_fd(struct vhu_vring *v, enum vhu_vring_fd which);
+/* Reads the counters of call (in service), of replaced call descriptors, and of err. Each read empties it. */
+uint64_t vhu_vring_take_calls(struct vhu_vring *v);
+uint64_t vhu_vring_take_stale(struct vhu_vring *v);
+uint64_t vhu_vring_take_errors(struct vhu_vring *v);

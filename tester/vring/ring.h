@@ -1,0 +1,59 @@
+/* What all ring formats share inside this room. */
+#pragma once
+
+#include "vring/vring.h"
+
+enum {
+	STALE_MAX = 32,		/* replaced call descriptors that are watched */
+	REPORTS_MAX = 8,	/* breaches told in one call: a target can make thousands at once */
+};
+
+struct vhu_vring_ops {
+	int (*create)(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
+	void (*destroy)(struct vhu_vring *v);
+	void (*reset)(struct vhu_vring *v, uint16_t base);
+	void (*features)(struct vhu_vring *v);	/* after those in struct vhu_vring have changed */
+	int (*add)(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
+		   uint16_t *ret_head, struct vhu_err *err);
+	int (*add_raw)(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
+		       uint16_t *ret_head, struct vhu_err *err);
+	bool (*publish)(struct vhu_vring *v);
+	size_t (*reap)(struct vhu_vring *v, struct vhu_used *out, size_t max);
+	bool (*pending)(const struct vhu_vring *v);
+	bool (*arm)(struct vhu_vring *v);
+	void (*disarm)(struct vhu_vring *v);
+	void *(*forget)(struct vhu_vring *v);
+	unsigned (*inflight)(const struct vhu_vring *v);
+	void (*audit)(struct vhu_vring *v);
+	uint16_t (*avail_idx)(const struct vhu_vring *v);
+	uint16_t (*seen_idx)(const struct vhu_vring *v);
+	uint16_t (*used_idx)(const struct vhu_vring *v);
+	int (*poke)(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
+	int (*peek)(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+};
+
+/* Embedded at the start of each format's own struct. */
+struct vhu_vring {
+	const struct vhu_vring_ops *ops;
+	unsigned queue;
+	const struct vhu_ring_layout *layout;
+	struct vhu_mem *mem;
+	bool event_idx, indirect_desc, in_order;
+	vhu_breach_cb *breach;
+	void *ctx;
+	unsigned reports;		/* left in this call */
+	int fd[VHU_VRING_FD_MAX];
+	int stale[STALE_MAX];
+	size_t n_stale;
+	uint64_t stale_count;		/* of those that are no longer watched */
+};
+
+extern const struct vhu_vring_ops vhu_split_ops;
+
+/* A breach without head, id or length; those that have one set it in *event. */
+void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
+	VHU_PRINTF(3, 4);
+
+/* fds.c */
+int vhu_vring_fds_open(struct vhu_vring *v, struct vhu_err *err);
+void vhu_vring_fds_close(struct vhu_vring *v);

@@ -1,0 +1,152 @@
+/* The parts of a queue that no format differs in, and the way to the format. */
+#include "ring.h"
+
+#include <errno.h>
+#include <stdarg.h>
+
+void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
+{
+	va_list args;
+
+	if (v->reports == 0 || !v->breach)
+		return;
+	v->reports--;
+	event->queue = v->queue;
+	va_start(args, format);
+	vsnprintf(event->text, sizeof(event->text), format, args);
+	va_end(args);
+	v->breach(v->ctx, event);
+}
+
+int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err)
+{
+	const struct vhu_vring_ops *ops = &vhu_split_ops;
+	struct vhu_vring *v;
+	int r;
+
+	if (opts->layout->packed)
+		return vhu_err_set(err, -ENOTSUP, "queue %u: packed rings are not supported", opts->queue);
+	r = ops->create(opts, &v, err);
+	if (r < 0)
+		return r;
+	v->ops = ops;
+	v->queue = opts->queue;
+	v->layout = opts->layout;
+	v->mem = opts->mem;
+	v->event_idx = opts->event_idx;
+	v->indirect_desc = opts->indirect_desc;
+	v->in_order = opts->in_order;
+	v->breach = opts->breach;
+	v->ctx = opts->ctx;
+	r = vhu_vring_fds_open(v, err);
+	if (r < 0) {
+		ops->destroy(v);
+		return r;
+	}
+	vhu_vring_reset(v, 0);
+	*ret = v;
+	return 0;
+}
+
+void vhu_vring_free(struct vhu_vring *v)
+{
+	if (!v)
+		return;
+	vhu_vring_fds_close(v);
+	v->ops->destroy(v);
+}
+
+void vhu_vring_reset(struct vhu_vring *v, uint16_t base)
+{
+	v->ops->reset(v, base);
+}
+
+void vhu_vring_features(struct vhu_vring *v, bool event_idx, bool indirect_desc, bool in_order)
+{
+	if (v->event_idx == event_idx && v->indirect_desc == indirect_desc && v->in_order == in_order)
+		return;
+	v->event_idx = event_idx;
+	v->indirect_desc = indirect_desc;
+	v->in_order = in_order;
+	v->ops->features(v);
+}
+
+int vhu_vring_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
+		  uint16_t *ret_head, struct vhu_err *err)
+{
+	return v->ops->add(v, sg, n, indirect, cookie, ret_head, err);
+}
+
+int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
+		      uint16_t *ret_head, struct vhu_err *err)
+{
+	return v->ops->add_raw(v, desc, n, cookie, ret_head, err);
+}
+
+bool vhu_vring_publish(struct vhu_vring *v)
+{
+	v->reports = REPORTS_MAX;
+	return v->ops->publish(v);
+}
+
+size_t vhu_vring_reap(struct vhu_vring *v, struct vhu_used *out, size_t max)
+{
+	v->reports = REPORTS_MAX;
+	return v->ops->reap(v, out, max);
+}
+
+bool vhu_vring_pending(const struct vhu_vring *v)
+{
+	return v->ops->pending(v);
+}
+
+bool vhu_vring_arm(struct vhu_vring *v)
+{
+	return v->ops->arm(v);
+}
+
+void vhu_vring_disarm(struct vhu_vring *v)
+{
+	v->ops->disarm(v);
+}
+
+void *vhu_vring_forget(struct vhu_vring *v)
+{
+	return v->ops->forget(v);
+}
+
+unsigned vhu_vring_inflight(const struct vhu_vring *v)
+{
+	return v->ops->inflight(v);
+}
+
+void vhu_vring_audit(struct vhu_vring *v)
+{
+	v->reports = REPORTS_MAX;
+	v->ops->audit(v);
+}
+
+uint16_t vhu_vring_avail_idx(const struct vhu_vring *v)
+{
+	return v->ops->avail_idx(v);
+}
+
+uint16_t vhu_vring_seen_idx(const struct vhu_vring *v)
+{
+	return v->ops->seen_idx(v);
+}
+
+uint16_t vhu_vring_used_idx(const struct vhu_vring *v)
+{
+	return v->ops->used_idx(v);
+}
+
+int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
+{
+	return v->ops->poke(v, at, value, err);
+}
+
+int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
+{
+	return v->ops->peek(v, at, ret, err);
+}

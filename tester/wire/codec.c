@@ -1,0 +1,208 @@
+/* Numbers and bytes in a payload, by the names of its rows. */
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "wire/frame.h"
+
+/* Where a number stands: `size` bytes at `offset`, of these `width` bits from bit `shift`. */
+struct slot {
+	size_t offset, size;
+	unsigned shift, width;
+};
+
+static bool is_number(const struct vhu_field_row *row)
+{
+	if (row->kind != VHU_FIELD_UINT && row->kind != VHU_FIELD_PAD)
+		return false;
+	return row->size == 1 || row->size == 2 || row->size == 4 || row->size == 8;
+}
+
+static bool whole_field(const struct vhu_field_row *row, size_t base, struct slot *ret)
+{
+	if (!is_number(row))
+		return false;
+	*ret = (struct slot){base + row->offset, row->size, 0, (unsigned)(8 * row->size)};
+	return true;
+}
+
+/* A field of payload REGION inside the embedded region number i of `row`. */
+static bool region_field(const struct vhu_field_row *row, size_t i, const char *name, struct slot *ret)
+{
+	const struct vhu_field_row *field = vhu_field_by_name(VHU_PL_REGION, name);
+
+	return field && whole_field(field, row->offset + i * row->size, ret);
+}
+
+/* "NAME[i]" or "NAME[i].FIELD" */
+static bool element(enum vhu_payload pl, const char *name, const char *bracket, struct slot *ret)
+{
+	char part[32];
+	uint64_t i = 0;
+	const char *close = strchr(bracket, ']');
+
+	if (!close || (size_t)(bracket - name) >= sizeof(part) || (size_t)(close - bracket) > sizeof(part))
+		return false;
+	memcpy(part, name, (size_t)(bracket - name));
+	part[bracket - name] = '\0';
+	const struct vhu_field_row *row = vhu_field_by_name(pl, part);
+
+	memcpy(part, bracket + 1, (size_t)(close - bracket - 1));
+	part[close - bracket - 1] = '\0';
+	if (!row || !row->count || vhu_u64_parse(part, &i) < 0 || i > UINT32_MAX)
+		return false;
+	if (row->kind == VHU_FIELD_REGION)
+		return close[1] == '.' && region_field(row, i, close + 2, ret);
+	return !close[1] && whole_field(row, i * row->size, ret);
+}
+
+static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
+{
+	const char *bracket = strchr(name, '[');
+	const struct vhu_field_row *row;
+	const struct vhu_bits_row *bits;
+
+	if (bracket)
+		return element(pl, name, bracket, ret);
+
+	row = vhu_field_by_name(pl, name);
+	if (row)
+		return !row->count && whole_field(row, 0, ret);
+
+	bits = vhu_bits_by_name(pl, name);
+	if (bits) {
+		row = vhu_field_by_name(pl, bits->field);
+		*ret = (struct slot){row->offset, row->size, bits->first, bits->width};
+		return true;
+	}
+	for (size_t i = 0; (row = vhu_payload_field(pl, i)); i++)
+		if (row->kind == VHU_FIELD_REGION && !row->count)
+			return region_field(row, 0, name, ret);
+	return false;
+}
+
+static uint64_t mask_of(const struct slot *s)
+{
+	return s->width >= 64 ? UINT64_MAX : (UINT64_C(1) << s->width) - 1;
+}
+
+static bool in_frame(const struct vhu_frame *f, const struct slot *s)
+{
+	return s->offset <= f->len && s->size <= f->len - s->offset;
+}
+
+static bool load(const struct vhu_frame *f, const struct slot *s, uint64_t *ret)
+{
+	if (!in_frame(f, s))
+		return false;
+	*ret = vhu_ne_get(f->payload + s->offset, s->size) >> s->shift & mask_of(s);
+	return true;
+}
+
+static int store(struct vhu_frame *f, const struct slot *s, uint64_t value)
+{
+	if (value > mask_of(s))
+		return -ERANGE;
+	if (!in_frame(f, s))
+		return -ENOSPC;
+
+	uint64_t word = vhu_ne_get(f->payload + s->offset, s->size);
+	word &= ~(mask_of(s) << s->shift);
+	vhu_ne_put(f->payload + s->offset, s->size, word | value << s->shift);
+	return 0;
+}
+
+bool vhu_frame_get(const struct vhu_frame *f, enum vhu_payload pl, const char *name, uint64_t *ret)
+{
+	struct slot s;
+
+	return locate(pl, name, &s) && load(f, &s, ret);
+}
+
+int vhu_frame_set(struct vhu_frame *f, enum vhu_payload pl, const char *name, uint64_t value)
+{
+	struct slot s;
+
+	return locate(pl, name, &s) ? store(f, &s, value) : -ENOENT;
+}
+
+uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name)
+{
+	uint64_t value = 0;
+
+	vhu_frame_get(f, vhu_frame_payload(f), name, &value);
+	return value;
+}
+
+static bool locate_region(enum vhu_payload pl, size_t i, const char *name, struct slot *ret)
+{
+	const struct vhu_field_row *row;
+
+	for (size_t n = 0; (row = vhu_payload_field(pl, n)); n++)
+		if (row->kind == VHU_FIELD_REGION)
+			return (row->count ? i <= UINT32_MAX : !i) && region_field(row, i, name, ret);
+	return false;
+}
+
+bool vhu_frame_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
+		      uint64_t *ret)
+{
+	struct slot s;
+
+	return locate_region(pl, i, field, &s) && load(f, &s, ret);
+}
+
+int vhu_frame_set_region(struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
+			 uint64_t value)
+{
+	struct slot s;
+
+	return locate_region(pl, i, field, &s) ? store(f, &s, value) : -ENOENT;
+}
+
+static const struct vhu_field_row *bytes_row(enum vhu_payload pl, const char *name)
+{
+	const struct vhu_field_row *row = vhu_field_by_name(pl, name);
+
+	return row && row->kind == VHU_FIELD_BYTES ? row : NULL;
+}
+
+bool vhu_frame_bytes(const struct vhu_frame *f, enum vhu_payload pl, const char *name, const uint8_t **ret,
+		     size_t *ret_len)
+{
+	const struct vhu_field_row *row = bytes_row(pl, name);
+
+	if (!row || row->offset >= f->len)
+		return false;
+	*ret = f->payload + row->offset;
+	*ret_len = f->len - row->offset;
+	if (row->size && *ret_len > row->size)
+		*ret_len = row->size;
+	return true;
+}
+
+int vhu_frame_set_bytes(struct vhu_frame *f, enum vhu_payload pl, const char *name, const uint8_t *bytes,
+			size_t len)
+{
+	const struct vhu_field_row *row = bytes_row(pl, name);
+
+	if (!row)
+		return -ENOENT;
+	if (row->size && len > row->size)
+		return -ERANGE;
+	if (row->size && (row->offset > f->len || row->size > f->len - row->offset))
+		return -ENOSPC;
+	if (!row->size) {
+		if (len > VHU_FRAME_GPU_PAYLOAD_MAX)
+			return -E2BIG;
+
+		int r = vhu_frame_resize(f, row->offset + len, NULL);
+		if (r < 0)
+			return r;
+	}
+	if (len)
+		memcpy(f->payload + row->offset, bytes, len);
+	if (row->size > len)
+		memset(f->payload + row->offset + len, 0, row->size - len);
+	return 0;
+}

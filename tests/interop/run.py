@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Runs the cases on a real back-end of this machine, against its baseline.
+
+    run.py BUILD NAME
+
+NAME is a row of BACKENDS. Exit 77 with the reason where the program is not installed.
+"""
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+# name: program, command, options, cases. A baseline NAME.json beside this file holds the known findings.
+BACKENDS = {
+    'qemu-storage-daemon': (
+        'qemu-storage-daemon',
+        'qemu-storage-daemon --blockdev driver=file,node-name=d,filename={image},discard=unmap '
+        '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={socket},writable=on,num-queues=4',
+        ['--device', 'blk'], ['cases/core', 'cases/blk']),
+}
+
+
+def main(build, name):
+    program, command, options, cases = BACKENDS[name]
+    if not shutil.which(program):
+        print(f'SKIP: {name}: {program} is not installed')
+        return 77
+    baseline = os.path.join(HERE, name + '.json')
+    if os.path.exists(baseline):
+        options = options + ['--baseline', baseline]
+    run = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--spawn', command] + options + cases,
+                         cwd=ROOT, stdin=subprocess.DEVNULL)
+    return run.returncode
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""All cases on the reference back-end without a fault: each passes, or is skipped for a reason. The last line counts.
+
+    run_cases.py BUILD
+
+As root, the huge pages that the cases need are reserved for the run and given back.
+"""
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+POOL = '/proc/sys/vm/nr_hugepages'
+PAGES = 40  # of 2 MiB: the guest memory of one case, and some to spare
+
+
+def hugepages(number):
+    """Asks for so many; returns what there was."""
+    try:
+        with open(POOL, encoding='ascii') as pool:
+            before = int(pool.read())
+        if number > before:
+            with open(POOL, 'w', encoding='ascii') as pool:
+                pool.write(f'{number}\n')
+        return before
+    except OSError:
+        return None
+
+
+def give_back(before):
+    try:
+        with open(POOL, 'w', encoding='ascii') as pool:
+            pool.write(f'{before}\n')
+    except OSError:
+        pass
+
+
+def main(build):
+    before = hugepages(PAGES)
+    try:
+        run = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--reference', '--json', '-', 'cases'],
+                             cwd=ROOT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    finally:
+        if before is not None:
+            give_back(before)
+    report = json.loads(run.stdout)
+    reasons = {}
+    for case in report['cases']:
+        if case['verdict'] in ('fail', 'broken', 'warn', 'flaky'):
+            print(f'{case["verdict"].upper()} {case["id"]}')
+            for finding in case['findings']:
+                print(f'  {finding["requirement"]}: {finding["summary"]} ({finding["actual"]["text"]})')
+        elif case['verdict'] == 'skip':
+            reasons.setdefault(case['skip_reason'], []).append(case['id'])
+    for reason, cases in sorted(reasons.items()):
+        print(f'SKIP: {len(cases)} cases: {reason} ({cases[0]} …)')
+    summary = report['summary']
+    failed = sum(summary[kind] for kind in ('fail', 'warn', 'broken', 'flaky'))
+    print(f'memory: {report["target"]["memory"]}')
+    print(f'{summary["pass"]} passed, {failed} failed, {summary["skip"]} skipped')
+    return 1 if failed or run.returncode else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,41 @@
+/*
+ * What a device type does. To add one: a file dev_NAME.c with its operations, and a line in device.c.
+ */
+#ifndef BACKEND_DEVICE_H
+#define BACKEND_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "ring.h"
+
+enum { NO_COMPLETION = -1 };
+
+struct device {
+	const char *name;
+	const char *capabilities; /* JSON of --print-capabilities */
+	int (*open)(void);
+	void (*close)(void);
+	/* Feature bits of the device type. */
+	uint64_t (*features)(void);
+	/* The session's features became what s->features says. */
+	void (*features_set)(struct session *s, uint64_t old);
+	/* A new connection, or RESET_DEVICE. */
+	void (*reset)(struct session *s);
+	/* Writes config space to `to` (C_CONFIG_SIZE_MAX bytes) and returns its length. */
+	unsigned (*config)(struct session *s, uint8_t *to);
+	bool (*set_config)(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes);
+	/* Looks whether the device itself changed its config space. */
+	bool (*changed)(struct session *s);
+	/* Executes a request; the used length, or NO_COMPLETION. */
+	int64_t (*execute)(struct session *s, struct ring *r, struct chain *c);
+};
+
+/* NULL for an unknown name. */
+const struct device *device_find(const char *name);
+void device_list(FILE *to);
+
+extern const struct device device_blk;
+
+#endif

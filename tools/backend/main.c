@@ -1,0 +1,72 @@
+/*
+ * vhu-backend: a vhost-user back-end written from the specification alone, to be tested against.
+ *
+ * It shares no code with the tester; both are made from the tables in include/vhu. Without --fault it
+ * keeps to the specification and survives whatever a front-end sends; each row of faults.def is one
+ * place in this code that does one thing wrong on purpose.
+ *
+ *   server.c                   where connections come from
+ *   session.c, msg_*.c         one connection: dispatch by messages.def, a handler a message
+ *   wire.c, channel.c          messages on sockets; the channel for requests of our own
+ *   memory.c, log.c            guest memory, its addresses, its dirty log
+ *   ring.c, ring_split.c       life of a ring; its layout
+ *   device.c, dev_*.c, store.c what requests mean, and the medium
+ *   fault.c                    the faults
+ *   loop.c, notify.c           waiting; descriptors of the peer's
+ *
+ * To add a message: a handler in msg_*.c and its line in session.c. To add a fault: a row in faults.def
+ * and one `if (fault(name))`. To add a device: see device.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fault.h"
+#include "options.h"
+#include "server.h"
+#include "session.h"
+
+static struct session session;
+
+static int serve(const struct device *dev)
+{
+	int r, fd;
+
+	r = chain_init();
+	if (r == 0)
+		r = session_init(&session, dev, options.queues, options.mem_slots);
+	if (r < 0) {
+		complain("cannot start: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	while (!loop_stopping()) {
+		fd = server_next();
+		if (fd < 0)
+			break;
+		session_serve(&session, fd);
+	}
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	const struct device *dev = options_parse(argc, argv);
+	int r, status = EXIT_FAILURE;
+
+	r = loop_init(options.client ? NULL : options.socket);
+	if (r == 0)
+		r = dev->open();
+	if (r < 0) {
+		complain("%s: %s", options.image ? options.image : "cannot start", strerror(-r));
+		loop_done();
+		return EXIT_FAILURE;
+	}
+	if (server_open() == 0)
+		status = serve(dev);
+	server_close();
+	session_done(&session);
+	chain_done();
+	dev->close();
+	loop_done();
+	return status;
+}

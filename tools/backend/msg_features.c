@@ -1,0 +1,270 @@
+/*
+ * Negotiation: virtio features, protocol features, ownership, queue count, status, reset.
+ */
+#include "fault.h"
+#include "options.h"
+#include "session.h"
+
+/* Bits that every device here has: transport and ring. */
+static const uint64_t common_features = V(VIRTIO_F_VERSION_1) | V(VIRTIO_RING_F_INDIRECT_DESC) |
+					V(VIRTIO_RING_F_EVENT_IDX) | V(VHOST_USER_F_PROTOCOL_FEATURES) |
+					V(VHOST_F_LOG_ALL);
+
+static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) |
+					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS);
+
+/* Bits that may change while rings run. */
+static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);
+
+uint64_t session_offer(const struct session *s)
+{
+	uint64_t offer = common_features | s->dev->features();
+
+	if (options.has_features)
+		offer &= options.features;
+	if (fault(feat_change) && s->connections > 1)
+		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
+	if (fault(feat_no_v1))
+		offer &= ~V(VIRTIO_F_VERSION_1);
+	return offer;
+}
+
+uint64_t session_protocol_offer(const struct session *s)
+{
+	uint64_t offer = protocol_features;
+
+	(void)s;
+	if (options.has_pfeatures)
+		offer &= options.pfeatures;
+	if (fault(proto_no_mq))
+		offer &= ~P(MQ);
+	if (fault(proto_unknown_bits))
+		offer |= 1ULL << 40;
+	return offer;
+}
+
+static void reply_u64(struct reply *r, uint64_t value)
+{
+	FIELD_SET(r->payload, U64, u64, value);
+	r->size = PMAX_U64;
+}
+
+enum result msg_get_features(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t offer = session_offer(s);
+
+	(void)m;
+	if (fault(feat_shrink_after_set) && s->features_set)
+		offer = s->features;
+	if (fault(feat_get_running) && s->n_started)
+		return RES_END;
+	if (fault(suspended_deaf) && s->features_set && s->rings[0].starts && !s->n_started)
+		return RES_END;
+	reply_u64(r, offer);
+	if (fault(feat_get_length))
+		r->size /= 2;
+	return RES_OK;
+}
+
+static bool acceptable(struct session *s, uint64_t features)
+{
+	uint64_t change = features ^ s->features;
+
+	if (features & ~session_offer(s)) {
+		if (fault(feat_unoffered_assert))
+			fault_crash();
+		remark("features 0x%llx were not offered", (unsigned long long)(features & ~session_offer(s)));
+		return false;
+	}
+	if (s->n_started && (change & ~running_features)) {
+		remark("features change while rings run");
+		return false;
+	}
+	return true;
+}
+
+enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t features = FIELD(m->payload, FEATURES, u64), old = s->features;
+	bool bit30 = features & V(VHOST_USER_F_PROTOCOL_FEATURES);
+
+	(void)r;
+	if (fault(feat_no_v1_assert) && !(features & V(VIRTIO_F_VERSION_1)))
+		fault_crash();
+	s->features_refused = !acceptable(s, features);
+	if (s->features_refused)
+		return RES_REFUSED;
+	s->features = features;
+	s->features_set = true;
+	s->dev->features_set(s, old);
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		struct ring *ring = &s->rings[i];
+
+		if ((!bit30 && !fault(feat_nobit30_disabled)) || fault(enable_ignored))
+			ring_enable(ring, true);
+		if (bit30 && (fault(feat_set_disables) ||
+			      (fault(feat_log_restart) && ((features ^ old) & V(VHOST_F_LOG_ALL)))))
+			ring->enabled = false;
+	}
+	return RES_OK;
+}
+
+enum result msg_set_owner(struct session *s, struct msg *m, struct reply *r)
+{
+	(void)m;
+	(void)r;
+	if (fault(owner_twice_crash) && s->owned)
+		fault_crash();
+	s->owned = true;
+	return RES_OK;
+}
+
+/* Deprecated; ignoring it is what keeps a session alive that an old front-end resets. */
+enum result msg_reset_owner(struct session *s, struct msg *m, struct reply *r)
+{
+	(void)m;
+	(void)r;
+	if (fault(owner_reset_crash) && !s->owned)
+		fault_crash();
+	if (fault(owner_reset_drop)) {
+		memory_clear(&s->mem);
+		session_remap(s);
+	}
+	return RES_OK;
+}
+
+/* Bit 30 offered is enough, it need not have been acknowledged. */
+static bool protocol_allowed(const struct session *s)
+{
+	bool offered = session_offer(s) & V(VHOST_USER_F_PROTOCOL_FEATURES);
+
+	if (fault(feat_bit30_unserved) || (fault(proto_before_features) && !s->features_set))
+		return false;
+	if (fault(proto_needs_bit30) && s->features_set && !(s->features & V(VHOST_USER_F_PROTOCOL_FEATURES)))
+		return false;
+	return offered;
+}
+
+enum result msg_get_protocol_features(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t offer = session_protocol_offer(s);
+
+	(void)m;
+	if (!protocol_allowed(s))
+		return RES_REFUSED;
+	if (fault(proto_get_running) && s->n_started)
+		return RES_END;
+	if (fault(proto_unstable) && s->mask_asked++)
+		offer &= ~P(STATUS);
+	reply_u64(r, offer);
+	if (fault(proto_get_length))
+		r->size /= 2;
+	return RES_OK;
+}
+
+enum result msg_set_protocol_features(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t mask = FIELD(m->payload, PROTOCOL_FEATURES, u64);
+
+	(void)r;
+	if (!protocol_allowed(s))
+		return RES_REFUSED;
+	if ((mask & ~session_protocol_offer(s)) || proto_unmet(mask)) {
+		if (fault(proto_unoffered_assert))
+			fault_crash();
+		remark("protocol features 0x%llx cannot be set", (unsigned long long)mask);
+		return RES_REFUSED;
+	}
+	if (fault(proto_empty_mask) && !mask)
+		return RES_END;
+	if (fault(proto_set_early) && !s->features_set)
+		return RES_OK;
+	if (fault(proto_set_config) && (mask & P(CONFIG)))
+		mask &= ~P(CONFIG);
+	s->acks_late = fault(proto_ack_late) ? 1 : 0;
+	s->pfeatures = mask;
+	return RES_OK;
+}
+
+enum result msg_get_queue_num(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t n = s->n_rings;
+
+	(void)m;
+	if (fault(mq_num_0))
+		n = 0;
+	if (fault(mq_num_huge))
+		n = C_VRING_SIZE_MAX;
+	if (fault(mq_num_unstable) && s->features_set)
+		n--;
+	reply_u64(r, n);
+	return RES_OK;
+}
+
+/*
+ * The device as at the start of the connection, but owned, with its memory, its back-end channel and
+ * its protocol features.
+ */
+enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
+{
+	uint16_t kept[C_VRING_INDEX_MAX + 1] = {0};
+
+	(void)m;
+	(void)r;
+	if (fault(reset_noop))
+		return RES_OK;
+	if (fault(reset_closes))
+		return RES_END;
+	if (fault(reset_early_crash) && !s->features_set)
+		fault_crash();
+	s->reset_before = true;
+	if (fault(reset_disowns))
+		s->owned = false;
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		kept[i] = s->rings[i].last_avail;
+		if (fault(reset_leak))
+			s->rings[i].call_fd = s->rings[i].err_fd = -1;
+		ring_reset(&s->rings[i]);
+		if (fault(reset_keeps_index))
+			s->rings[i].last_avail = s->rings[i].done = kept[i];
+	}
+	s->features = 0;
+	s->features_set = s->features_refused = s->status_seen = false;
+	s->status = 0;
+	if (fault(reset_drops_proto))
+		s->pfeatures = 0;
+	s->dev->reset(s);
+	return RES_OK;
+}
+
+enum result msg_set_status(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t status = FIELD(m->payload, STATUS, u64);
+
+	(void)r;
+	if (status > UINT8_MAX) {
+		if (fault(status_wide_crash))
+			fault_crash();
+		return RES_REFUSED;
+	}
+	if (s->features_refused && !fault(status_features_ok_kept))
+		status &= ~(uint64_t)C_STATUS_FEATURES_OK;
+	if (fault(status_or))
+		status |= s->status;
+	s->status = (uint8_t)status;
+	s->status_seen = true;
+	session_run_all(s);
+	return RES_OK;
+}
+
+enum result msg_get_status(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t status = fault(status_lost) ? 0 : s->status;
+
+	(void)m;
+	if (fault(status_high_bits))
+		status |= 1ULL << 32;
+	FIELD_SET(r->payload, STATUS, u64, status);
+	r->size = PMAX_STATUS;
+	return RES_OK;
+}

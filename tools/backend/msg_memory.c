@@ -1,0 +1,206 @@
+/*
+ * Guest memory and the dirty log.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "notify.h"
+#include "options.h"
+#include "session.h"
+
+static void region_parse(struct region *r, const uint8_t *at)
+{
+	memset(r, 0, sizeof(*r));
+	r->gpa = FIELD(at, REGION, guest_phys_addr);
+	r->size = FIELD(at, REGION, memory_size);
+	r->uva = FIELD(at, REGION, userspace_addr);
+	r->offset = FIELD(at, REGION, mmap_offset);
+}
+
+/* Maps the regions of a table; how many it could, all of them if *ret_ok. */
+static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bool *ret_ok)
+{
+	*ret_ok = false;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned fd = fault(mem_fd_first) ? 0 : i;
+
+		if (fault(mem_fd_count) && fd >= m->n_fds)
+			fd = m->n_fds - 1;
+		region_parse(&regions[i], m->payload + OFF_MEM_TABLE_region + (size_t)i * PMAX_REGION);
+		if (fd >= m->n_fds || !region_fits(regions, i, &regions[i]))
+			return i;
+		if (fault(mem_share_file) && i && regions[i].offset)
+			return i;
+		if (region_open(&regions[i], m->fds[fd]) < 0)
+			return i;
+	}
+	*ret_ok = true;
+	return n;
+}
+
+/* Ring addresses in the new table; a table that lacks a running ring leaves it waiting. */
+static void take_table(struct session *s, const struct region *regions, unsigned n)
+{
+	unsigned kept = fault(mem_stale) ? s->mem.n : 0;
+
+	if (!fault(mem_leak_old) && !kept)
+		memory_clear(&s->mem);
+	s->mem.n = kept;
+	for (unsigned i = 0; i < n && s->mem.n < s->mem.max; i++)
+		s->mem.regions[s->mem.n++] = regions[i];
+	s->first_table_seen = true;
+	session_remap(s);
+	if (fault(mem_table_stops)) {
+		for (unsigned i = 0; i < s->n_rings; i++)
+			s->rings[i].enabled = false;
+	}
+}
+
+enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
+{
+	struct region regions[C_MEM_TABLE_REGIONS];
+	uint64_t n = FIELD(m->payload, MEM_TABLE, num_regions);
+	unsigned opened;
+	bool ok;
+
+	(void)r;
+	if ((fault(mem_9_crash) && n > C_MEM_TABLE_REGIONS) || (fault(mem_zero_crash) && !n))
+		fault_crash();
+	if (n > C_MEM_TABLE_REGIONS || (m->size - OFF_MEM_TABLE_region) % PMAX_REGION ||
+	    n * PMAX_REGION > m->size - OFF_MEM_TABLE_region ||
+	    (m->n_fds != n && !(fault(mem_fd_count) && m->n_fds && m->n_fds < n)) ||
+	    (fault(mem_few_regions) && n > C_MEM_TABLE_REGIONS / 2)) {
+		remark("SET_MEM_TABLE: %llu regions, %u bytes, %u descriptors", (unsigned long long)n, m->size,
+		       m->n_fds);
+		return RES_REFUSED;
+	}
+	opened = open_table(regions, (unsigned)n, m, &ok);
+	if (ok) {
+		take_table(s, regions, opened);
+		return RES_OK;
+	}
+	remark("SET_MEM_TABLE: region %u cannot be used", opened);
+	while (opened)
+		region_close(&regions[--opened]);
+	return RES_REFUSED;
+}
+
+enum result msg_get_max_mem_slots(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t n = fault(memslot_max_0) ? 0 : options.mem_slots;
+
+	(void)m;
+	if (fault(memslot_shrinks) && s->connections > 1)
+		n /= 2;
+	FIELD_SET(r->payload, U64, u64, n);
+	r->size = PMAX_U64;
+	return RES_OK;
+}
+
+/* An answer that only postcopy knows. */
+static void answer_region(struct session *s, const struct msg *m)
+{
+	if (fault(memslot_reply_region) && !(m->flags & C_HEADER_NEED_REPLY))
+		session_answer(s, m->request, m->payload, m->size);
+}
+
+enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
+{
+	struct region region;
+	unsigned max = fault(memslot_max_half) ? options.mem_slots / 2 : options.mem_slots;
+
+	(void)r;
+	if (m->size != PMAX_MEM_REG || (fault(memslot_needs_table) && !s->first_table_seen))
+		return RES_REFUSED;
+	region_parse(&region, m->payload + OFF_MEM_REG_region);
+	if (s->mem.n >= max) {
+		if (fault(memslot_overflow_crash))
+			fault_crash();
+		remark("ADD_MEM_REG: all %u slots are taken", max);
+		return RES_REFUSED;
+	}
+	if (!region_fits(s->mem.regions, s->mem.n, &region) || region_open(&region, m->fds[0]) < 0) {
+		remark("ADD_MEM_REG: the region cannot be used");
+		return RES_REFUSED;
+	}
+	if (fault(memslot_add_noop)) {
+		region_close(&region);
+		return RES_OK;
+	}
+	s->mem.regions[s->mem.n++] = region;
+	session_remap(s);
+	if (fault(memslot_add_stops)) {
+		for (unsigned i = 0; i < s->n_rings; i++)
+			s->rings[i].enabled = false;
+	}
+	answer_region(s, m);
+	return RES_OK;
+}
+
+static bool same_region(const struct region *a, const struct region *b)
+{
+	if (fault(memslot_rem_offset) && a->offset != b->offset)
+		return false;
+	return a->gpa == b->gpa && a->uva == b->uva && (a->size == b->size || fault(memslot_rem_loose));
+}
+
+enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
+{
+	struct region region;
+
+	(void)r;
+	region_parse(&region, m->payload + OFF_MEM_REG_region);
+	if (fault(memslot_rem_fd_leak))
+		m->n_fds = 0;
+	for (unsigned i = 0; i < s->mem.n; i++) {
+		if (!same_region(&s->mem.regions[i], &region))
+			continue;
+		if (fault(memslot_rem_noop))
+			return RES_OK;
+		if (fault(memslot_rem_last))
+			i = s->mem.n - 1;
+		if (!fault(memslot_rem_map_leak))
+			region_close(&s->mem.regions[i]);
+		s->mem.regions[i] = s->mem.regions[--s->mem.n];
+		session_remap(s);
+		return RES_OK;
+	}
+	remark("REM_MEM_REG: there is no such region");
+	return fault(memslot_rem_absent_ok) ? RES_OK : RES_REFUSED;
+}
+
+/* Answered by its own payload; without LOG_SHMFD there is no memory that we could share. */
+enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
+{
+	uint64_t size, offset;
+
+	if (fault(log_no_fd_crash) && !m->n_fds)
+		fault_crash();
+	if (!(s->pfeatures & P(LOG_SHMFD)) || m->size != PMAX_LOG || !m->n_fds)
+		return RES_REFUSED;
+	size = FIELD(m->payload, LOG, mmap_size);
+	offset = FIELD(m->payload, LOG, mmap_offset);
+	if (log_open(&s->log, m->fds[0], offset, size) < 0) {
+		if (fault(log_map_fail_crash))
+			fault_crash();
+		remark("SET_LOG_BASE: the log cannot be mapped");
+		return RES_REFUSED;
+	}
+	if (fault(log_fd_leak))
+		msg_take_fd(m);
+	memcpy(r->payload, m->payload, m->size);
+	r->size = m->size;
+	return RES_OK;
+}
+
+enum result msg_set_log_fd(struct session *s, struct msg *m, struct reply *r)
+{
+	(void)r;
+	if (!notify_usable(m->fds[0]) || fault(log_fd_refused))
+		return RES_REFUSED;
+	if (s->log.fd >= 0)
+		close(s->log.fd);
+	s->log.fd = msg_take_fd(m);
+	return RES_OK;
+}

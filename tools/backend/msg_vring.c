@@ -1,0 +1,235 @@
+/*
+ * Rings: size, addresses, index, descriptors, start and stop.
+ */
+#include <unistd.h>
+
+#include "fault.h"
+#include "notify.h"
+#include "options.h"
+#include "session.h"
+
+static struct ring *ring_of(struct session *s, uint64_t index)
+{
+	unsigned n = s->n_rings;
+
+	if (fault(mq_array_short) && n > 1)
+		n--;
+	if (index >= n) {
+		remark("there is no ring %llu", (unsigned long long)index);
+		return NULL;
+	}
+	return &s->rings[index];
+}
+
+/* The ring whose descriptor comes; NULL unless bit 8 and the descriptor agree. */
+static struct ring *ring_of_fd(struct session *s, const struct msg *m)
+{
+	uint64_t value = FIELD(m->payload, VRING_FD, u64), index = value & C_VRING_INDEX_MAX;
+	bool none = value & C_VRING_NO_FD;
+
+	if (fault(vring_no_fd_index))
+		index = value;
+	if (value & ~(uint64_t)(C_VRING_INDEX_MAX | C_VRING_NO_FD))
+		return NULL;
+	if (none == (m->n_fds > 0)) {
+		remark("%s: bit 8 and the descriptor disagree", proto_row(m->request)->name);
+		return NULL;
+	}
+	if (fault(vring_fd_ring0) && index < s->n_rings)
+		index = 0;
+	return ring_of(s, index);
+}
+
+enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
+	uint64_t num = FIELD(m->payload, VRING_STATE, num);
+
+	(void)r;
+	if (!ring) {
+		if (fault(vring_num_index_crash))
+			fault_crash();
+		if (fault(reply_failed_state))
+			s->rings[0].enabled = false;
+		return RES_REFUSED;
+	}
+	if ((fault(vring_num_0_crash) && !num) || (fault(vring_num_huge_crash) && num > C_VRING_SIZE_MAX))
+		fault_crash();
+	if (!num || num > C_VRING_SIZE_MAX || ((num & (num - 1)) && !fault(vring_num_odd_crash)) || ring_running(ring)) {
+		remark("ring %u cannot have size %llu", ring->index, (unsigned long long)num);
+		return RES_REFUSED;
+	}
+	if (fault(vring_num_sticky) && ring->num)
+		return RES_OK;
+	ring->num = (uint32_t)num;
+	if (fault(vring_num_min) && num < 64)
+		ring->num = 64;
+	if (fault(mq_same_size)) {
+		for (unsigned i = 0; i < s->n_rings; i++)
+			s->rings[i].num = ring->num;
+	}
+	return RES_OK;
+}
+
+enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_ADDR, index));
+	uint64_t flags = FIELD(m->payload, VRING_ADDR, flags), desc = FIELD(m->payload, VRING_ADDR, descriptor),
+		 avail = FIELD(m->payload, VRING_ADDR, available), used = FIELD(m->payload, VRING_ADDR, used);
+
+	(void)r;
+	if (!ring) {
+		if (fault(vring_addr_index_crash))
+			fault_crash();
+		return RES_REFUSED;
+	}
+	if (fault(vring_addr_align_crash) && !split_aligned(desc, avail, used))
+		fault_crash();
+	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !split_aligned(desc, avail, used)) {
+		remark("ring %u: addresses not aligned, or unknown flags", ring->index);
+		return RES_REFUSED;
+	}
+	if (ring_running(ring) &&
+	    (desc != ring->desc_addr || avail != ring->avail_addr || used != ring->used_addr)) {
+		remark("ring %u cannot move while it runs", ring->index);
+		return RES_REFUSED;
+	}
+	if (fault(vring_addr_restarts) && ring_running(ring))
+		ring->last_avail = ring->done = 0;
+	if (fault(vring_addr_sticky) && ring->starts)
+		return RES_OK;
+	if (ring_set_addr(ring, desc, avail, used, FIELD(m->payload, VRING_ADDR, log), flags & C_VRING_F_LOG) < 0) {
+		remark("ring %u does not lie in guest memory", ring->index);
+		return RES_REFUSED;
+	}
+	ring_run(ring);
+	return RES_OK;
+}
+
+enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_BASE, index));
+	uint64_t base = FIELD(m->payload, VRING_BASE, num);
+
+	(void)r;
+	if (!ring && fault(vring_base_index_crash))
+		fault_crash();
+	if (!ring || base > UINT16_MAX || ring_running(ring))
+		return RES_REFUSED;
+	if (fault(vring_base_ignored) || (fault(reset_keeps_index) && s->reset_before))
+		return RES_OK;
+	ring->last_avail = ring->done = (uint16_t)base;
+	return RES_OK;
+}
+
+/* Stops the ring, then tells where it stands. */
+enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
+	uint64_t index, base;
+	uint16_t used;
+	bool was;
+
+	if (!ring) {
+		if (fault(vring_get_base_index_crash))
+			fault_crash();
+		return RES_REFUSED;
+	}
+	if (fault(vring_base_unset_crash) && !ring->num)
+		fault_crash();
+	used = ring->published;
+	was = ring->started;
+	ring_stop(ring);
+	index = fault(vring_base_reply_index) ? 0 : ring->index;
+	base = ring->last_avail;
+	if (fault(vring_base_counts_avail) && ring->num && split_map(ring)) {
+		base = split_avail_index(ring);
+		ring->desc = NULL;
+	}
+	if (fault(vring_base_reply_used))
+		base = used;
+	if (fault(vring_base_reply_0) || (fault(vring_base_second) && !was))
+		base = 0;
+	if (fault(vring_base_high_bits))
+		base |= (uint64_t)ring->used_idx << 16;
+	FIELD_SET(r->payload, VRING_BASE, index, index);
+	FIELD_SET(r->payload, VRING_BASE, num, base);
+	r->size = PMAX_VRING_BASE;
+	if (fault(suspended_config) && was)
+		channel_tell(s);
+	return RES_OK;
+}
+
+enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of_fd(s, m);
+	int fd = msg_take_fd(m);
+
+	(void)r;
+	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
+		ring = NULL;
+	if (ring && ring_set_kick(ring, fd) == 0)
+		return RES_OK;
+	if (fd >= 0 && !(fault(vring_bad_index_fd_leak) && !ring))
+		close(fd);
+	return RES_REFUSED;
+}
+
+enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of_fd(s, m);
+	int fd;
+
+	(void)r;
+	if (!ring || (m->n_fds && !notify_usable(m->fds[0])))
+		return RES_REFUSED;
+	fd = msg_take_fd(m);
+	ring_set_call(ring, fd);
+	return RES_OK;
+}
+
+enum result msg_set_vring_err(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of_fd(s, m);
+
+	(void)r;
+	if (!ring || (m->n_fds && !notify_usable(m->fds[0])))
+		return RES_REFUSED;
+	ring_set_err(ring, msg_take_fd(m));
+	return RES_OK;
+}
+
+/* Until the first SET_FEATURES bit 30 counts as negotiated where it is offered: front-ends do so. */
+static bool enable_allowed(const struct session *s)
+{
+	uint64_t features = s->features_set ? s->features : session_offer(s);
+
+	return features & V(VHOST_USER_F_PROTOCOL_FEATURES);
+}
+
+enum result msg_set_vring_enable(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
+	uint64_t on = FIELD(m->payload, VRING_STATE, num);
+
+	(void)r;
+	if (!ring && fault(enable_index_crash))
+		fault_crash();
+	if (!ring || on > 1 || !enable_allowed(s)) {
+		remark("SET_VRING_ENABLE: no such ring or value, or bit 30 was not negotiated");
+		return RES_REFUSED;
+	}
+	if ((fault(enable_disable_noop) && !on) || (fault(enable_first_only) && ring->index) ||
+	    (fault(enable_before_setup) && !ring->addr_set))
+		return RES_OK;
+	if (fault(enable_toggles) && on && ring->enabled)
+		on = 0;
+	ring_enable(ring, on);
+	if (fault(enable_all) && !on) {
+		for (unsigned i = 0; i < s->n_rings; i++)
+			s->rings[i].enabled = false;
+	}
+	if (fault(start_on_enable) && on && !ring->started && ring->addr_set && ring->num)
+		return ring_set_kick(ring, -1) == 0 ? RES_OK : RES_REFUSED;
+	return RES_OK;
+}

@@ -1,0 +1,40 @@
+/*
+ * What the command line says.
+ */
+#ifndef BACKEND_OPTIONS_H
+#define BACKEND_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto.h"
+
+struct options {
+	const char *socket;
+	int fd; /* inherited socket; -1: none */
+	bool client;
+	const char *image; /* NULL: memory of `size` bytes */
+	uint64_t size;
+	unsigned queues;
+	unsigned mem_slots;
+	uint32_t blk_size;
+	bool read_only, null, verbose;
+	uint64_t latency_ns; /* how long each request takes */
+	bool has_features, has_pfeatures;
+	uint64_t features, pfeatures; /* the offer, when the command line gives one */
+	uint8_t config[C_CONFIG_SIZE_MAX];
+	unsigned config_len; /* bytes of config that replace the device's own; 0: none */
+};
+
+extern struct options options;
+
+struct device;
+
+/* Fills `options` and finds the device; ends the program for --help and the like, and for mistakes. */
+const struct device *options_parse(int argc, char **argv);
+
+/* A line on stderr: an error, or with --verbose what was refused and why. */
+__attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
+__attribute__((format(printf, 1, 2))) void remark(const char *format, ...);
+
+#endif

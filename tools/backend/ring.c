@@ -1,0 +1,486 @@
+/*
+ * The life of a ring: set up, started, enabled, processed, stopped.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "notify.h"
+#include "options.h"
+#include "session.h"
+
+enum {
+	ROUNDS = 4,      /* looks at a busy ring in one visit; after that the others have their turn */
+	FAULT_EVERY = 8, /* how often a fault that is not for every request strikes */
+	FAULT_LATENCY_NS = 20000000,
+	FAULT_LATER_NS = 10000000,
+};
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static uint64_t latency(void)
+{
+	if (fault(state_stop_no_drain) || fault(vring_base_reply_used) || fault(blk_inflight_leak))
+		return FAULT_LATENCY_NS;
+	return options.latency_ns;
+}
+
+static bool ring_live(const struct ring *r)
+{
+	if (fault(start_needs_call) && r->call_fd < 0)
+		return false;
+	if (fault(start_all_rings) && r->s->n_started < r->s->n_rings)
+		return false;
+	return (r->started || fault(process_stopped)) && r->enabled && r->desc && !r->broken && !r->deaf &&
+	       !session_held(r->s);
+}
+
+bool ring_running(const struct ring *r)
+{
+	return r->started && r->desc;
+}
+
+static void set_polled(struct ring *r, bool polled)
+{
+	if (r->polled != polled)
+		r->s->n_polled += polled ? 1 : (unsigned)-1;
+	r->polled = polled;
+}
+
+static void set_due(struct ring *r, uint64_t due)
+{
+	if (!r->due_ns != !due)
+		r->s->n_due += due ? 1 : (unsigned)-1;
+	r->due_ns = due;
+}
+
+void ring_call(struct ring *r)
+{
+	int fd = fault(vring_call_ring0) ? r->s->rings[0].call_fd : r->call_fd;
+
+	if (fault(call_old_fd) && r->old_call_fd >= 0)
+		fd = r->old_call_fd;
+	/* a descriptor that comes later must not have missed it */
+	r->call_due = fd < 0;
+	notify_signal(fd);
+}
+
+/* The driver broke its rules: what was taken and not done is left to it. */
+static void ring_break(struct ring *r)
+{
+	if (fault(ring_error_abort))
+		abort();
+	remark("ring %u is broken", r->index);
+	r->broken = true;
+	r->last_avail = r->done;
+	set_due(r, 0);
+	notify_signal(r->err_fd);
+}
+
+static void scribble(struct session *s, uint64_t gpa)
+{
+	uint64_t len = 1;
+	uint8_t *p = memory_gpa(&s->mem, gpa, &len);
+
+	if (p)
+		*p ^= UINT8_MAX;
+}
+
+/* One request, from its head to its place in the used ring. False if the ring broke. */
+static bool execute(struct ring *r, uint16_t head)
+{
+	struct chain c;
+	uint64_t in_gpa;
+	int64_t len;
+
+	if (head >= r->num) {
+		if (fault(bad_head_crash))
+			fault_crash();
+		return false;
+	}
+	if (!split_chain(r, head, &c))
+		return false;
+	in_gpa = c.n_in ? c.in_gpa[0] : 0;
+	if (fault(ro_write) && c.n_out)
+		*(uint8_t *)c.out[0].iov_base ^= UINT8_MAX;
+	if (fault(data_after_idx)) {
+		split_push(r, &c, (uint32_t)c.in_len);
+		split_publish(r);
+		fault_pause_ms(2);
+		r->s->dev->execute(r->s, r, &c);
+		return true;
+	}
+	len = r->s->dev->execute(r->s, r, &c);
+	if (len == NO_COMPLETION)
+		return true;
+	if (fault(used_lost) && r->completions % FAULT_EVERY == FAULT_EVERY - 1) {
+		r->completions++;
+		return true;
+	}
+	split_push(r, &c, (uint32_t)len);
+	if (fault(write_after_used) && in_gpa)
+		session_later(r->s, FAULT_LATER_NS, scribble, in_gpa);
+	return true;
+}
+
+/* Executes what was taken. */
+static void complete(struct ring *r)
+{
+	uint16_t old = r->published;
+
+	set_due(r, 0);
+	while (r->done != r->last_avail) {
+		if (!execute(r, split_head(r, r->done))) {
+			ring_break(r);
+			break;
+		}
+		r->done++;
+	}
+	split_publish(r);
+	if (split_wants_call(r, old))
+		ring_call(r);
+	r->fresh = false;
+	log_tell(r->s);
+}
+
+/* How many requests the driver has made available. */
+static unsigned waiting(const struct ring *r)
+{
+	uint16_t avail = split_avail_index(r);
+	uint16_t n = (uint16_t)(avail - r->last_avail);
+
+	if (fault(avail_wrap_signed))
+		n = avail > r->last_avail ? (uint16_t)(avail - r->last_avail) : 0;
+	if (fault(avail_full_empty) && n == r->num)
+		n = 0;
+	if (fault(avail_off_by_one) && n)
+		n--;
+	if (fault(kick_one_each) && n)
+		n = 1;
+	return n;
+}
+
+/* Takes what is available. False if there was nothing. */
+static bool take(struct ring *r)
+{
+	unsigned n = waiting(r);
+
+	if (!n)
+		return false;
+	/* what is in flight still has its place in the ring */
+	if (n + (uint16_t)(r->last_avail - r->done) > r->num) {
+		if (fault(avail_jump_crash))
+			fault_crash();
+		ring_break(r);
+		return false;
+	}
+	split_kicks_off(r);
+	r->last_avail = (uint16_t)(r->last_avail + n);
+	if (!latency())
+		complete(r);
+	else if (!r->due_ns)
+		set_due(r, now_ns() + latency());
+	return true;
+}
+
+void ring_run(struct ring *r)
+{
+	r->again = false;
+	if (!ring_live(r))
+		return;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		bool worked = take(r);
+
+		if (r->broken)
+			return;
+		if (worked && r->polled)
+			r->s->busy_ns = now_ns();
+		if (!split_kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) || fault(avail_full_empty))
+			return;
+	}
+	r->again = r->s->again = true;
+}
+
+void ring_ripe(struct ring *r, uint64_t now)
+{
+	if (!r->due_ns || now < r->due_ns)
+		return;
+	if (!r->desc)
+		set_due(r, 0); /* its memory is gone; a new table brings it back */
+	else
+		complete(r);
+}
+
+static void kick_ready(struct source *src, uint32_t events)
+{
+	struct ring *r = owner_of(src, struct ring, kick);
+	unsigned long long count = 0;
+
+	if (!notify_take(src->fd, &count) && !fault(vring_kick_spin))
+		loop_remove(src);
+	(void)events;
+	if (fault(vring_blocking_kick) && read(src->fd, &count, sizeof(count)) < 0)
+		count = 0; /* it reads until there is nothing more */
+	if (r->deaf)
+		r->deaf--;
+	if (r->lazy) {
+		r->lazy = false;
+		r->enabled = true;
+		return;
+	}
+	if (r->started && !r->desc)
+		notify_signal(r->err_fd); /* nothing to look at */
+	if (fault(empty_kick_used) && ring_live(r) && !waiting(r)) {
+		struct chain none = {.head = 0};
+
+		split_push(r, &none, 0);
+		split_publish(r);
+	}
+	ring_run(r);
+}
+
+/* Finds the ring's parts; false if it is configured and they do not lie in memory. */
+static bool try_map(struct ring *r)
+{
+	if (!r->num || !r->addr_set || !r->s->mem.n) {
+		r->desc = NULL;
+		if (fault(unconfigured_crash))
+			fault_crash();
+		return true;
+	}
+	if (!split_map(r)) {
+		if (fault(vring_addr_unmapped))
+			fault_crash();
+		return false;
+	}
+	if (fault(vring_num_odd_crash) && (r->num & (r->num - 1)))
+		fault_crash();
+	return true;
+}
+
+/* A ring that becomes both started and mapped goes on from the used index that memory holds. */
+static void pick_up(struct ring *r)
+{
+	r->used_idx = r->published = fault(used_ring_first_zero) ? 0 : split_used_index(r);
+	r->fresh = true;
+}
+
+int ring_set_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used, uint64_t log, bool log_used)
+{
+	struct ring was = *r;
+
+	r->desc_addr = desc;
+	r->avail_addr = avail;
+	r->used_addr = used;
+	r->addr_set = true;
+	if (!fault(unconfigured_crash) && !try_map(r)) {
+		*r = was;
+		return -EFAULT;
+	}
+	if (r->started && r->desc && !was.desc)
+		pick_up(r);
+	if (!r->started)
+		r->desc = NULL;
+	r->log_addr = log;
+	r->log_used = log_used || (fault(log_used_off_late) && was.log_used);
+	return 0;
+}
+
+void ring_remap(struct ring *r)
+{
+	bool was = r->desc;
+
+	if (!r->started || (fault(mem_ring_stale) && was))
+		return;
+	if (!try_map(r))
+		r->desc = NULL; /* waits for a table that has it */
+	else if (r->desc && !was && r->fresh)
+		pick_up(r);
+}
+
+static void ring_start(struct ring *r)
+{
+	r->started = true;
+	r->s->n_started++;
+	r->starts++;
+	r->broken = false;
+	r->fresh = true;
+	r->done = r->last_avail;
+	if (r->desc)
+		pick_up(r);
+	if (fault(enable_forgotten) && (r->s->features & V(VHOST_USER_F_PROTOCOL_FEATURES)))
+		r->enabled = false;
+	if (r->kick_fd >= 0 && fault(start_needs_kick))
+		r->deaf = 1;
+	if (r->kick_fd >= 0 && fault(start_kick_lost))
+		r->deaf = 2;
+	channel_tell(r->s);
+}
+
+int ring_set_kick(struct ring *r, int fd)
+{
+	struct source old = r->kick;
+
+	if (fd >= 0 && !notify_usable(fd))
+		return -EINVAL;
+	if (fd < 0 && fault(vring_poll_refused))
+		return -EINVAL;
+	if (fault(state_restart_ignored) && r->starts && !r->started) {
+		close_fd(&fd);
+		return 0;
+	}
+	if (r->started && r->kick_fd >= 0 && fault(state_kick_swap_ignored)) {
+		close_fd(&fd);
+		return 0;
+	}
+	if (!r->started && !try_map(r))
+		return -EFAULT;
+	r->kick.fd = -1;
+	r->kick.ready = kick_ready;
+	if (fd >= 0 && loop_add(&r->kick, fd, EPOLLIN) < 0) {
+		r->kick = old;
+		if (!r->started)
+			r->desc = NULL;
+		return -EINVAL;
+	}
+	loop_remove(&old);
+	if (!fault(state_kick_leak))
+		close_fd(&r->kick_fd);
+	r->kick_fd = fd;
+	set_polled(r, fd < 0);
+	if (!r->started)
+		ring_start(r);
+	ring_run(r);
+	return 0;
+}
+
+void ring_set_call(struct ring *r, int fd)
+{
+	if (fault(call_old_fd) && r->old_call_fd < 0) {
+		r->old_call_fd = r->call_fd;
+		r->call_fd = -1;
+	}
+	close_fd(&r->call_fd);
+	r->call_fd = fd;
+	if (r->call_due && fd >= 0)
+		ring_call(r);
+	r->call_due = false;
+	if (fault(start_needs_call))
+		ring_run(r);
+}
+
+void ring_set_err(struct ring *r, int fd)
+{
+	close_fd(&r->err_fd);
+	r->err_fd = fd;
+}
+
+void ring_enable(struct ring *r, bool on)
+{
+	bool was = r->enabled;
+
+	r->enabled = on;
+	if (!on || was)
+		return;
+	if (fault(enable_skips) && r->started && r->desc)
+		r->last_avail = r->done = split_avail_index(r);
+	if (fault(enable_lazy) && r->started) {
+		r->enabled = false;
+		r->lazy = true;
+	}
+	ring_run(r);
+}
+
+static void late_call(struct session *s, uint64_t index)
+{
+	notify_signal(s->rings[index].call_fd);
+}
+
+static void late_write(struct session *s, uint64_t index)
+{
+	struct ring *r = &s->rings[index];
+	uint16_t *used;
+
+	used = (uint16_t *)(void *)memory_uva(&s->mem, r->used_addr, 2 * sizeof(*used));
+	if (used && !r->started)
+		used[0] ^= 1;
+}
+
+void ring_stop(struct ring *r)
+{
+	if (!r->started)
+		return;
+	ring_run(r);
+	if (r->due_ns && r->desc && !fault(state_stop_no_drain) && !fault(blk_inflight_leak))
+		complete(r);
+	if (!fault(state_stop_no_drain))
+		set_due(r, 0);
+	r->started = r->lazy = false;
+	r->deaf = 0;
+	r->s->n_started--;
+	set_polled(r, false);
+	if (!fault(process_stopped)) {
+		loop_remove(&r->kick);
+		close_fd(&r->kick_fd);
+	}
+	if (!fault(process_stopped) && !fault(state_stop_no_drain)) {
+		r->desc = NULL;
+		r->done = r->last_avail;
+	}
+	if (fault(suspended_call) && !r->s->n_started)
+		session_later(r->s, FAULT_LATER_NS, late_call, r->index);
+	if (fault(suspended_write) && !r->s->n_started)
+		session_later(r->s, FAULT_LATER_NS, late_write, r->index);
+}
+
+void ring_reset(struct ring *r)
+{
+	if (r->started)
+		r->s->n_started--;
+	set_polled(r, false);
+	set_due(r, 0);
+	loop_remove(&r->kick);
+	close_fd(&r->kick_fd);
+	close_fd(&r->call_fd);
+	close_fd(&r->err_fd);
+	close_fd(&r->old_call_fd);
+	*r = (struct ring){.s = r->s,
+			   .index = r->index,
+			   .kick = {.fd = -1},
+			   .kick_fd = -1,
+			   .call_fd = -1,
+			   .err_fd = -1,
+			   .old_call_fd = -1};
+}
+
+int rings_init(struct session *s, unsigned n)
+{
+	s->rings = calloc(n, sizeof(*s->rings));
+	if (!s->rings)
+		return -ENOMEM;
+	s->n_rings = n;
+	for (unsigned i = 0; i < n; i++) {
+		struct ring *r = &s->rings[i];
+
+		r->s = s;
+		r->index = i;
+		r->kick.fd = r->kick_fd = r->call_fd = r->err_fd = r->old_call_fd = -1;
+	}
+	return 0;
+}
+
+void rings_done(struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++)
+		ring_reset(&s->rings[i]);
+	free(s->rings);
+	s->rings = NULL;
+	s->n_rings = 0;
+}

@@ -1,0 +1,107 @@
+/*
+ * A virtqueue as the device sees it: its life cycle (ring.c) and its memory layout (ring_split.c).
+ *
+ * started    SET_VRING_KICK came, GET_VRING_BASE did not
+ * enabled    SET_VRING_ENABLE, or SET_FEATURES without bit 30
+ * mapped     size and addresses are known and lie in guest memory (desc is not NULL)
+ * broken     the driver broke its rules; nothing is touched until the ring is stopped
+ * A ring is processed while it is started, enabled, mapped and not broken, and the device is not held
+ * by its status. Everything else waits in the available ring.
+ */
+#ifndef BACKEND_RING_H
+#define BACKEND_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "loop.h"
+
+struct session;
+
+struct ring {
+	struct session *s;
+	unsigned index;
+
+	uint32_t num;
+	uint64_t desc_addr, avail_addr, used_addr, log_addr;
+	bool addr_set, log_used;
+
+	uint8_t *desc;
+	uint16_t *avail, *used; /* flags, index, entries, event index */
+
+	uint16_t last_avail; /* next entry of the available ring to take */
+	uint16_t done;       /* next one to execute: behind last_avail while requests take time */
+	uint16_t used_idx;   /* next entry of the used ring to write */
+	uint16_t published;  /* what the driver has been told of that */
+
+	bool started, enabled, broken;
+	bool polled; /* no kick descriptor: look by ourselves */
+	bool again;  /* work was left, to be fair to the others */
+	bool fresh;  /* nothing processed since the start */
+	bool call_due;
+	uint64_t due_ns; /* when the requests in flight end; 0: none */
+	unsigned starts;
+
+	struct source kick;
+	int kick_fd, call_fd, err_fd;
+
+	/* only planted faults look at these */
+	unsigned completions, deaf;
+	bool lazy;
+	int old_call_fd;
+	uint32_t last_len;
+};
+
+/* A request's buffers. The vectors are the ring code's and may be changed by whoever executes it. */
+struct chain {
+	uint16_t head, last; /* first and last descriptor (of the ring's table) */
+	struct iovec *out, *in;
+	uint64_t *in_gpa; /* guest address of each piece of in */
+	unsigned n_out, n_in;
+	unsigned desc_out, desc_in; /* descriptors that they came from */
+	uint64_t out_len, in_len;
+	uint32_t first_out, last_in; /* length of the first readable and of the last writable descriptor */
+};
+
+int rings_init(struct session *s, unsigned n);
+void rings_done(struct session *s);
+
+/* Life cycle. */
+void ring_reset(struct ring *r); /* as at the start of a connection; closes everything */
+int ring_set_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used, uint64_t log, bool log_used);
+int ring_set_kick(struct ring *r, int fd); /* takes fd unless it fails; -1: poll. Starts the ring */
+void ring_set_call(struct ring *r, int fd); /* takes fd; -1: none */
+void ring_set_err(struct ring *r, int fd);
+void ring_enable(struct ring *r, bool on);
+void ring_stop(struct ring *r); /* completes what was taken; last_avail is then the base */
+bool ring_running(const struct ring *r);
+/* Guest memory changed: finds the ring again. */
+void ring_remap(struct ring *r);
+
+/* Looks for requests and executes them. */
+void ring_run(struct ring *r);
+/* The time of requests in flight is over. */
+void ring_ripe(struct ring *r, uint64_t now);
+void ring_call(struct ring *r);
+
+/* Layout of a split ring. */
+bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used);
+bool split_map(struct ring *r);
+uint16_t split_used_index(const struct ring *r);
+uint16_t split_avail_index(const struct ring *r);
+uint16_t split_head(const struct ring *r, uint16_t at);
+/* Collects the buffers of a chain; false if the driver broke the rules of the ring. */
+bool split_chain(struct ring *r, uint16_t head, struct chain *c);
+void split_push(struct ring *r, const struct chain *c, uint32_t len);
+void split_publish(struct ring *r);
+/* Whether the driver wants to hear that the used index went from old to what it is now. */
+bool split_wants_call(const struct ring *r, uint16_t old);
+void split_kicks_off(struct ring *r);
+/* Asks for kicks; true if requests came meanwhile. */
+bool split_kicks_on(struct ring *r);
+
+int chain_init(void);
+void chain_done(void);
+
+#endif

@@ -1,0 +1,385 @@
+/*
+ * The split ring's memory: descriptor table, available ring, used ring. All of it is shared with a
+ * driver that may change it at any time: each value is read once into a local and then checked.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fault.h"
+#include "session.h"
+
+enum {
+	WORD = sizeof(uint16_t),
+	RING_HEAD = 2 * WORD, /* flags and index */
+	ELEM = 2 * sizeof(uint32_t),
+	SEGMENTS_MAX = C_VRING_SIZE_MAX + 1024, /* pieces of a chain: one a descriptor, more at region borders */
+	FAULT_EVERY = 8,
+};
+
+/* What ring memory holds, as it lies there. */
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+struct elem {
+	uint32_t id, len;
+};
+
+/* A table of descriptors: the ring's own, or an indirect one that may lie across regions. */
+struct table {
+	const uint8_t *at; /* NULL: not in one piece, read by guest address */
+	uint64_t gpa;
+	uint32_t n;
+	bool indirect;
+};
+
+static struct {
+	struct iovec *out, *in;
+	uint64_t *in_gpa;
+} scratch;
+
+int chain_init(void)
+{
+	scratch.out = calloc(SEGMENTS_MAX, sizeof(*scratch.out));
+	scratch.in = calloc(SEGMENTS_MAX, sizeof(*scratch.in));
+	scratch.in_gpa = calloc(SEGMENTS_MAX, sizeof(*scratch.in_gpa));
+	return scratch.out && scratch.in && scratch.in_gpa ? 0 : -ENOMEM;
+}
+
+void chain_done(void)
+{
+	free(scratch.out);
+	free(scratch.in);
+	free(scratch.in_gpa);
+}
+
+static uint16_t load(const uint16_t *at)
+{
+	return le16toh(__atomic_load_n(at, __ATOMIC_ACQUIRE));
+}
+
+static void store(uint16_t *at, uint16_t value)
+{
+	__atomic_store_n(at, htole16(value), __ATOMIC_RELEASE);
+}
+
+static void log_used(const struct ring *r, uint64_t offset, uint64_t len)
+{
+	uint64_t at = fault(log_used_gpa) ? r->used_addr : r->log_addr;
+	uint64_t none = 1;
+
+	if (!r->log_used || at + offset < at || fault(log_used_none))
+		return;
+	if (fault(log_addr_requires) && !memory_gpa(&r->s->mem, at, &none))
+		return;
+	log_mark(r->s, at + offset, len);
+}
+
+bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used)
+{
+	return !(desc % C_DESC_ALIGN) && !(avail % C_AVAIL_ALIGN) && !(used % C_USED_ALIGN);
+}
+
+/* The event word behind each ring is part of it, used or not. */
+bool split_map(struct ring *r)
+{
+	const struct memory *mem = &r->s->mem;
+	void *avail = memory_uva(mem, r->avail_addr, RING_HEAD + WORD * (uint64_t)r->num + WORD);
+	void *used = memory_uva(mem, r->used_addr, RING_HEAD + ELEM * (uint64_t)r->num + WORD);
+
+	r->desc = memory_uva(mem, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num);
+	r->avail = avail;
+	r->used = used;
+	if (!r->desc || !r->avail || !r->used || (uintptr_t)avail % C_AVAIL_ALIGN || (uintptr_t)used % C_USED_ALIGN) {
+		r->desc = NULL;
+		return false;
+	}
+	return true;
+}
+
+uint16_t split_used_index(const struct ring *r)
+{
+	return load(&r->used[1]);
+}
+
+uint16_t split_avail_index(const struct ring *r)
+{
+	return load(&r->avail[1]);
+}
+
+uint16_t split_head(const struct ring *r, uint16_t at)
+{
+	return load(&r->avail[2 + (at & (r->num - 1))]);
+}
+
+static uint16_t *used_event(const struct ring *r)
+{
+	return &r->avail[2 + r->num];
+}
+
+static uint16_t *avail_event(const struct ring *r)
+{
+	return &r->used[2 + ELEM / WORD * r->num];
+}
+
+/* Copies out of guest memory; what lies behind cannot change the copy any more. */
+static bool read_desc(const struct ring *r, const struct table *t, uint32_t i, struct desc *d)
+{
+	uint8_t bytes[sizeof(*d)];
+
+	if (t->at) {
+		memcpy(bytes, t->at + (size_t)i * C_DESC_SIZE, sizeof(bytes));
+	} else {
+		for (size_t got = 0; got < sizeof(bytes);) {
+			uint64_t len = sizeof(bytes) - got;
+			const uint8_t *p = memory_gpa(&r->s->mem, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len);
+
+			if (!p)
+				return false;
+			memcpy(bytes + got, p, len);
+			got += len;
+		}
+	}
+	__asm__ volatile("" : : : "memory");
+	memcpy(d, bytes, sizeof(*d));
+	d->addr = le64toh(d->addr);
+	d->len = le32toh(d->len);
+	d->flags = le16toh(d->flags);
+	d->next = le16toh(d->next);
+	return true;
+}
+
+static bool add_buffer(const struct ring *r, struct chain *c, const struct desc *d)
+{
+	bool in = d->flags & C_DESC_F_WRITE;
+	uint64_t gpa = d->addr, left = d->len;
+
+	if (!in && c->desc_in)
+		return false;
+	if (in) {
+		c->desc_in++;
+		c->in_len += left;
+		c->last_in = d->len;
+	} else {
+		if (!c->desc_out++)
+			c->first_out = d->len;
+		c->out_len += left;
+	}
+	if (left && gpa + left - 1 < gpa)
+		return false;
+	while (left) {
+		uint64_t len = left;
+		uint8_t *p = memory_gpa(&r->s->mem, gpa, &len);
+		unsigned *n = in ? &c->n_in : &c->n_out;
+
+		if (!p && fault(addr_wild))
+			fault_crash();
+		if (!p || *n == SEGMENTS_MAX)
+			return false;
+		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
+		if (in)
+			c->in_gpa[*n] = gpa;
+		++*n;
+		gpa += len;
+		left -= len;
+	}
+	return true;
+}
+
+/* Whether an indirect table may be followed; the faults are other opinions. */
+static bool table_ok(const struct ring *r, const struct desc *d, bool first)
+{
+	if (!(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)) || (d->flags & C_DESC_F_NEXT))
+		return false;
+	if (!d->len || d->len % C_DESC_SIZE || d->len / C_DESC_SIZE > C_VRING_SIZE_MAX) {
+		if (fault(ind_len_crash))
+			fault_crash();
+		return false;
+	}
+	if (fault(ind_big_crash) && d->len / C_DESC_SIZE > r->num)
+		fault_crash();
+	if ((fault(ind_align16) && d->addr % C_DESC_ALIGN) || (fault(ind_write_reject) && (d->flags & C_DESC_F_WRITE)) ||
+	    (fault(ind_after_chain) && !first) || (fault(ind_ring_size) && d->len / C_DESC_SIZE >= r->num))
+		return false;
+	return true;
+}
+
+/*
+ * Walks a chain. *inner becomes the indirect table that ends it, where there is one (inner->n not 0).
+ */
+static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct chain *c, struct table *inner)
+{
+	struct desc d;
+
+	for (uint32_t steps = 0;; steps++) {
+		if (i >= t->n) {
+			if (fault(bad_next_crash))
+				fault_crash();
+			return false;
+		}
+		if (steps >= t->n) { /* longer than the table: a loop */
+			if (fault(loop_spin))
+				fault_hang();
+			return false;
+		}
+		if (!read_desc(r, t, i, &d))
+			return false;
+		if (!t->indirect)
+			c->last = (uint16_t)i;
+		if ((d.flags & C_DESC_F_INDIRECT) && !fault(ind_off)) {
+			uint64_t len = d.len;
+
+			if (t->indirect && fault(ind_nested))
+				fault_hang();
+			if (t->indirect || !table_ok(r, &d, !steps))
+				return false;
+			*inner = (struct table){.gpa = d.addr, .n = d.len / C_DESC_SIZE, .indirect = true};
+			inner->at = memory_gpa(&r->s->mem, d.addr, &len);
+			if (d.addr + d.len - 1 < d.addr)
+				return false;
+			if (len < d.len)
+				inner->at = NULL;
+			return true;
+		}
+		if (!add_buffer(r, c, &d))
+			return false;
+		if (t->indirect && fault(ind_one))
+			return true;
+		if (!(d.flags & C_DESC_F_NEXT) && !(fault(desc_next_always) && d.next))
+			return true;
+		i = fault(desc_sequential) ? i + 1 : d.next;
+	}
+}
+
+bool split_chain(struct ring *r, uint16_t head, struct chain *c)
+{
+	struct table ring = {.at = r->desc, .n = r->num}, inner = {.n = 0};
+
+	*c = (struct chain){.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
+	if (!walk(r, &ring, head, c, &inner))
+		return false;
+	return !inner.n || walk(r, &inner, 0, c, &inner);
+}
+
+static void write_elem(struct ring *r, uint32_t slot, uint32_t id, uint32_t len)
+{
+	struct elem e = {.id = htole32(id), .len = htole32(len)};
+	uint64_t offset = RING_HEAD + (uint64_t)slot * ELEM;
+
+	if (slot >= r->num && !memory_uva(&r->s->mem, r->used_addr, offset + ELEM))
+		return;
+	memcpy((uint8_t *)r->used + offset, &e, sizeof(e));
+	log_used(r, offset, ELEM);
+}
+
+void split_push(struct ring *r, const struct chain *c, uint32_t len)
+{
+	uint32_t slot = r->used_idx & (r->num - 1);
+	uint32_t id = fault(used_id_last) ? c->last : c->head;
+
+	if (fault(used_len_total))
+		len = (uint32_t)(c->out_len + c->in_len);
+	if (fault(used_len_zero))
+		len = 0;
+	if (fault(used_len_stale)) {
+		uint32_t old = r->last_len;
+
+		r->last_len = len;
+		len = old;
+	}
+	if (fault(used_idx_no_mask))
+		slot = r->used_idx % (2 * r->num);
+	if (fault(used_idx_early)) {
+		store(&r->used[1], (uint16_t)(r->used_idx + 1));
+		fault_pause_ms(2);
+	}
+	write_elem(r, slot, id, len);
+	r->used_idx++;
+	if (fault(used_dup) && r->completions % FAULT_EVERY == FAULT_EVERY - 1)
+		write_elem(r, r->used_idx++ & (r->num - 1), id, len);
+	if (fault(used_idx_jump) && r->completions % FAULT_EVERY == FAULT_EVERY - 1)
+		r->used_idx++;
+	if (fault(desc_write)) /* marks it as free, as some drivers do in their own table */
+		r->desc[(size_t)c->head * C_DESC_SIZE + offsetof(struct desc, next)] ^= UINT8_MAX;
+	if (fault(avail_write))
+		store(used_event(r), (uint16_t)(load(used_event(r)) + 1));
+	r->completions++;
+}
+
+void split_publish(struct ring *r)
+{
+	if (r->published == r->used_idx)
+		return;
+	/* the log must never be behind: whoever sees the index may look at it */
+	log_used(r, 0, RING_HEAD);
+	store(&r->used[1], r->used_idx);
+	r->published = r->used_idx;
+}
+
+static bool crossed(uint16_t event, uint16_t now, uint16_t old)
+{
+	if (fault(call_ei_wrap))
+		return event >= old && event < now;
+	if (fault(call_ei_exact))
+		return event == (uint16_t)(now - 1);
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
+
+bool split_wants_call(const struct ring *r, uint16_t old)
+{
+	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
+	bool quiet;
+
+	if (old == r->published)
+		return false;
+	/* the index must be out before we look at what the driver wants */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	quiet = load(&r->avail[0]) & C_AVAIL_F_NO_INTERRUPT;
+	if (fault(call_always))
+		return true;
+	if (fault(call_never) || (fault(call_ei_stale) && r->fresh && old))
+		return false;
+	if (fault(call_ei_flags) && quiet)
+		return false;
+	if (event_idx || (fault(call_ei_without) && !quiet))
+		return crossed(load(used_event(r)), r->published, old);
+	return !quiet;
+}
+
+static void set_flags(struct ring *r, uint16_t flags)
+{
+	if (load(&r->used[0]) == flags)
+		return;
+	log_used(r, 0, RING_HEAD);
+	store(&r->used[0], flags);
+}
+
+void split_kicks_off(struct ring *r)
+{
+	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
+
+	if (fault(kick_flags_garbage))
+		set_flags(r, 2);
+	else if (!event_idx || fault(kick_flags_event_idx))
+		set_flags(r, C_USED_F_NO_NOTIFY);
+	else if (r->fresh)
+		set_flags(r, 0);
+}
+
+bool split_kicks_on(struct ring *r)
+{
+	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
+
+	if ((event_idx && !(fault(kick_avail_event_stuck) && r->last_avail)) || fault(event_word_write)) {
+		log_used(r, RING_HEAD + (uint64_t)ELEM * r->num, WORD);
+		store(avail_event(r), r->last_avail);
+	}
+	if (!event_idx && !fault(kick_disable_stays) && !fault(kick_flags_garbage))
+		set_flags(r, 0);
+	/* the driver must see that before we look for what came meanwhile */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return split_avail_index(r) != r->last_avail;
+}

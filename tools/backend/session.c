@@ -1,0 +1,432 @@
+/*
+ * One connection at a time: receive, judge, dispatch, answer; and the clock of what is due.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "options.h"
+#include "session.h"
+
+enum {
+	MS = 1000000,
+	POLL_SPIN_NS = MS,       /* a polled ring is looked at without a pause that long after it had work */
+	POLL_PAUSE_NS = MS / 5,  /* and then at this pace */
+	LOOK_NS = 100 * MS,      /* how often the medium's size is looked at */
+	MESSAGES_IN_A_ROW = 16,  /* before the rings have their turn */
+	HELD_NS = 20 * MS,
+};
+
+/* Requests that we serve; others are unknown to us, whatever the tables say. */
+static msg_handler *const handlers[] = {
+	[MSG_MAIN_GET_FEATURES] = msg_get_features,
+	[MSG_MAIN_SET_FEATURES] = msg_set_features,
+	[MSG_MAIN_SET_OWNER] = msg_set_owner,
+	[MSG_MAIN_RESET_OWNER] = msg_reset_owner,
+	[MSG_MAIN_SET_MEM_TABLE] = msg_set_mem_table,
+	[MSG_MAIN_SET_LOG_BASE] = msg_set_log_base,
+	[MSG_MAIN_SET_LOG_FD] = msg_set_log_fd,
+	[MSG_MAIN_SET_VRING_NUM] = msg_set_vring_num,
+	[MSG_MAIN_SET_VRING_ADDR] = msg_set_vring_addr,
+	[MSG_MAIN_SET_VRING_BASE] = msg_set_vring_base,
+	[MSG_MAIN_GET_VRING_BASE] = msg_get_vring_base,
+	[MSG_MAIN_SET_VRING_KICK] = msg_set_vring_kick,
+	[MSG_MAIN_SET_VRING_CALL] = msg_set_vring_call,
+	[MSG_MAIN_SET_VRING_ERR] = msg_set_vring_err,
+	[MSG_MAIN_GET_PROTOCOL_FEATURES] = msg_get_protocol_features,
+	[MSG_MAIN_SET_PROTOCOL_FEATURES] = msg_set_protocol_features,
+	[MSG_MAIN_GET_QUEUE_NUM] = msg_get_queue_num,
+	[MSG_MAIN_SET_VRING_ENABLE] = msg_set_vring_enable,
+	[MSG_MAIN_SET_BACKEND_REQ_FD] = msg_set_backend_req_fd,
+	[MSG_MAIN_GET_CONFIG] = msg_get_config,
+	[MSG_MAIN_SET_CONFIG] = msg_set_config,
+	[MSG_MAIN_RESET_DEVICE] = msg_reset_device,
+	[MSG_MAIN_GET_MAX_MEM_SLOTS] = msg_get_max_mem_slots,
+	[MSG_MAIN_ADD_MEM_REG] = msg_add_mem_reg,
+	[MSG_MAIN_REM_MEM_REG] = msg_rem_mem_reg,
+	[MSG_MAIN_SET_STATUS] = msg_set_status,
+	[MSG_MAIN_GET_STATUS] = msg_get_status,
+};
+
+static msg_handler *handler_of(uint32_t request)
+{
+	return request < sizeof(handlers) / sizeof(handlers[0]) ? handlers[request] : NULL;
+}
+
+/*
+ * The driver has not said DRIVER_OK. Counts only after a SET_STATUS on this connection: a front-end
+ * that reconnects in the middle of the guest's life does not set the status again.
+ */
+bool session_held(const struct session *s)
+{
+	uint8_t ok = C_STATUS_DRIVER_OK;
+
+	if (fault(status_exact))
+		return s->status_seen && s->status != ok;
+	return s->status_seen && !(s->status & ok);
+}
+
+void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg), uint64_t arg)
+{
+	for (size_t i = 0; i < LATER_MAX; i++) {
+		if (s->later[i].due_ns)
+			continue;
+		s->later[i] = (struct later){.due_ns = now_ns() + delay_ns, .act = act, .arg = arg};
+		return;
+	}
+}
+
+void session_remap(struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++)
+		ring_remap(&s->rings[i]);
+	session_run_all(s);
+}
+
+void session_run_all(struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++)
+		ring_run(&s->rings[i]);
+}
+
+static uint32_t reply_flags(void)
+{
+	uint32_t flags = C_HEADER_VERSION | C_HEADER_REPLY;
+
+	if (fault(hdr_version))
+		flags &= ~(uint32_t)C_HEADER_VERSION_MASK;
+	if (fault(hdr_reply_bit))
+		flags &= ~(uint32_t)C_HEADER_REPLY;
+	if (fault(hdr_reserved_bits))
+		flags |= C_HEADER_NEED_REPLY << 1;
+	return flags;
+}
+
+static void send_held(struct session *s, uint64_t unused)
+{
+	uint8_t payload[PMAX_U64];
+
+	(void)unused;
+	if (!s->held_request)
+		return;
+	FIELD_SET(payload, U64, u64, s->held_value);
+	if (wire_send(&s->wire, s->held_request, reply_flags(), payload, sizeof(payload), -1) < 0)
+		s->ending = true;
+	s->held_request = 0;
+}
+
+void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size)
+{
+	uint8_t padded[C_HEADER_SIZE + PAYLOAD_MAX] = {0};
+	int fd = -1;
+
+	if (fault(hdr_order) && request == MSG_MAIN_GET_FEATURES && !s->held_request) {
+		s->held_request = request;
+		s->held_value = FIELD(payload, U64, u64);
+		session_later(s, HELD_NS, send_held, 0);
+		return;
+	}
+	if (fault(hdr_wrong_id) && request == MSG_MAIN_GET_PROTOCOL_FEATURES)
+		request = MSG_MAIN_GET_FEATURES;
+	if (fault(hdr_byteorder))
+		request = __builtin_bswap32(request);
+	if (fault(hdr_extra_fd))
+		fd = dup(s->wire.src.fd);
+	if (fault(hdr_size) && size + C_HEADER_SIZE <= PAYLOAD_MAX) {
+		memcpy(padded, payload, size);
+		payload = padded;
+		size += C_HEADER_SIZE;
+	}
+	if (wire_send(&s->wire, request, reply_flags(), payload, size, fd) < 0)
+		s->ending = true;
+	send_held(s, 0);
+}
+
+static void acknowledge(struct session *s, const struct msg *m, uint64_t value)
+{
+	uint8_t payload[PMAX_U64];
+	uint32_t size = sizeof(payload);
+
+	if (fault(ack_never) || (fault(ack_rare_never) && m->request == MSG_MAIN_SET_VRING_ERR))
+		return;
+	if (fault(ack_nonzero_on_success) && m->request == MSG_MAIN_SET_VRING_NUM)
+		value = 1;
+	if (fault(ack_zero_on_failure))
+		value = 0;
+	if (fault(ack_length))
+		size /= 2;
+	FIELD_SET(payload, U64, u64, value);
+	session_answer(s, m->request, payload, size);
+	if (fault(ack_double))
+		session_answer(s, m->request, payload, size);
+}
+
+/* Whether a request may be served at all, by the tables. */
+static enum result judge(const struct session *s, struct msg *m, const struct msg_row *row)
+{
+	if (!row || !handler_of(m->request)) {
+		if (fault(hdr_unknown_kill))
+			abort();
+		remark("request %u is unknown", m->request);
+		return RES_REFUSED;
+	}
+	if (row->gate & ~s->pfeatures) {
+		remark("%s: its protocol feature was not negotiated", row->name);
+		return RES_REFUSED;
+	}
+	if ((m->size < row->min || m->size > row->max) && (m->size < row->alt_min || m->size > row->alt_max)) {
+		if (fault(hdr_short_crash) && m->size < row->min)
+			fault_crash();
+		remark("%s: payload of %u bytes", row->name, m->size);
+		return RES_REFUSED;
+	}
+	if (m->fds_lost || m->n_fds < row->fds_min || (row->fds_max && m->n_fds > row->fds_max)) {
+		remark("%s: %u descriptors", row->name, m->n_fds);
+		if (fault(hdr_fd_surplus_leak))
+			m->n_fds = 0;
+		return RES_REFUSED;
+	}
+	if (fault(feat_owner_required) && !s->owned && m->request != MSG_MAIN_SET_OWNER)
+		return RES_END;
+	if (fault(reset_disowns) && s->reset_before && !s->owned && m->request != MSG_MAIN_SET_OWNER)
+		return RES_REFUSED;
+	return RES_OK;
+}
+
+static bool has_own_reply(const struct session *s, const struct msg_row *row)
+{
+	return row && (row->answer == ANSWER_ALWAYS ||
+		       (row->answer == ANSWER_WITH_LOG_SHMFD && (s->pfeatures & P(LOG_SHMFD))));
+}
+
+static bool own_reply_lost(const struct msg *m, bool asked)
+{
+	return (fault(reply_get_none) && m->request == MSG_MAIN_GET_VRING_BASE) ||
+	       (fault(reply_queue_num_none) && m->request == MSG_MAIN_GET_QUEUE_NUM && !asked) ||
+	       (fault(log_reply_none) && m->request == MSG_MAIN_SET_LOG_BASE);
+}
+
+static void answer(struct session *s, const struct msg *m, const struct msg_row *row, enum result res,
+		   const struct reply *reply, bool asked)
+{
+	bool own = has_own_reply(s, row);
+
+	if (res == RES_REFUSED && fault(hdr_unknown_ok) && asked && !handler_of(m->request))
+		res = RES_OK;
+	if (res == RES_HANDLED)
+		return;
+	if (res == RES_OK && own) {
+		if (!own_reply_lost(m, asked))
+			session_answer(s, m->request, reply->payload, reply->size);
+		if (fault(reply_double) && asked)
+			acknowledge(s, m, 0);
+	} else if (res == RES_OK) {
+		if (asked || fault(hdr_unasked_reply))
+			acknowledge(s, m, 0);
+	} else if (res == RES_REFUSED && asked && (!own || row->answer != ANSWER_ALWAYS)) {
+		acknowledge(s, m, 1);
+	} else if (!fault(hdr_unknown_skip) || handler_of(m->request)) {
+		s->ending = true;
+	}
+}
+
+static void dispatch(struct session *s)
+{
+	struct msg *m = &s->wire.msg;
+	const struct msg_row *row = proto_row(m->request);
+	struct reply reply = {.size = 0};
+	bool acks = s->pfeatures & P(REPLY_ACK), asked;
+	enum result res = judge(s, m, row);
+
+	if (row && !row->fds_max && !fault(hdr_fd_leak))
+		msg_close_fds(m);
+	if (res == RES_OK)
+		res = handler_of(m->request)(s, m, &reply);
+	/* a mask that ends REPLY_ACK is still acknowledged, one that begins it already */
+	asked = (m->flags & C_HEADER_NEED_REPLY) && (acks || (s->pfeatures & P(REPLY_ACK)));
+	if (s->acks_late && m->request != MSG_MAIN_SET_PROTOCOL_FEATURES && s->acks_late--)
+		asked = false;
+	answer(s, m, row, res, &reply, asked);
+	if (row && !row->fds_max && fault(hdr_fd_leak))
+		m->n_fds = 0;
+	msg_close_fds(m);
+	if (fault(hdr_unknown_skip) && !handler_of(m->request)) {
+		uint8_t lost[C_HEADER_SIZE];
+
+		if (read(s->wire.src.fd, lost, sizeof(lost)) < 0)
+			s->ending = true;
+	}
+}
+
+static bool header_ok(const struct msg *m)
+{
+	bool version = (m->flags & C_HEADER_VERSION_MASK) == C_HEADER_VERSION;
+	bool reply = m->flags & C_HEADER_REPLY;
+
+	if ((fault(hdr_version_crash) && !version) || (fault(hdr_reply_flag_crash) && reply) ||
+	    (fault(hdr_undefined_bits_crash) && (m->flags >> 4)) || (fault(hdr_negative_id) && (int32_t)m->request < 0) ||
+	    (fault(hdr_id0_kill) && !m->request))
+		fault_crash();
+	return version && !reply;
+}
+
+static void wire_ready(struct source *src, uint32_t events)
+{
+	struct session *s = owner_of(owner_of(src, struct wire, src), struct session, wire);
+
+	if (s->wire.out_n && wire_flush(&s->wire) < 0)
+		s->ending = true;
+	for (unsigned i = 0; i < MESSAGES_IN_A_ROW && !s->ending && !s->wire.out_n; i++) {
+		switch (wire_receive(&s->wire)) {
+		case WIRE_MESSAGE:
+			dispatch(s);
+			break;
+		case WIRE_END:
+			if (fault(hdr_half_close) && !(events & (EPOLLHUP | EPOLLERR)))
+				loop_change(src, 0);
+			else
+				s->ending = true;
+			return;
+		case WIRE_NOTHING:
+			return;
+		}
+	}
+}
+
+/* How long to wait before something is due without an event. */
+static int64_t patience(const struct session *s)
+{
+	uint64_t now = now_ns(), due = s->look_ns ? s->look_ns : UINT64_MAX;
+
+	if (s->again)
+		return 0;
+	if (s->n_polled) {
+		if (now - s->busy_ns < POLL_SPIN_NS)
+			return 0;
+		due = now + POLL_PAUSE_NS < due ? now + POLL_PAUSE_NS : due;
+	}
+	for (size_t i = 0; i < LATER_MAX; i++) {
+		if (s->later[i].due_ns && s->later[i].due_ns < due)
+			due = s->later[i].due_ns;
+	}
+	for (unsigned i = 0; s->n_due && i < s->n_rings; i++) {
+		if (s->rings[i].due_ns && s->rings[i].due_ns < due)
+			due = s->rings[i].due_ns;
+	}
+	if (due == UINT64_MAX)
+		return -1;
+	return due > now ? (int64_t)(due - now) : 0;
+}
+
+static void do_what_is_due(struct session *s)
+{
+	bool again = s->again, told = loop_reload();
+	uint64_t now = now_ns();
+
+	s->again = false;
+	for (unsigned i = 0; (again || s->n_polled || s->n_due) && i < s->n_rings; i++) {
+		struct ring *r = &s->rings[i];
+
+		ring_ripe(r, now);
+		if (r->again || r->polled)
+			ring_run(r);
+	}
+	for (size_t i = 0; i < LATER_MAX; i++) {
+		struct later l = s->later[i];
+
+		if (!l.due_ns || l.due_ns > now)
+			continue;
+		s->later[i].due_ns = 0;
+		l.act(s, l.arg);
+	}
+	if (told || (s->look_ns && now >= s->look_ns)) {
+		if (s->dev->changed(s))
+			channel_config_changed(s);
+		if (s->look_ns)
+			s->look_ns = now + LOOK_NS;
+	}
+}
+
+static void begin(struct session *s)
+{
+	bool keep = fault(owner_state_kept) && s->connections;
+
+	s->connections++;
+	s->ending = false;
+	if (!keep) {
+		s->features = s->pfeatures = 0;
+		s->status = fault(status_not_zero) ? C_STATUS_ACKNOWLEDGE : 0;
+	}
+	s->features_set = s->features_refused = s->status_seen = false;
+	s->config_pending = s->config_waiting = false;
+	s->owned = s->reset_before = s->first_table_seen = false;
+	s->acks_late = s->mask_asked = s->held_request = 0;
+	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
+	memset(s->later, 0, sizeof(s->later));
+	s->dev->reset(s);
+}
+
+static void end(struct session *s)
+{
+	wire_close(&s->wire);
+	channel_close(s);
+	if (fault(feat_log_leak) && s->log.map.base && !s->old_log.map.base) {
+		s->old_log = s->log;
+		memset(&s->log.map, 0, sizeof(s->log.map));
+	}
+	if (fault(owner_state_kept))
+		return;
+	if (fault(owner_disconnect_leak)) {
+		for (unsigned i = 0; i < s->n_rings; i++) {
+			loop_remove(&s->rings[i].kick);
+			s->rings[i].kick_fd = s->rings[i].call_fd = s->rings[i].err_fd = -1;
+		}
+		s->mem.n = 0;
+	}
+	for (unsigned i = 0; i < s->n_rings; i++)
+		ring_reset(&s->rings[i]);
+	memory_clear(&s->mem);
+	log_close(&s->log);
+	if (fault(hdr_eof_hang))
+		fault_hang();
+}
+
+void session_serve(struct session *s, int fd)
+{
+	s->wire.src.ready = wire_ready;
+	s->wire.header_ok = header_ok;
+	if (wire_open(&s->wire, fd) < 0) {
+		close(fd);
+		return;
+	}
+	begin(s);
+	while (!s->ending && !loop_stopping()) {
+		loop_wait(patience(s));
+		do_what_is_due(s);
+	}
+	end(s);
+}
+
+int session_init(struct session *s, const struct device *dev, unsigned n_rings, unsigned mem_slots)
+{
+	int r;
+
+	memset(s, 0, sizeof(*s));
+	s->dev = dev;
+	s->wire.src.fd = s->channel.src.fd = s->log.fd = -1;
+	r = rings_init(s, n_rings);
+	if (r < 0)
+		return r;
+	return memory_init(&s->mem, mem_slots > C_MEM_TABLE_REGIONS ? mem_slots : C_MEM_TABLE_REGIONS);
+}
+
+void session_done(struct session *s)
+{
+	rings_done(s);
+	memory_done(&s->mem);
+	log_close(&s->log);
+	mapping_close(&s->old_log.map);
+}

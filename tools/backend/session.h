@@ -1,0 +1,119 @@
+/*
+ * One connection: what was negotiated and set, and how messages change it.
+ */
+#ifndef BACKEND_SESSION_H
+#define BACKEND_SESSION_H
+
+#include "device.h"
+#include "memory.h"
+#include "ring.h"
+#include "wire.h"
+
+enum result {
+	RES_OK,
+	RES_REFUSED, /* told by a non-zero acknowledgement where one was asked for, else by a hang-up */
+	RES_HANDLED, /* the handler answered by itself */
+	RES_END,     /* nothing that the protocol could tell: hang up */
+};
+
+struct reply {
+	uint32_t size;
+	uint8_t payload[PAYLOAD_MAX];
+};
+
+/* Something to do after a while. */
+struct later {
+	uint64_t due_ns; /* 0: free */
+	void (*act)(struct session *s, uint64_t arg);
+	uint64_t arg;
+};
+
+enum { LATER_MAX = 8 };
+
+struct dirty_log {
+	struct mapping map;
+	uint64_t size;
+	int fd; /* of SET_LOG_FD: hears of changes; -1: none */
+	bool touched;
+};
+
+struct session {
+	const struct device *dev;
+	struct wire wire;
+	bool ending;
+	unsigned connections;
+
+	uint64_t features, pfeatures;
+	bool features_set;     /* SET_FEATURES came */
+	bool features_refused; /* the last one was not accepted */
+	uint8_t status;
+	bool status_seen; /* SET_STATUS came: DRIVER_OK counts */
+
+	struct memory mem;
+	struct dirty_log log;
+
+	struct ring *rings;
+	unsigned n_rings;
+	unsigned n_started, n_polled, n_due;
+	bool again;
+	uint64_t busy_ns; /* when a polled ring last had work */
+
+	struct wire channel; /* for requests of the back-end */
+	bool config_pending, config_waiting; /* a change to tell; one told and not yet answered */
+	uint64_t look_ns;    /* when to look at the medium again */
+
+	struct later later[LATER_MAX];
+
+	/* only planted faults look at these */
+	bool owned, reset_before, first_table_seen;
+	unsigned acks_late, mask_asked;
+	uint32_t held_request;
+	uint64_t held_value;
+	struct dirty_log old_log;
+};
+
+int session_init(struct session *s, const struct device *dev, unsigned n_rings, unsigned mem_slots);
+void session_done(struct session *s);
+/* Serves one connection to its end (takes fd). */
+void session_serve(struct session *s, int fd);
+
+/* Features that we offer on this connection. */
+uint64_t session_offer(const struct session *s);
+uint64_t session_protocol_offer(const struct session *s);
+bool session_held(const struct session *s);
+void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg), uint64_t arg);
+
+/* A reply or an acknowledgement. */
+void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size);
+
+/* Guest memory changed: rings look for their addresses again. */
+void session_remap(struct session *s);
+void session_run_all(struct session *s);
+
+/* Handlers: msg_*.c. The payload has a legal size and the number of descriptors is legal. */
+typedef enum result msg_handler(struct session *s, struct msg *m, struct reply *r);
+
+msg_handler msg_get_features, msg_set_features, msg_set_owner, msg_reset_owner, msg_get_protocol_features,
+	msg_set_protocol_features, msg_get_queue_num, msg_reset_device, msg_set_status, msg_get_status;
+msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_mem_reg, msg_set_log_base, msg_set_log_fd;
+msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
+	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable;
+msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
+
+/* Dirty log: log.c. */
+int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);
+void log_close(struct dirty_log *log);
+/* Marks len bytes at guest address gpa, when the front-end wants to know. */
+void log_mark(struct session *s, uint64_t gpa, uint64_t len);
+/* Tells the descriptor of SET_LOG_FD when marks were made. */
+void log_tell(struct session *s);
+
+/* Back-end channel: channel.c. */
+int channel_open(struct session *s, int fd);
+void channel_close(struct session *s);
+/* Config space changed: the front-end is told as soon as that is allowed. */
+void channel_config_changed(struct session *s);
+/* Tells what is pending and allowed by now. */
+void channel_tell(struct session *s);
+
+#endif
