@@ -29,7 +29,8 @@ static size_t ring_spans(const struct vhu_layout *l, struct span *out)
 		out[n++] = (struct span){r->desc, r->desc + r->desc_len, q, "descriptor table"};
 		out[n++] = (struct span){r->avail, r->avail + r->avail_len, q, "available ring"};
 		out[n++] = (struct span){r->used, r->used + r->used_len, q, "used ring"};
-		out[n++] = (struct span){r->indirect, r->indirect + (r->indirect ? tables : 0), q, "indirect tables"};
+		out[n++] = (struct span){r->indirect, r->indirect + (r->indirect ? tables : 0), q,
+					 "indirect tables"};
 	}
 	qsort(out, n, sizeof(*out), order);
 	return n;
@@ -47,7 +48,7 @@ static void check_gap(struct vhu_driver *d, uint64_t from, uint64_t to, const st
 			 (unsigned long long)(gpa - before->end), before->name, before->queue);
 	else
 		snprintf(text, sizeof(text), "in front of the rings");
-	driver_report_memory(d, VHU_BREACH_WROTE_OUTSIDE, gpa, text);
+	vhu_driver_report_memory(d, VHU_BREACH_WROTE_OUTSIDE, gpa, text);
 }
 
 /* Region 0 up to the first data range holds the rings; between their parts it is zero. */
@@ -84,12 +85,12 @@ static void check_buffers(struct vhu_driver *d)
 
 	for (io = d->ios.first; io; io = io->next) {
 		if (io->done)
-			io_check_refill(io);
+			vhu_io_check_refill(io);
 		else if (!io->abandoned)
-			io_check_readable(io);
+			vhu_io_check_readable(io);
 	}
 	for (io = d->kept.first; io; io = io->next)
-		io_check_refill(io);
+		vhu_io_check_refill(io);
 }
 
 void vhu_driver_audit(struct vhu_driver *d)
@@ -101,5 +102,5 @@ void vhu_driver_audit(struct vhu_driver *d)
 	check_buffers(d);
 	check_gaps(d);
 	for (int i = 0; i < FINDINGS_MAX && !vhu_mem_sweep(d->mem, &gpa); i++)
-		driver_report_memory(d, VHU_BREACH_WROTE_OUTSIDE, gpa, "no request has a buffer there");
+		vhu_driver_report_memory(d, VHU_BREACH_WROTE_OUTSIDE, gpa, "no request has a buffer there");
 }

@@ -66,13 +66,14 @@ static int push_data(struct vhu_io *io, const struct vhu_io_spec *spec, struct v
 	int r = 0;
 
 	if (spec->n_segments > VHU_IO_SEGMENTS_MAX)
-		return vhu_err_set(err, -EINVAL, "%zu segments: at most %d", spec->n_segments, VHU_IO_SEGMENTS_MAX);
+		return vhu_err_set(err, -EINVAL, "%zu segments: at most %d", spec->n_segments,
+				   VHU_IO_SEGMENTS_MAX);
 	if (spec->n_segments == 0)
-		return io->data_len ? io_push(io, data_is_in(io), io->data_len, IO_DATA, err) : 0;
+		return io->data_len ? vhu_io_push(io, data_is_in(io), io->data_len, IO_DATA, err) : 0;
 	io->data_len = 0;
 	for (size_t i = 0; i < spec->n_segments && r == 0; i++) {
 		io->data_len += spec->segments[i];
-		r = io_push(io, data_is_in(io), spec->segments[i], IO_DATA, err);
+		r = vhu_io_push(io, data_is_in(io), spec->segments[i], IO_DATA, err);
 	}
 	return r;
 }
@@ -83,13 +84,13 @@ static int blk_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct v
 	int r;
 
 	if (spec->op == VHU_IO_CHAIN)
-		return chain_build(io, spec, err);
+		return vhu_chain_build(io, spec, err);
 	io->data_len = set_type(io, spec);
-	r = io_push(io, false, HEADER, IO_HEADER, err);
+	r = vhu_io_push(io, false, HEADER, IO_HEADER, err);
 	if (r == 0)
 		r = push_data(io, spec, err);
 	if (r == 0)
-		r = io_push(io, true, 1, IO_STATUS, err);
+		r = vhu_io_push(io, true, 1, IO_STATUS, err);
 	if (r == 0 && ((range && io->data_len != RANGE) || (spec->op == VHU_IO_FLUSH && io->data_len)))
 		return vhu_err_set(err, -EINVAL, "segments of %llu bytes, the request has %d",
 				   (unsigned long long)io->data_len, range ? RANGE : 0);
@@ -117,8 +118,8 @@ static void fill_data(struct vhu_io *io)
 	uint8_t *data = io->out + HEADER, sector[VHU_C_SECTOR_SIZE];
 
 	for (uint64_t at = 0; at < io->data_len; at += VHU_C_SECTOR_SIZE) {
-		vhu_ledger_render(io->d->ledger, content_of(io), io->pattern_arg, io->sector + at / VHU_C_SECTOR_SIZE,
-				  sector);
+		vhu_ledger_render(io->d->ledger, content_of(io), io->pattern_arg,
+				  io->sector + at / VHU_C_SECTOR_SIZE, sector);
 		memcpy(data + at, sector, VHU_MIN(io->data_len - at, (uint64_t)VHU_C_SECTOR_SIZE));
 	}
 }
@@ -128,7 +129,7 @@ static void blk_fill(struct vhu_io *io, const struct vhu_io_spec *spec)
 	bool range = io->op == VHU_IO_DISCARD || io->op == VHU_IO_WRITE_ZEROES;
 
 	if (io->op == VHU_IO_CHAIN) {
-		chain_fill(io, spec);
+		vhu_chain_fill(io, spec);
 		return;
 	}
 	vhu_le_put(io->out, 4, io->type);
@@ -190,17 +191,18 @@ static bool check_status(struct vhu_io *io)
 	unsigned last = zoned ? 6 : VHU_C_BLK_S_UNSUPP;
 
 	if (io->status == STATUS_NONE)
-		driver_report(io, VHU_BREACH_BLK_STATUS_MISSING, 0, "the status byte was not written (used length %u)",
-			      io->used_len);
+		vhu_driver_report(io, VHU_BREACH_BLK_STATUS_MISSING, 0,
+				  "the status byte was not written (used length %u)", io->used_len);
 	else if (io->status > last)
-		driver_report(io, VHU_BREACH_BLK_STATUS_UNKNOWN, 0, "status %u, must be 0 to %u", io->status, last);
+		vhu_driver_report(io, VHU_BREACH_BLK_STATUS_UNKNOWN, 0, "status %u, must be 0 to %u",
+				  io->status, last);
 	return io->status <= last;
 }
 
 /* One behind the last byte of in[0 … len-1] that the device changed. */
 static size_t written_up_to(const struct vhu_io *io, size_t len)
 {
-	while (len > 0 && io->in[len - 1] == io_poison(io, len - 1))
+	while (len > 0 && io->in[len - 1] == vhu_io_poison(io, len - 1))
 		len--;
 	return len;
 }
@@ -211,8 +213,8 @@ static void check_len(struct vhu_io *io, size_t data)
 	size_t written = written_up_to(io, data);
 
 	if (!io->batch && io->used_len < written)
-		driver_report(io, VHU_BREACH_USED_LEN_SHORT, 0, "used length %u, %zu bytes of data were written",
-			      io->used_len, written);
+		vhu_driver_report(io, VHU_BREACH_USED_LEN_SHORT, 0,
+				  "used length %u, %zu bytes of data were written", io->used_len, written);
 }
 
 static void check_data(struct vhu_io *io)
@@ -224,9 +226,10 @@ static void check_data(struct vhu_io *io)
 	for (uint64_t i = 0; i < sectors; i++) {
 		size_t at = i * VHU_C_SECTOR_SIZE;
 
-		if (io_unwritten(io, at, at + VHU_C_SECTOR_SIZE) < at + VHU_C_SECTOR_SIZE)
-			continue;	/* told as unwritten */
-		if (vhu_ledger_judge(io->d->ledger, &io->read, io->sector + i, io->in + at, &b, text, sizeof(text)))
+		if (vhu_io_unwritten(io, at, at + VHU_C_SECTOR_SIZE) < at + VHU_C_SECTOR_SIZE)
+			continue; /* told as unwritten */
+		if (vhu_ledger_judge(io->d->ledger, &io->read, io->sector + i, io->in + at, &b, text,
+				     sizeof(text)))
 			continue;
 		if (bad++ == 0) {
 			breach = b;
@@ -234,23 +237,25 @@ static void check_data(struct vhu_io *io)
 		}
 	}
 	if (bad > 1)
-		driver_report(io, breach, 0, "%s (and %llu more)", first, (unsigned long long)(bad - 1));
+		vhu_driver_report(io, breach, 0, "%s (and %llu more)", first, (unsigned long long)(bad - 1));
 	else if (bad)
-		driver_report(io, breach, 0, "%s", first);
+		vhu_driver_report(io, breach, 0, "%s", first);
 }
 
 /* A read that succeeded: all data is there, counted and right. */
 static void check_read(struct vhu_io *io)
 {
 	size_t claimed = VHU_MIN((uint64_t)io->used_len, io->data_len);
-	size_t at = io_unwritten(io, 0, io->data_len);
+	size_t at = vhu_io_unwritten(io, 0, io->data_len);
 
 	check_len(io, io->data_len);
 	if (at + 8 <= claimed && !io->batch)
-		driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0, "used length %u, but byte %zu of the data was not written%s",
-			      io->used_len, at, io_came(io, at) ? " in time" : "");
+		vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
+				  "used length %u, but byte %zu of the data was not written%s", io->used_len,
+				  at, vhu_io_came(io, at) ? " in time" : "");
 	else if (at < io->data_len && io->verify)
-		driver_report(io, VHU_BREACH_BLK_READ_WRONG, 0, "status OK, but byte %zu of the data was not written", at);
+		vhu_driver_report(io, VHU_BREACH_BLK_READ_WRONG, 0,
+				  "status OK, but byte %zu of the data was not written", at);
 	if (io->read.start)
 		check_data(io);
 }
@@ -259,11 +264,12 @@ static void check_read(struct vhu_io *io)
 static void check_failed_read(struct vhu_io *io)
 {
 	size_t claimed = VHU_MIN((uint64_t)io->used_len, io->data_len);
-	size_t at = io_unwritten(io, 0, claimed);
+	size_t at = vhu_io_unwritten(io, 0, claimed);
 
 	if (at < claimed && !io->batch)
-		driver_report(io, VHU_BREACH_BLK_FAILED_LEN, 0, "status %u and used length %u, but byte %zu was not written",
-			      io->status, io->used_len, at);
+		vhu_driver_report(io, VHU_BREACH_BLK_FAILED_LEN, 0,
+				  "status %u and used length %u, but byte %zu was not written", io->status,
+				  io->used_len, at);
 }
 
 /* Up to 20 characters; behind a NUL zeroes, or nothing written (a known habit). The same at each call. */
@@ -276,21 +282,22 @@ static void check_id(struct vhu_io *io)
 	if (io->data_len != VHU_C_BLK_ID_SIZE)
 		return;
 	check_len(io, io->data_len);
-	if (io_unwritten(io, 0, 8) == 0) {
-		driver_report(io, VHU_BREACH_BLK_ID_FORM, 0, "status OK, but the id was not written");
+	if (vhu_io_unwritten(io, 0, 8) == 0) {
+		vhu_driver_report(io, VHU_BREACH_BLK_ID_FORM, 0, "status OK, but the id was not written");
 		return;
 	}
 	memcpy(id, io->in, VHU_C_BLK_ID_SIZE);
 	len = strlen(id);
 	for (size_t i = len + 1; i < VHU_C_BLK_ID_SIZE; i++) {
-		if (io->in[i] == 0 || io->in[i] == io_poison(io, i))
+		if (io->in[i] == 0 || io->in[i] == vhu_io_poison(io, i))
 			continue;
-		driver_report(io, VHU_BREACH_BLK_ID_FORM, 0, "byte %zu is 0x%02x, behind the end of the id at %zu", i,
-			      io->in[i], len);
+		vhu_driver_report(io, VHU_BREACH_BLK_ID_FORM, 0,
+				  "byte %zu is 0x%02x, behind the end of the id at %zu", i, io->in[i], len);
 		return;
 	}
 	if (d->id_known && strcmp(d->id, id) != 0)
-		driver_report(io, VHU_BREACH_BLK_ID_FORM, 0, "the id was \"%s\" before and is \"%s\" now", d->id, id);
+		vhu_driver_report(io, VHU_BREACH_BLK_ID_FORM, 0, "the id was \"%s\" before and is \"%s\" now",
+				  d->id, id);
 	memcpy(d->id, id, sizeof(id));
 	d->id_known = true;
 }
@@ -326,14 +333,17 @@ static uint32_t blk_expected_len(const struct vhu_io *io)
 static char *blk_describe(const struct vhu_io *io, char *out, size_t cap)
 {
 	static const char *const name[VHU_IO_OP_MAX] = {
-		[VHU_IO_READ] = "read",		      [VHU_IO_WRITE] = "write",
-		[VHU_IO_FLUSH] = "flush",	      [VHU_IO_DISCARD] = "discard",
-		[VHU_IO_WRITE_ZEROES] = "write zeroes", [VHU_IO_GET_ID] = "get id",
+		[VHU_IO_READ] = "read",
+		[VHU_IO_WRITE] = "write",
+		[VHU_IO_FLUSH] = "flush",
+		[VHU_IO_DISCARD] = "discard",
+		[VHU_IO_WRITE_ZEROES] = "write zeroes",
+		[VHU_IO_GET_ID] = "get id",
 	};
 	char what[48];
 
 	if (io->op == VHU_IO_CHAIN)
-		return chain_describe(io, out, cap);
+		return vhu_chain_describe(io, out, cap);
 	if (io->op == VHU_IO_RAW)
 		snprintf(what, sizeof(what), "request of type %u,", io->type);
 	else
@@ -341,8 +351,8 @@ static char *blk_describe(const struct vhu_io *io, char *out, size_t cap)
 	if (io->op == VHU_IO_FLUSH || io->op == VHU_IO_GET_ID)
 		snprintf(out, cap, "%s, queue %u, head %u", what, io->queue, io->head);
 	else
-		snprintf(out, cap, "%s sector %llu, %u sectors, queue %u, head %u", what, (unsigned long long)io->sector,
-			 io->count, io->queue, io->head);
+		snprintf(out, cap, "%s sector %llu, %u sectors, queue %u, head %u", what,
+			 (unsigned long long)io->sector, io->count, io->queue, io->head);
 	return out;
 }
 

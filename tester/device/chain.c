@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 
-int chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_err *err)
+int vhu_chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_err *err)
 {
 	if (spec->op != VHU_IO_CHAIN)
 		return vhu_err_set(err, -ENOTSUP, "the %s driver sends free chains only",
@@ -16,7 +16,8 @@ int chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_er
 				   VHU_IO_SEGMENTS_MAX);
 	for (size_t i = 0; i < spec->n_parts; i++) {
 		const struct vhu_chain_part *p = &spec->parts[i];
-		int r = p->raw ? io_push(io, false, 0, IO_RAW, err) : io_push(io, p->in, p->len, IO_PART, err);
+		int r = p->raw ? vhu_io_push(io, false, 0, IO_RAW, err)
+			       : vhu_io_push(io, p->in, p->len, IO_PART, err);
 
 		if (r < 0)
 			return r;
@@ -49,7 +50,7 @@ static void fill_pattern(const struct vhu_io *io, const struct io_buf *b)
 	vhu_rng_fill(&rng, io->out + b->at, b->len);
 }
 
-void chain_fill(struct vhu_io *io, const struct vhu_io_spec *spec)
+void vhu_chain_fill(struct vhu_io *io, const struct vhu_io_spec *spec)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		const struct io_buf *b = &io->buf[i];
@@ -78,10 +79,11 @@ static void chain_complete(struct vhu_io *io)
 
 	if (io->raw || io->batch)
 		return;
-	at = io_unwritten(io, 0, claimed);
+	at = vhu_io_unwritten(io, 0, claimed);
 	if (at < claimed)
-		driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0, "used length %u, but byte %zu was not written%s",
-			      io->used_len, at, io_came(io, at) ? " in time" : "");
+		vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
+				  "used length %u, but byte %zu was not written%s", io->used_len, at,
+				  vhu_io_came(io, at) ? " in time" : "");
 }
 
 static uint32_t chain_expected_len(const struct vhu_io *io)
@@ -89,7 +91,7 @@ static uint32_t chain_expected_len(const struct vhu_io *io)
 	return (uint32_t)io->in_len;
 }
 
-char *chain_describe(const struct vhu_io *io, char *out, size_t cap)
+char *vhu_chain_describe(const struct vhu_io *io, char *out, size_t cap)
 {
 	snprintf(out, cap, "chain of %zu parts, queue %u, head %u", io->n_buf, io->queue, io->head);
 	return out;
@@ -97,11 +99,11 @@ char *chain_describe(const struct vhu_io *io, char *out, size_t cap)
 
 const struct vhu_device_ops vhu_chain_ops = {
 	.name = "chain",
-	.build = chain_build,
-	.fill = chain_fill,
+	.build = vhu_chain_build,
+	.fill = vhu_chain_fill,
 	.begin = chain_begin,
 	.drop = chain_drop,
 	.complete = chain_complete,
 	.expected_len = chain_expected_len,
-	.describe = chain_describe,
+	.describe = vhu_chain_describe,
 };

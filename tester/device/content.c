@@ -10,7 +10,7 @@
 
 enum { STAMP = 32, TAIL = VHU_C_SECTOR_SIZE - STAMP };
 
-#define MAGIC UINT64_C(0x504d4154532d5548)	/* "HU-STAMP" */
+#define MAGIC UINT64_C(0x504d4154532d5548) /* "HU-STAMP" */
 
 struct stamp {
 	uint64_t sector, generation, seed;
@@ -38,7 +38,7 @@ static void random_words(uint8_t *p, size_t len, uint64_t x)
 		vhu_le_put(p + i, 8, vhu_mix64(x + i));
 }
 
-void content_render(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector, uint8_t *out)
+void vhu_content_render(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector, uint8_t *out)
 {
 	struct stamp s = {sector, arg, seed};
 
@@ -62,11 +62,12 @@ void content_render(uint64_t seed, enum vhu_content content, uint64_t arg, uint6
 	memset(out, 0, VHU_C_SECTOR_SIZE);
 }
 
-bool content_matches(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector, const uint8_t *bytes)
+bool vhu_content_matches(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector,
+			 const uint8_t *bytes)
 {
 	uint8_t want[VHU_C_SECTOR_SIZE];
 
-	content_render(seed, content, arg, sector, want);
+	vhu_content_render(seed, content, arg, sector, want);
 	return memcmp(want, bytes, sizeof(want)) == 0;
 }
 
@@ -76,7 +77,7 @@ static size_t differs_at(const struct stamp *s, const uint8_t *bytes)
 	uint8_t want[VHU_C_SECTOR_SIZE];
 	size_t i = 0;
 
-	content_render(s->seed, VHU_CONTENT_STAMP, s->generation, s->sector, want);
+	vhu_content_render(s->seed, VHU_CONTENT_STAMP, s->generation, s->sector, want);
 	while (i < sizeof(want) && want[i] == bytes[i])
 		i++;
 	return i;
@@ -113,7 +114,8 @@ static void name_content(enum vhu_content content, uint64_t arg, char *out, size
 }
 
 /* Two different stamps at the ends, or one with other bytes between. */
-static void name_torn(const struct stamp *head, const struct stamp *tail, bool two, size_t at, char *out, size_t cap)
+static void name_torn(const struct stamp *head, const struct stamp *tail, bool two, size_t at, char *out,
+		      size_t cap)
 {
 	if (two)
 		snprintf(out, cap, "torn: generation %llu at its start, %llu at its end",
@@ -131,7 +133,8 @@ static bool name_found(uint64_t seed, uint64_t sector, const uint8_t *bytes, cha
 	size_t at;
 
 	if (!has_head && has_tail) {
-		snprintf(out, cap, "torn: it ends with sector %llu, generation %llu, and begins with something else",
+		snprintf(out, cap,
+			 "torn: it ends with sector %llu, generation %llu, and begins with something else",
 			 (unsigned long long)tail.sector, (unsigned long long)tail.generation);
 		return tail.sector == sector && tail.seed == seed;
 	}
@@ -140,8 +143,8 @@ static bool name_found(uint64_t seed, uint64_t sector, const uint8_t *bytes, cha
 		return head.sector == sector;
 	}
 	if (has_head && head.sector != sector) {
-		snprintf(out, cap, "the data of sector %llu, generation %llu", (unsigned long long)head.sector,
-			 (unsigned long long)head.generation);
+		snprintf(out, cap, "the data of sector %llu, generation %llu",
+			 (unsigned long long)head.sector, (unsigned long long)head.generation);
 		return false;
 	}
 	if (has_head) {
@@ -164,8 +167,8 @@ static bool name_found(uint64_t seed, uint64_t sector, const uint8_t *bytes, cha
 	return false;
 }
 
-enum vhu_breach content_blame(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector,
-			      const uint8_t *bytes, char *text, size_t cap)
+enum vhu_breach vhu_content_blame(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector,
+				  const uint8_t *bytes, char *text, size_t cap)
 {
 	char found[128], want[64];
 	bool lost = name_found(seed, sector, bytes, found, sizeof(found));

@@ -9,11 +9,15 @@
 
 enum { REAP_MAX = 64 };
 
-void driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, const char *format, ...)
+void vhu_driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, const char *format, ...)
 {
 	struct vhu_driver *d = io->d;
-	struct vhu_ring_event event = {
-		.breach = breach, .queue = io->queue, .head = io->head, .id = io->head, .len = io->used_len, .gpa = gpa};
+	struct vhu_ring_event event = {.breach = breach,
+				       .queue = io->queue,
+				       .head = io->head,
+				       .id = io->head,
+				       .len = io->used_len,
+				       .gpa = gpa};
 	va_list args;
 	size_t n;
 
@@ -29,7 +33,7 @@ void driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, cons
 	d->opts.breach(d->opts.ctx, &event);
 }
 
-void driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint64_t gpa, const char *text)
+void vhu_driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint64_t gpa, const char *text)
 {
 	struct vhu_ring_event event = {.breach = breach, .gpa = gpa};
 
@@ -75,8 +79,8 @@ static void evict(struct vhu_driver *d)
 	list_remove(&d->kept, io);
 	d->n_kept--;
 	d->kept_bytes -= bytes_of(io);
-	io_check_refill(io);
-	io_destroy(io);
+	vhu_io_check_refill(io);
+	vhu_io_destroy(io);
 }
 
 static void keep(struct vhu_driver *d, struct vhu_io *io)
@@ -91,7 +95,7 @@ static void keep(struct vhu_driver *d, struct vhu_io *io)
 		evict(d);
 }
 
-bool driver_reclaim(struct vhu_driver *d)
+bool vhu_driver_reclaim(struct vhu_driver *d)
 {
 	struct vhu_io *io = d->lost.first;
 
@@ -103,7 +107,7 @@ bool driver_reclaim(struct vhu_driver *d)
 	if (!io)
 		return false;
 	list_remove(&d->lost, io);
-	io_destroy(io);
+	vhu_io_destroy(io);
 	return true;
 }
 
@@ -122,7 +126,8 @@ static int make_ring(struct vhu_driver *d, unsigned queue, struct vhu_err *err)
 	};
 	uint64_t tables = (uint64_t)l->indirect_entries * l->size * VHU_C_DESC_SIZE;
 
-	if (vhu_mem_except(d->mem, l->desc, l->desc_len) < 0 || vhu_mem_except(d->mem, l->avail, l->avail_len) < 0 ||
+	if (vhu_mem_except(d->mem, l->desc, l->desc_len) < 0 ||
+	    vhu_mem_except(d->mem, l->avail, l->avail_len) < 0 ||
 	    vhu_mem_except(d->mem, l->used, l->used_len) < 0 ||
 	    (l->indirect && vhu_mem_except(d->mem, l->indirect, tables) < 0))
 		return vhu_err_set(err, -ENOMEM, "out of memory");
@@ -173,7 +178,7 @@ static void free_list(struct io_list *l)
 		struct vhu_io *io = l->first;
 
 		list_remove(l, io);
-		io_destroy(io);
+		vhu_io_destroy(io);
 	}
 }
 
@@ -212,7 +217,8 @@ void vhu_driver_features(struct vhu_driver *d, uint64_t features)
 	d->opts.features = features;
 	for (size_t i = 0; i < d->n_rings; i++)
 		vhu_vring_features(d->ring[i], features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
-				   features & VHU_V(VIRTIO_RING_F_INDIRECT_DESC), features & VHU_V(VIRTIO_F_IN_ORDER));
+				   features & VHU_V(VIRTIO_RING_F_INDIRECT_DESC),
+				   features & VHU_V(VIRTIO_F_IN_ORDER));
 }
 
 void vhu_driver_forget_data(struct vhu_driver *d)
@@ -270,7 +276,8 @@ static int put_raw(struct vhu_io *io, struct vhu_err *err)
 			continue;
 		desc[i].addr = b->gpa;
 		desc[i].len = b->len;
-		desc[i].flags = (b->in ? VHU_C_DESC_F_WRITE : 0) | (i + 1 < io->n_buf ? VHU_C_DESC_F_NEXT : 0);
+		desc[i].flags =
+			(b->in ? VHU_C_DESC_F_WRITE : 0) | (i + 1 < io->n_buf ? VHU_C_DESC_F_NEXT : 0);
 	}
 	return vhu_vring_add_raw(io->d->ring[io->queue], desc, io->n_buf, io, &io->head, err);
 }
@@ -281,11 +288,11 @@ static int send(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_er
 	int r = ops->build(io, spec, err);
 
 	if (r == 0)
-		r = io_lay_out(io, err);
+		r = vhu_io_lay_out(io, err);
 	if (r < 0)
 		return r;
 	ops->fill(io, spec);
-	io_write(io);
+	vhu_io_write(io);
 	r = ops->begin(io);
 	if (r < 0)
 		return vhu_err_errno(err, r, "cannot book a request");
@@ -295,8 +302,8 @@ static int send(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_er
 	return r;
 }
 
-int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_spec *spec, struct vhu_io **ret,
-		      struct vhu_err *err)
+int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_spec *spec,
+		      struct vhu_io **ret, struct vhu_err *err)
 {
 	struct vhu_io *io;
 	int r;
@@ -310,7 +317,7 @@ int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_
 		return vhu_err_set(err, -ENOMEM, "out of memory");
 	r = send(io, spec, err);
 	if (r < 0) {
-		io_destroy(io);
+		vhu_io_destroy(io);
 		return r;
 	}
 	d->n_submitted++;
@@ -333,9 +340,9 @@ static void complete(struct vhu_io *io, const struct vhu_used *used)
 {
 	io->used_len = used->len;
 	io->batch = used->batch;
-	io_collect(io);
+	vhu_io_collect(io);
 	io->d->ops->complete(io);
-	io_refill(io);
+	vhu_io_refill(io);
 	io->done = true;
 	io->done_seq = ++io->d->n_done;
 	if (io->freed)
@@ -353,7 +360,7 @@ size_t vhu_driver_poll(struct vhu_driver *d)
 			for (size_t i = 0; i < n; i++)
 				complete(used[i].cookie, &used[i]);
 			total += n;
-		} while (n == REAP_MAX);	/* no more come back than were sent */
+		} while (n == REAP_MAX); /* no more come back than were sent */
 	}
 	return total;
 }

@@ -17,12 +17,12 @@ static uint64_t poison_word(const struct vhu_io *io, size_t i)
 	return vhu_mix64(io->d->opts.seed ^ vhu_mix64(io->seq * 2) ^ (uint64_t)i << 32);
 }
 
-uint8_t io_poison(const struct vhu_io *io, size_t at)
+uint8_t vhu_io_poison(const struct vhu_io *io, size_t at)
 {
 	return (uint8_t)(poison_word(io, at / 8) >> at % 8 * 8);
 }
 
-size_t io_unwritten(const struct vhu_io *io, size_t from, size_t to)
+size_t vhu_io_unwritten(const struct vhu_io *io, size_t from, size_t to)
 {
 	for (size_t at = (from + 7) / 8 * 8; at + 8 <= to; at += 8) {
 		if (vhu_le_get(io->in + at, 8) == poison_word(io, at / 8))
@@ -31,7 +31,7 @@ size_t io_unwritten(const struct vhu_io *io, size_t from, size_t to)
 	return to;
 }
 
-bool io_came(const struct vhu_io *io, size_t at)
+bool vhu_io_came(const struct vhu_io *io, size_t at)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		const struct io_buf *b = &io->buf[i];
@@ -39,7 +39,8 @@ bool io_came(const struct vhu_io *io, size_t at)
 
 		if (!b->live || !b->in || from >= to)
 			continue;
-		if (memcmp(vhu_mem_at(io->d->mem, b->gpa + (from - b->at), to - from), io->in + from, to - from) != 0)
+		if (memcmp(vhu_mem_at(io->d->mem, b->gpa + (from - b->at), to - from), io->in + from,
+			   to - from) != 0)
 			return true;
 	}
 	return false;
@@ -50,7 +51,8 @@ static uint64_t refill_word(const struct vhu_io *io, uint64_t gpa)
 	return vhu_mix64(io->d->opts.seed ^ vhu_mix64(io->seq * 2 + 1) ^ gpa);
 }
 
-/* Paints a buffer that is ours again, or (check) finds the first byte that is not as painted: len if there is none. */
+/* Paints a buffer that is ours again, or (check) finds the first byte that is not as painted: len if there is
+ * none. */
 static uint32_t refill(const struct vhu_io *io, const struct io_buf *b, bool check)
 {
 	uint8_t *p = vhu_mem_at(io->d->mem, b->gpa, b->len);
@@ -70,7 +72,7 @@ static uint32_t refill(const struct vhu_io *io, const struct io_buf *b, bool che
 	return b->len;
 }
 
-int io_push(struct vhu_io *io, bool in, uint64_t len, enum io_role role, struct vhu_err *err)
+int vhu_io_push(struct vhu_io *io, bool in, uint64_t len, enum io_role role, struct vhu_err *err)
 {
 	size_t *sum = in ? &io->in_len : &io->out_len;
 
@@ -115,12 +117,12 @@ static int allocate(struct vhu_io *io, struct io_buf *b, struct vhu_err *err)
 
 	do {
 		r = vhu_mem_alloc(io->d->mem, b->len, align_of(b), &b->gpa, err);
-	} while (r == -ENOSPC && driver_reclaim(io->d));
+	} while (r == -ENOSPC && vhu_driver_reclaim(io->d));
 	b->live = r == 0;
 	return r;
 }
 
-int io_lay_out(struct vhu_io *io, struct vhu_err *err)
+int vhu_io_lay_out(struct vhu_io *io, struct vhu_err *err)
 {
 	io->out = malloc(io->out_len + 1);
 	io->in = malloc(io->in_len + 1);
@@ -135,7 +137,7 @@ int io_lay_out(struct vhu_io *io, struct vhu_err *err)
 	return 0;
 }
 
-void io_write(struct vhu_io *io)
+void vhu_io_write(struct vhu_io *io)
 {
 	for (size_t at = 0; at < io->in_len; at += 8) {
 		uint8_t word[8];
@@ -150,7 +152,8 @@ void io_write(struct vhu_io *io)
 		const struct io_buf *b = &io->buf[i];
 
 		if (b->live)
-			memcpy(vhu_mem_at(io->d->mem, b->gpa, b->len), (b->in ? io->in : io->out) + b->at, b->len);
+			memcpy(vhu_mem_at(io->d->mem, b->gpa, b->len), (b->in ? io->in : io->out) + b->at,
+			       b->len);
 	}
 }
 
@@ -180,12 +183,12 @@ static void check_readable(struct vhu_io *io, const struct io_buf *b)
 		return;
 	while (i + 1 < b->len && is[i] == was[i])
 		i++;
-	driver_report(io, VHU_BREACH_WROTE_READABLE, b->gpa + i, "byte %u of its %s is 0x%02x, was 0x%02x", i,
-		      role_name(b), is[i], was[i]);
+	vhu_driver_report(io, VHU_BREACH_WROTE_READABLE, b->gpa + i,
+			  "byte %u of its %s is 0x%02x, was 0x%02x", i, role_name(b), is[i], was[i]);
 	memcpy(is, was, b->len);
 }
 
-void io_check_readable(struct vhu_io *io)
+void vhu_io_check_readable(struct vhu_io *io)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		if (io->buf[i].live && !io->buf[i].in)
@@ -200,14 +203,16 @@ static void check_canaries(struct vhu_io *io, const struct io_buf *b)
 	if (vhu_mem_check(io->d->mem, b->gpa, &gpa))
 		return;
 	if (gpa < b->gpa)
-		driver_report(io, VHU_BREACH_WROTE_OUTSIDE, gpa, "0x%llx was written, %llu bytes in front of its %s",
-			      (unsigned long long)gpa, (unsigned long long)(b->gpa - gpa), role_name(b));
+		vhu_driver_report(io, VHU_BREACH_WROTE_OUTSIDE, gpa,
+				  "0x%llx was written, %llu bytes in front of its %s",
+				  (unsigned long long)gpa, (unsigned long long)(b->gpa - gpa), role_name(b));
 	else
-		driver_report(io, VHU_BREACH_WROTE_OUTSIDE, gpa, "0x%llx was written, %llu bytes behind its %s",
-			      (unsigned long long)gpa, (unsigned long long)(gpa - b->gpa - b->len), role_name(b));
+		vhu_driver_report(io, VHU_BREACH_WROTE_OUTSIDE, gpa,
+				  "0x%llx was written, %llu bytes behind its %s", (unsigned long long)gpa,
+				  (unsigned long long)(gpa - b->gpa - b->len), role_name(b));
 }
 
-void io_collect(struct vhu_io *io)
+void vhu_io_collect(struct vhu_io *io)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		const struct io_buf *b = &io->buf[i];
@@ -215,14 +220,14 @@ void io_collect(struct vhu_io *io)
 		if (b->live && b->in)
 			memcpy(io->in + b->at, vhu_mem_at(io->d->mem, b->gpa, b->len), b->len);
 	}
-	io_check_readable(io);
+	vhu_io_check_readable(io);
 	for (size_t i = 0; i < io->n_buf; i++) {
 		if (io->buf[i].live)
 			check_canaries(io, &io->buf[i]);
 	}
 }
 
-void io_refill(struct vhu_io *io)
+void vhu_io_refill(struct vhu_io *io)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		if (io->buf[i].live)
@@ -230,7 +235,7 @@ void io_refill(struct vhu_io *io)
 	}
 }
 
-void io_check_refill(struct vhu_io *io)
+void vhu_io_check_refill(struct vhu_io *io)
 {
 	for (size_t i = 0; i < io->n_buf; i++) {
 		const struct io_buf *b = &io->buf[i];
@@ -242,13 +247,13 @@ void io_check_refill(struct vhu_io *io)
 		at = refill(io, b, true);
 		if (at == b->len)
 			continue;
-		driver_report(io, VHU_BREACH_WROTE_AFTER_USED, b->gpa + at, "byte %u of its %s was written after its return",
-			      at, role_name(b));
+		vhu_driver_report(io, VHU_BREACH_WROTE_AFTER_USED, b->gpa + at,
+				  "byte %u of its %s was written after its return", at, role_name(b));
 		refill(io, b, false);
 	}
 }
 
-void io_destroy(struct vhu_io *io)
+void vhu_io_destroy(struct vhu_io *io)
 {
 	uint64_t gpa;
 

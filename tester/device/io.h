@@ -6,8 +6,8 @@
 #include "vring/vring.h"
 
 enum {
-	KEPT_IOS_MAX = 64,		/* requests whose buffers are watched after their return … */
-	KEPT_BYTES_MAX = 2 << 20,	/* … and their bytes */
+	KEPT_IOS_MAX = 64,	  /* requests whose buffers are watched after their return … */
+	KEPT_BYTES_MAX = 2 << 20, /* … and their bytes */
 };
 
 enum io_role { IO_HEADER, IO_DATA, IO_STATUS, IO_PART, IO_RAW };
@@ -16,18 +16,18 @@ enum io_role { IO_HEADER, IO_DATA, IO_STATUS, IO_PART, IO_RAW };
 struct io_buf {
 	uint64_t gpa;
 	uint32_t len;
-	uint32_t at;			/* where its bytes are in out or in */
+	uint32_t at; /* where its bytes are in out or in */
 	enum io_role role;
 	bool in;
-	bool live;			/* gpa was allocated */
-	struct vhu_raw_desc raw;	/* IO_RAW */
+	bool live;		 /* gpa was allocated */
+	struct vhu_raw_desc raw; /* IO_RAW */
 };
 
 struct vhu_io {
 	struct vhu_driver *d;
 	struct vhu_io *prev, *next;
 	enum vhu_io_op op;
-	uint32_t type;			/* of a block request */
+	uint32_t type; /* of a block request */
 	uint64_t sector;
 	uint32_t count, statuses;
 	enum vhu_pattern pattern;
@@ -39,12 +39,12 @@ struct vhu_io {
 
 	struct io_buf *buf;
 	size_t n_buf, cap_buf;
-	uint8_t *out, *in;		/* our copies: what was sent; what came back, complete from then on */
+	uint8_t *out, *in; /* our copies: what was sent; what came back, complete from then on */
 	size_t out_len, in_len;
 	uint64_t data_len;
 
 	bool done, abandoned, freed;
-	bool batch;			/* its used length is not the device's word */
+	bool batch; /* its used length is not the device's word */
 	uint8_t status;
 	uint32_t used_len;
 	struct vhu_ledger_write write;
@@ -63,11 +63,11 @@ struct vhu_driver {
 	size_t n_rings;
 	struct vhu_ledger *ledger;
 	uint64_t n_submitted, n_done;
-	struct io_list ios;		/* submitted, not freed, or not returned */
-	struct io_list kept;		/* freed; their buffers are watched before they are used again */
+	struct io_list ios;  /* submitted, not freed, or not returned */
+	struct io_list kept; /* freed; their buffers are watched before they are used again */
 	size_t n_kept, kept_bytes;
 	struct io_list lost;		/* abandoned and freed: the device may still use the buffers */
-	char id[VHU_C_BLK_ID_SIZE + 1];	/* the device's id string, once it was read */
+	char id[VHU_C_BLK_ID_SIZE + 1]; /* the device's id string, once it was read */
 	bool id_known;
 };
 
@@ -89,39 +89,40 @@ struct vhu_device_ops {
 };
 
 extern const struct vhu_device_ops vhu_blk_ops;
-extern const struct vhu_device_ops vhu_chain_ops;	/* free chains only */
+extern const struct vhu_device_ops vhu_chain_ops; /* free chains only */
 const struct vhu_device_ops *vhu_device_ops_find(enum vhu_device device);
 
 /* io.c */
-int io_push(struct vhu_io *io, bool in, uint64_t len, enum io_role role, struct vhu_err *err);
+int vhu_io_push(struct vhu_io *io, bool in, uint64_t len, enum io_role role, struct vhu_err *err);
 /* Guest memory for all of it, and room for the copies. */
-int io_lay_out(struct vhu_io *io, struct vhu_err *err);
+int vhu_io_lay_out(struct vhu_io *io, struct vhu_err *err);
 /* out to the guest's memory, and poison to where the device shall write. */
-void io_write(struct vhu_io *io);
+void vhu_io_write(struct vhu_io *io);
 /* It came back: what was written goes to io->in, and what was wrongly written is told. */
-void io_collect(struct vhu_io *io);
+void vhu_io_collect(struct vhu_io *io);
 /* Paints its buffers anew: the device has no business in them any more. */
-void io_refill(struct vhu_io *io);
+void vhu_io_refill(struct vhu_io *io);
 /* The readable buffers of a request in flight. */
-void io_check_readable(struct vhu_io *io);
+void vhu_io_check_readable(struct vhu_io *io);
 /* The buffers of a request that came back: whether they were touched since. */
-void io_check_refill(struct vhu_io *io);
+void vhu_io_check_refill(struct vhu_io *io);
 /* Gives its memory back, ours and the guest's. */
-void io_destroy(struct vhu_io *io);
+void vhu_io_destroy(struct vhu_io *io);
 /* The byte that in[at] held at submission. */
-uint8_t io_poison(const struct vhu_io *io, size_t at);
+uint8_t vhu_io_poison(const struct vhu_io *io, size_t at);
 /* The first whole word of poison in in[from … to-1], or `to`. */
-size_t io_unwritten(const struct vhu_io *io, size_t from, size_t to);
+size_t vhu_io_unwritten(const struct vhu_io *io, size_t from, size_t to);
 /* Whether the word at in[at], which was unwritten, has been written by now. */
-bool io_came(const struct vhu_io *io, size_t at);
+bool vhu_io_came(const struct vhu_io *io, size_t at);
 
 /* chain.c: free chains, for every type */
-int chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_err *err);
-void chain_fill(struct vhu_io *io, const struct vhu_io_spec *spec);
-char *chain_describe(const struct vhu_io *io, char *out, size_t cap);
+int vhu_chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_err *err);
+void vhu_chain_fill(struct vhu_io *io, const struct vhu_io_spec *spec);
+char *vhu_chain_describe(const struct vhu_io *io, char *out, size_t cap);
 
 /* driver.c */
-void driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, const char *format, ...) VHU_PRINTF(4, 5);
-void driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint64_t gpa, const char *text);
+void vhu_driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, const char *format, ...)
+	VHU_PRINTF(4, 5);
+void vhu_driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint64_t gpa, const char *text);
 /* Takes buffers back that are only kept to be watched. False if there are none. */
-bool driver_reclaim(struct vhu_driver *d);
+bool vhu_driver_reclaim(struct vhu_driver *d);

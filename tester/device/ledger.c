@@ -7,8 +7,9 @@
 #include "content.h"
 
 enum {
-	EACH_MAX = 65536,	/* sectors of one request that are kept one by one; known ones beyond are kept too */
-	VALUES_MAX = 256,	/* contents that a sector may hold; more are "not known" */
+	EACH_MAX =
+		65536, /* sectors of one request that are kept one by one; known ones beyond are kept too */
+	VALUES_MAX = 256, /* contents that a sector may hold; more are "not known" */
 	TABLE_MIN = 1024,
 };
 
@@ -17,22 +18,22 @@ enum {
 /* One content that a sector may hold. */
 struct value {
 	enum vhu_content content;
-	bool done;		/* succeeded: it replaces what ended before it began */
+	bool done; /* succeeded: it replaces what ended before it began */
 	uint64_t arg, start, end;
-	struct value *next;	/* the younger first */
+	struct value *next; /* the younger first */
 };
 
 struct entry {
 	uint64_t sector;
-	struct value *values;	/* NULL: the entry is free */
+	struct value *values; /* NULL: the entry is free */
 };
 
 struct vhu_ledger {
 	uint64_t seed, now, generation;
-	struct entry *table;	/* open addressing */
+	struct entry *table; /* open addressing */
 	size_t cap, used;
-	struct vhu_ledger_write *big;	/* in flight */
-	struct vhu_ledger_read *first, *last;	/* in flight, oldest first */
+	struct vhu_ledger_write *big;	      /* in flight */
+	struct vhu_ledger_read *first, *last; /* in flight, oldest first */
 };
 
 int vhu_ledger_new(uint64_t seed, struct vhu_ledger **ret, struct vhu_err *err)
@@ -165,12 +166,12 @@ static void prune(const struct vhu_ledger *l, struct entry *e)
 		if (v->end < replaced) {
 			*at = v->next;
 			free(v);
-		} else if (++n > VALUES_MAX) {	/* the oldest are joined to one that is not known */
+		} else if (++n > VALUES_MAX) { /* the oldest are joined to one that is not known */
 			for (const struct value *rest = v->next; rest; rest = rest->next)
 				v->end = VHU_MAX(v->end, rest->end);
 			v->content = VHU_CONTENT_ANY;
 			v->done = false;
-			v->start = 0;	/* no write's */
+			v->start = 0; /* no write's */
 			values_free(v->next);
 			v->next = NULL;
 			return;
@@ -317,7 +318,7 @@ void vhu_ledger_read_end(struct vhu_ledger *l, struct vhu_ledger_read *r)
 void vhu_ledger_render(const struct vhu_ledger *l, enum vhu_content content, uint64_t arg, uint64_t sector,
 		       uint8_t out[VHU_C_SECTOR_SIZE])
 {
-	content_render(l->seed, content, arg, sector, out);
+	vhu_content_render(l->seed, content, arg, sector, out);
 }
 
 /* Whether a read that began at `start` may see the value: nothing that succeeded before it replaces it. */
@@ -331,7 +332,8 @@ static bool visible(const struct entry *e, const struct value *v, uint64_t start
 }
 
 bool vhu_ledger_judge(const struct vhu_ledger *l, const struct vhu_ledger_read *r, uint64_t sector,
-		      const uint8_t bytes[VHU_C_SECTOR_SIZE], enum vhu_breach *ret_breach, char *text, size_t cap)
+		      const uint8_t bytes[VHU_C_SECTOR_SIZE], enum vhu_breach *ret_breach, char *text,
+		      size_t cap)
 {
 	const struct entry *e = slot_of(l->table, l->cap, sector);
 	const struct value *expected = NULL;
@@ -341,13 +343,14 @@ bool vhu_ledger_judge(const struct vhu_ledger *l, const struct vhu_ledger_read *
 	for (const struct value *v = e->values; v; v = v->next) {
 		if (!visible(e, v, r->start))
 			continue;
-		if (v->content == VHU_CONTENT_ANY || content_matches(l->seed, v->content, v->arg, sector, bytes))
+		if (v->content == VHU_CONTENT_ANY ||
+		    vhu_content_matches(l->seed, v->content, v->arg, sector, bytes))
 			return true;
 		if (!expected)
 			expected = v;
 	}
 	if (!expected)
 		return true;
-	*ret_breach = content_blame(l->seed, expected->content, expected->arg, sector, bytes, text, cap);
+	*ret_breach = vhu_content_blame(l->seed, expected->content, expected->arg, sector, bytes, text, cap);
 	return false;
 }

@@ -14,33 +14,33 @@
 struct vhu_ledger;
 
 enum vhu_content {
-	VHU_CONTENT_ANY,	/* not known: discarded, failed, or written in a way of a case's own */
-	VHU_CONTENT_STAMP,	/* sector number, generation and seed */
-	VHU_CONTENT_FILL,	/* one byte */
-	VHU_CONTENT_SEED,	/* random by `arg` and sector */
+	VHU_CONTENT_ANY,   /* not known: discarded, failed, or written in a way of a case's own */
+	VHU_CONTENT_STAMP, /* sector number, generation and seed */
+	VHU_CONTENT_FILL,  /* one byte */
+	VHU_CONTENT_SEED,  /* random by `arg` and sector */
 	VHU_CONTENT_ZERO,
-	VHU_CONTENT_ZEROED,	/* zeroes by the request for it */
+	VHU_CONTENT_ZEROED, /* zeroes by the request for it */
 };
 
 /* A request that changes sectors; embedded in what submits it. */
 struct vhu_ledger_write {
 	uint64_t sector, count;
 	enum vhu_content content;
-	uint64_t arg;		/* the generation of a stamp, the byte, the seed */
-	uint64_t start;		/* 0: not begun, or over */
-	struct vhu_ledger_write *prev, *next;	/* those whose sectors are too many to be kept one by one */
+	uint64_t arg;			      /* the generation of a stamp, the byte, the seed */
+	uint64_t start;			      /* 0: not begun, or over */
+	struct vhu_ledger_write *prev, *next; /* those whose sectors are too many to be kept one by one */
 };
 
 struct vhu_ledger_read {
-	uint64_t start;		/* 0: not begun, or over */
+	uint64_t start; /* 0: not begun, or over */
 	struct vhu_ledger_read *prev, *next;
 };
 
 enum vhu_ledger_end {
-	VHU_LEDGER_DONE,	/* it succeeded */
-	VHU_LEDGER_FAILED,	/* what it did is not known */
-	VHU_LEDGER_REFUSED,	/* it did nothing */
-	VHU_LEDGER_LOST,	/* it may happen at any later time */
+	VHU_LEDGER_DONE,    /* it succeeded */
+	VHU_LEDGER_FAILED,  /* what it did is not known */
+	VHU_LEDGER_REFUSED, /* it did nothing */
+	VHU_LEDGER_LOST,    /* it may happen at any later time */
 };
 
 int vhu_ledger_new(uint64_t seed, struct vhu_ledger **ret, struct vhu_err *err);
@@ -65,4 +65,5 @@ void vhu_ledger_render(const struct vhu_ledger *l, enum vhu_content content, uin
  * not, *ret_breach says what it breaks and `text` what was found instead of what.
  */
 bool vhu_ledger_judge(const struct vhu_ledger *l, const struct vhu_ledger_read *r, uint64_t sector,
-		      const uint8_t bytes[VHU_C_SECTOR_SIZE], enum vhu_breach *ret_breach, char *text, size_t cap);
+		      const uint8_t bytes[VHU_C_SECTOR_SIZE], enum vhu_breach *ret_breach, char *text,
+		      size_t cap);

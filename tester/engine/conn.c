@@ -10,7 +10,7 @@ static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended
 {
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 
-	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index + 1, f);
+	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index, f);
 	c->r->res->frames++;
 	vhu_oracle_observe(&c->oracle, &obs);
 }
@@ -41,7 +41,7 @@ static void on_main_closed(void *ctx, int errno_value)
 
 	c->closed = true;
 	c->closed_errno = errno_value;
-	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed the connection%s%s",
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "the back-end closed the connection%s%s",
 			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
 	vhu_oracle_observe(&c->oracle, &obs);
 }
@@ -104,7 +104,7 @@ static void on_backend_closed(void *ctx, int errno_value)
 {
 	struct vhu_conn *c = ctx;
 
-	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed its channel");
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "the back-end closed its channel");
 }
 
 static const struct vhu_chan_events backend_events = {.frame = on_backend_frame, .closed = on_backend_closed};
@@ -171,12 +171,12 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 		vhu_run_broken(r, "%s", err.text);
 		return false;
 	}
-	vhu_oracle_init(&c->oracle, r->plan->device, 0, vhu_run_found, c);
+	vhu_oracle_init(&c->oracle, r->plan->device, r->e->rings, vhu_run_found, c);
 	c->used = true;
 	c->closed = c->close_told = c->framing_lost = c->logging = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
-	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index, "connected");
 	return true;
 }
 
@@ -184,7 +184,7 @@ void vhu_conn_close(struct vhu_conn *c)
 {
 	vhu_conn_backend_close(c);
 	if (c->main)
-		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
+		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "we close the connection");
 	vhu_chan_free(c->main);
 	c->main = NULL;
 	if (c->have_answer)
@@ -209,7 +209,7 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	struct vhu_err err = {0};
 	uint64_t serial;
 
-	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
+	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index, f);
 	r->res->frames++;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
 	c->watch = serial;

@@ -47,7 +47,7 @@ static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
 static bool legality(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_frame *f)
 {
 	struct vhu_illegal illegal[8];
-	size_t n = vhu_oracle_illegal(&c->oracle.session, f, illegal, VHU_ARRAY_SIZE(illegal));
+	size_t n = vhu_send_illegal(&c->oracle.session, &s->send, f, illegal, VHU_ARRAY_SIZE(illegal));
 
 	if (!n && s->breaks.set)
 		vhu_run_skip(c->r, "%s: on this target the step is legal, so that there is nothing to provoke", s->where);
@@ -207,7 +207,7 @@ void vhu_do_raw(struct vhu_run *r, const struct vhu_step *s)
 		return;
 	}
 	if (vhu_run_attach_fds(c, &carrier, &fds)) {
-		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "%zu raw bytes", s->raw.n_bytes);
+		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index, "%zu raw bytes", s->raw.n_bytes);
 		c->oracle.session.tainted = true;
 		if (vhu_chan_send_bytes(chan, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds, &err) < 0)
 			vhu_run_broken(r, "%s", err.text);
@@ -457,5 +457,5 @@ void vhu_do_assert(struct vhu_run *r, const struct vhu_step *s)
 
 void vhu_do_note(struct vhu_run *r, const struct vhu_step *s)
 {
-	vhu_trace_log_note(r->e->trace, vhu_now_ns(), s->conn + 1, "%s", s->note);
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), s->conn, "%s", s->note);
 }

@@ -174,6 +174,7 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 		ring_enable(r, s, 0);
 		break;
 	case VHU_RING_KICK:
+		vhu_vring_arm(v);
 		vhu_vring_publish(v);
 		vhu_vring_kick(v);
 		break;

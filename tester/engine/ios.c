@@ -278,6 +278,8 @@ static void publish(struct vhu_run *r, unsigned queue, bool kick)
 {
 	struct vhu_vring *v = vhu_driver_ring(r->driver, queue);
 
+	/* Calls are asked for beforehand: a fast device may be done before we would ask. */
+	vhu_vring_arm(v);
 	if (vhu_vring_publish(v) && kick)
 		vhu_vring_kick(v);
 }

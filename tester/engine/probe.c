@@ -102,6 +102,16 @@ static void collect(struct probe *p, struct vhu_facts *ret)
 		ret->queues = ret->device == VHU_DEV_NET ? 2 : 1;
 }
 
+/* How many ring indexes exist: what GET_QUEUE_NUM says counts pairs on net, where both readings are about. */
+static unsigned ring_indexes(const struct vhu_facts *facts)
+{
+	uint64_t n = VHU_MAX(facts->queue_num, (uint64_t)facts->queues);
+
+	if (facts->device == VHU_DEV_NET)
+		n *= 2;
+	return (unsigned)VHU_MIN(n, (uint64_t)VHU_SESSION_RINGS);
+}
+
 /* Why the probe failed, in one line. */
 static int failure(struct probe *p, struct vhu_err *err)
 {
@@ -143,6 +153,7 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		facts.hugetlb = vhu_mem_free_hugepages() > 0;
 		if (e->opts.queues)
 			facts.queues = e->opts.queues;
+		e->rings = ring_indexes(&facts);
 		e->capacity = facts.capacity;
 		e->config_size = facts.config_size;
 		e->rtt_ns = facts.rtt_ns;

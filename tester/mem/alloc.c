@@ -10,8 +10,8 @@
 #include "base/rng.h"
 
 enum {
-	GRAIN = 16,		/* blocks end at multiples of it */
-	SPLIT_MIN = 256,	/* smaller rests stay with the buffer, as canaries */
+	GRAIN = 16,	 /* blocks end at multiples of it */
+	SPLIT_MIN = 256, /* smaller rests stay with the buffer, as canaries */
 	BUCKETS_MIN = 256,
 };
 
@@ -56,7 +56,7 @@ static void live_add(struct vhu_mem *m, struct block *b)
 
 	if (m->n_live >= n)
 		more = calloc(n, sizeof(struct block *));
-	if (more) {	/* else the lists get longer, no more */
+	if (more) { /* else the lists get longer, no more */
 		size_t n_old = m->n_buckets;
 
 		m->bucket = more;
@@ -175,7 +175,8 @@ void vhu_mem_ranges_done(struct vhu_mem *m)
 	free(m->bucket);
 }
 
-/* Where in b a buffer would lie, with `front` and `back` bytes around it at least; false if it does not fit. */
+/* Where in b a buffer would lie, with `front` and `back` bytes around it at least; false if it does not fit.
+ */
 static bool place(const struct block *b, uint64_t len, uint64_t align, uint64_t front, uint64_t back,
 		  uint64_t *ret_gpa)
 {
@@ -219,7 +220,8 @@ static void split_back(struct block *b, struct block *part, uint64_t base)
 }
 
 /* Makes the buffer of block b, giving back what lies too far before and behind it. */
-static int carve(struct vhu_mem *m, struct block *b, uint64_t gpa, uint64_t len, uint64_t front, uint64_t back)
+static int carve(struct vhu_mem *m, struct block *b, uint64_t gpa, uint64_t len, uint64_t front,
+		 uint64_t back)
 {
 	uint64_t start = (gpa - front) & ~(uint64_t)(GRAIN - 1);
 	uint64_t end = gpa + VHU_MAX(len, 1) + back;
@@ -245,7 +247,7 @@ static int carve(struct vhu_mem *m, struct block *b, uint64_t gpa, uint64_t len,
 	}
 	if (tail) {
 		split_back(b, tail, end);
-		list_push(m, tail);	/* pushed last: the next buffer follows this one */
+		list_push(m, tail); /* pushed last: the next buffer follows this one */
 	}
 	b->state = BLOCK_LIVE;
 	b->gpa = gpa;
@@ -343,7 +345,8 @@ int vhu_mem_alloc(struct vhu_mem *m, uint64_t len, uint64_t align, uint64_t *ret
 	if (r == -ENOSPC && len <= largest_range(m) && join_fresh(m))
 		r = try_all(m, len, align, &gpa);
 	if (r == -ENOSPC)
-		return vhu_err_set(err, r, "guest memory: no room for a buffer of %llu bytes", (unsigned long long)len);
+		return vhu_err_set(err, r, "guest memory: no room for a buffer of %llu bytes",
+				   (unsigned long long)len);
 	if (r < 0)
 		return vhu_err_errno(err, r, "guest memory");
 	*ret_gpa = gpa;

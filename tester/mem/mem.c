@@ -11,7 +11,8 @@ enum { HUGE_PAGE = 2 << 20 };
 
 uint64_t vhu_mem_free_hugepages(void)
 {
-	_cleanup_(vhu_fclosep) FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	_cleanup_(vhu_fclosep) FILE *f =
+		fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
 	unsigned long long pages;
 
 	if (!f || fscanf(f, "%llu", &pages) != 1)
@@ -66,14 +67,16 @@ static int check_layout(const struct vhu_region_layout *at, struct vhu_err *err)
 {
 	if (at->size == 0 || at->gpa + at->size <= at->gpa || at->offset + at->size < at->offset ||
 	    at->offset + at->size > INT64_MAX)
-		return vhu_err_set(err, -EINVAL, "guest memory: a region of %#llx bytes at %#llx, offset %#llx",
+		return vhu_err_set(err, -EINVAL,
+				   "guest memory: a region of %#llx bytes at %#llx, offset %#llx",
 				   (unsigned long long)at->size, (unsigned long long)at->gpa,
 				   (unsigned long long)at->offset);
 	if (at->offset % (uint64_t)sysconf(_SC_PAGESIZE))
 		return vhu_err_set(err, -EINVAL, "guest memory: offset %#llx is not a whole number of pages",
 				   (unsigned long long)at->offset);
 	if (at->backing == VHU_BACKING_HUGETLB && !can_be_huge(at))
-		return vhu_err_set(err, -EINVAL, "guest memory: a region of huge pages is not a multiple of 2 MiB");
+		return vhu_err_set(err, -EINVAL,
+				   "guest memory: a region of huge pages is not a multiple of 2 MiB");
 	return 0;
 }
 
@@ -96,7 +99,8 @@ static int make_region(struct vhu_mem *m, const struct vhu_region_layout *at, bo
 
 		close(rc);
 		free(r);
-		return vhu_err_errno(err, code, "guest memory: cannot map %llu bytes", (unsigned long long)at->size);
+		return vhu_err_errno(err, code, "guest memory: cannot map %llu bytes",
+				     (unsigned long long)at->size);
 	}
 	*r = (struct vhu_region){.at = *at, .fd = rc, .host = host, .hugetlb = huge};
 	m->region[m->n_regions++] = r;
@@ -116,10 +120,11 @@ static void drop_regions(struct vhu_mem *m)
 
 static int no_hugepages(uint64_t need, uint64_t have, struct vhu_err *err)
 {
-	return vhu_err_set(err, -ENOMEM,
-			   "guest memory: %llu huge pages of 2 MiB are needed and %llu are free; reserve them with "
-			   "'echo %llu > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages'",
-			   (unsigned long long)need, (unsigned long long)have, (unsigned long long)need);
+	return vhu_err_set(
+		err, -ENOMEM,
+		"guest memory: %llu huge pages of 2 MiB are needed and %llu are free; reserve them with "
+		"'echo %llu > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages'",
+		(unsigned long long)need, (unsigned long long)have, (unsigned long long)need);
 }
 
 static int make_regions(struct vhu_mem *m, const struct vhu_layout *l, bool huge, struct vhu_err *err)
@@ -221,7 +226,8 @@ int vhu_mem_add(struct vhu_mem *m, const struct vhu_region_layout *at, struct vh
 	if (r < 0)
 		return r;
 	if (m->n_regions == VHU_LAYOUT_REGIONS_MAX)
-		return vhu_err_set(err, -ENOSPC, "guest memory: more than %d regions", VHU_LAYOUT_REGIONS_MAX);
+		return vhu_err_set(err, -ENOSPC, "guest memory: more than %d regions",
+				   VHU_LAYOUT_REGIONS_MAX);
 	need = hugepages_of(at);
 	have = at->backing == VHU_BACKING_MEMFD ? 0 : vhu_mem_free_hugepages();
 	if (at->backing == VHU_BACKING_HUGETLB && have < need)
@@ -247,7 +253,7 @@ void *vhu_mem_at(const struct vhu_mem *m, uint64_t gpa, uint64_t len)
 {
 	for (size_t i = 0; i < m->n_regions; i++) {
 		const struct vhu_region *r = m->region[i];
-		uint64_t at = gpa - r->at.gpa;	/* huge if gpa lies below */
+		uint64_t at = gpa - r->at.gpa; /* huge if gpa lies below */
 
 		if (at < r->at.size && len <= r->at.size - at)
 			return r->host + at;

@@ -7,11 +7,11 @@ enum block_state { BLOCK_FRESH, BLOCK_FREE, BLOCK_LIVE, BLOCK_STATE_MAX };
 
 /* A piece of a data range. The blocks of a range cover it without gaps. */
 struct block {
-	uint64_t base, end;		/* with canaries */
-	uint64_t gpa, len;		/* the buffer, while it is live */
-	enum block_state state;		/* fresh: never given out, so it must be zero */
-	struct block *prev, *next;	/* by address */
-	struct block *before, *after;	/* of the same state (fresh, free) or hash bucket (live) */
+	uint64_t base, end;	      /* with canaries */
+	uint64_t gpa, len;	      /* the buffer, while it is live */
+	enum block_state state;	      /* fresh: never given out, so it must be zero */
+	struct block *prev, *next;    /* by address */
+	struct block *before, *after; /* of the same state (fresh, free) or hash bucket (live) */
 };
 
 struct span {
@@ -19,19 +19,19 @@ struct span {
 };
 
 struct vhu_mem {
-	struct vhu_region *region[VHU_LAYOUT_REGIONS_MAX];	/* one by one, so that they never move */
+	struct vhu_region *region[VHU_LAYOUT_REGIONS_MAX]; /* one by one, so that they never move */
 	size_t n_regions;
 
 	struct range {
 		uint64_t base, end;
 		struct block *first;
-	} range[VHU_LAYOUT_REGIONS_MAX];	/* the layout's data ranges */
+	} range[VHU_LAYOUT_REGIONS_MAX]; /* the layout's data ranges */
 	size_t n_ranges;
-	struct block *list[BLOCK_STATE_MAX];	/* fresh and free blocks */
-	struct block **bucket;			/* live blocks by gpa */
+	struct block *list[BLOCK_STATE_MAX]; /* fresh and free blocks */
+	struct block **bucket;		     /* live blocks by gpa */
 	size_t n_buckets, n_live;
 
-	struct span *except;			/* sorted, disjoint */
+	struct span *except; /* sorted, disjoint */
 	size_t n_except;
 };
 

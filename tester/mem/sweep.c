@@ -44,13 +44,13 @@ static bool mapped_zero(const struct vhu_region *r, uint64_t from, uint64_t to, 
 
 static bool memfd_zero(const struct vhu_region *r, uint64_t from, uint64_t to, uint64_t *ret_gpa)
 {
-	uint64_t delta = r->at.gpa - r->at.offset;	/* gpa = place in the file + delta */
+	uint64_t delta = r->at.gpa - r->at.offset; /* gpa = place in the file + delta */
 
 	while (from < to) {
 		off_t data = lseek(r->fd, (off_t)(from - delta), SEEK_DATA), hole;
 
 		if (data < 0 && errno == ENXIO)
-			return true;	/* nothing but holes up to the end */
+			return true; /* nothing but holes up to the end */
 		if (data < 0)
 			return mapped_zero(r, from, to, ret_gpa);
 		hole = lseek(r->fd, data, SEEK_HOLE);
@@ -204,7 +204,7 @@ static bool sweep_rest(const struct vhu_mem *m, const struct vhu_region *r, uint
 
 bool vhu_mem_sweep(struct vhu_mem *m, uint64_t *ret_gpa)
 {
-	for (size_t i = m->n_ranges; i-- > 0;) {	/* they were put in from the last to the first */
+	for (size_t i = m->n_ranges; i-- > 0;) { /* they were put in from the last to the first */
 		if (!sweep_range(m, &m->range[i], ret_gpa))
 			return false;
 	}

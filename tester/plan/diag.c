@@ -165,6 +165,16 @@ void diag_line(struct report *r, const struct source *source, unsigned line, uns
 	vhu_buf_done(&text);
 }
 
+bool tell_once(struct told *t, const struct origin *o)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->place[i]->source == o->source && !strcmp(t->place[i]->pointer, o->pointer))
+			return false;
+	if (t->n < TOLD_MAX)
+		t->place[t->n++] = o;
+	return true;
+}
+
 /* --- hints -------------------------------------------------------------------------------------- */
 
 const char *hint(char out[HINT_CAP], const char *name, const char *(*next)(void *ctx, size_t i), void *ctx)

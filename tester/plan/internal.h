@@ -232,6 +232,15 @@ struct origin {
 	const char *pointer;
 };
 
+/* Places of a file that were complained about: a loop's rounds all come from one. */
+enum { TOLD_MAX = 64 };
+struct told {
+	const struct origin *place[TOLD_MAX];
+	size_t n;
+};
+/* True the first time. */
+bool tell_once(struct told *t, const struct origin *o);
+
 struct compile {
 	struct report *report;
 	struct vhu_arena *arena;

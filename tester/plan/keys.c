@@ -77,7 +77,7 @@ static bool fill_ok(const char *text)
 
 static bool breaks_ok(const char *text)
 {
-	return strncmp(text, "malformed:", 10) || tag_ok(text + 10);
+	return strncmp(text, "malformed:", 10) ? id_ok(text) : tag_ok(text + 10);
 }
 
 static const struct form form_name = {"^[a-z_][a-z0-9_]*$", "a name of lower-case letters, digits and _", form_name_ok};

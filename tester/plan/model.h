@@ -7,7 +7,7 @@
 #include "session/session.h"
 #include "wire/frame.h"
 
-enum { ILLEGAL_MAX = 16, SCRIPT_MAX = 8192, TOLD_MAX = 64 };
+enum { ILLEGAL_MAX = 16, SCRIPT_MAX = 8192 };
 
 struct model_conn {
 	struct vhu_session *s;		/* NULL until it is opened */
@@ -30,8 +30,7 @@ struct model {
 	bool judged;			/* a frame of it was */
 	struct vhu_illegal illegal[ILLEGAL_MAX];
 	size_t n_illegal;
-	const struct origin *told[TOLD_MAX];	/* places already complained about */
-	size_t n_told;
+	struct told told;
 	bool failed;			/* out of memory */
 };
 

@@ -7,6 +7,7 @@ struct reach {
 	struct compile *c;
 	const struct vhu_step **ended;	/* for each connection: the step that ended it; NULL: open */
 	bool *opened;
+	struct told told;
 	const struct vhu_step *gone;	/* the step after which there is no target, or NULL */
 };
 
@@ -22,7 +23,7 @@ static void VHU_PRINTF(3, 4) unreachable(struct reach *r, size_t i, const char *
 	/* Only the branches that this target takes can bring it about: the file itself was found right. */
 	if (r->c->facts.known)
 		skip_case(r->c, "on this target %s: %s", r->c->steps[i].where, text);
-	else
+	else if (tell_once(&r->told, o))
 		diag_at(r->c->report, o->source, o->pointer, "%s", text);
 }
 

@@ -4,15 +4,6 @@
 
 #include "model.h"
 
-/* A loop's rounds come from one place of the file: one word about it is enough. */
-static bool told_before(const struct model *m, const struct origin *here)
-{
-	for (size_t i = 0; i < m->n_told; i++)
-		if (m->told[i]->source == here->source && !strcmp(m->told[i]->pointer, here->pointer))
-			return true;
-	return false;
-}
-
 void complain(struct model *m, const char *format, ...)
 {
 	struct compile *c = m->c;
@@ -29,10 +20,8 @@ void complain(struct model *m, const char *format, ...)
 		skip_case(c, "on this target %s: %s", where, text);
 		return;
 	}
-	if (told_before(m, here))
+	if (!tell_once(&m->told, here))
 		return;
-	if (m->n_told < TOLD_MAX)
-		m->told[m->n_told++] = here;
 	if (strcmp(where, here->pointer))
 		diag_at(c->report, here->source, here->pointer, "%s (in %s)", text, where);
 	else

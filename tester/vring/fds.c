@@ -15,7 +15,8 @@ static int open_one(struct vhu_vring *v, enum vhu_vring_fd which, struct vhu_err
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	if (fd < 0)
-		return vhu_err_errno(err, -errno, "queue %u: cannot make a %s descriptor", v->queue, fd_name[which]);
+		return vhu_err_errno(err, -errno, "queue %u: cannot make a %s descriptor", v->queue,
+				     fd_name[which]);
 	return fd;
 }
 
@@ -72,9 +73,9 @@ void vhu_vring_kick(struct vhu_vring *v)
 	ssize_t n;
 
 	if (!ready(v->fd[VHU_VRING_KICK], POLLOUT))
-		return;	/* none in service, or its counter is full: the target is signalled already */
+		return; /* none in service, or its counter is full: the target is signalled already */
 	n = write(v->fd[VHU_VRING_KICK], &one, sizeof(one));
-	(void)n;	/* EAGAIN is the full counter again */
+	(void)n; /* EAGAIN is the full counter again */
 }
 
 int vhu_vring_fd(const struct vhu_vring *v, enum vhu_vring_fd which)

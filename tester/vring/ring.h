@@ -4,15 +4,15 @@
 #include "vring/vring.h"
 
 enum {
-	STALE_MAX = 32,		/* replaced call descriptors that are watched */
-	REPORTS_MAX = 8,	/* breaches told in one call: a target can make thousands at once */
+	STALE_MAX = 32,	 /* replaced call descriptors that are watched */
+	REPORTS_MAX = 8, /* breaches told in one call: a target can make thousands at once */
 };
 
 struct vhu_vring_ops {
 	int (*create)(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
 	void (*destroy)(struct vhu_vring *v);
 	void (*reset)(struct vhu_vring *v, uint16_t base);
-	void (*features)(struct vhu_vring *v);	/* after those in struct vhu_vring have changed */
+	void (*features)(struct vhu_vring *v); /* after those in struct vhu_vring have changed */
 	int (*add)(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
 		   uint16_t *ret_head, struct vhu_err *err);
 	int (*add_raw)(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
@@ -41,11 +41,11 @@ struct vhu_vring {
 	bool event_idx, indirect_desc, in_order;
 	vhu_breach_cb *breach;
 	void *ctx;
-	unsigned reports;		/* left in this call */
+	unsigned reports; /* left in this call */
 	int fd[VHU_VRING_FD_MAX];
 	int stale[STALE_MAX];
 	size_t n_stale;
-	uint64_t stale_count;		/* of those that are no longer watched */
+	uint64_t stale_count; /* of those that are no longer watched */
 };
 
 extern const struct vhu_vring_ops vhu_split_ops;

@@ -29,7 +29,8 @@ static void list_remove(struct split *s, uint16_t i)
 	s->slot[s->slot[i].next].prev = s->slot[i].prev;
 }
 
-void split_desc_put(struct split *s, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
+void vhu_split_desc_put(struct split *s, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags,
+			uint16_t next)
 {
 	uint8_t *p = s->desc + (size_t)i * VHU_C_DESC_SIZE, *q = s->desc_shadow + (size_t)i * VHU_C_DESC_SIZE;
 
@@ -43,13 +44,13 @@ void split_desc_put(struct split *s, uint16_t i, uint64_t addr, uint32_t len, ui
 	vhu_le_put(q + 14, 2, next);
 }
 
-void split_avail_put(struct split *s, uint32_t at, uint16_t value)
+void vhu_split_avail_put(struct split *s, uint32_t at, uint16_t value)
 {
 	vhu_le_put(s->avail_shadow + at, 2, value);
 	ring_store16_release(s->avail + at, value);
 }
 
-void split_poison(struct split *s, uint32_t slot)
+void vhu_split_poison(struct split *s, uint32_t slot)
 {
 	uint8_t *p = s->used + USED_RING + USED_ELEMENT * (size_t)slot;
 
@@ -65,7 +66,8 @@ static void drop_table(struct split *s, uint16_t head)
 	uint64_t gpa;
 
 	if (h->own_table && !vhu_mem_release(s->v.mem, h->table, &gpa))
-		vhu_vring_report(&s->v, &(struct vhu_ring_event){VHU_BREACH_WROTE_OUTSIDE, .head = head, .gpa = gpa},
+		vhu_vring_report(&s->v,
+				 &(struct vhu_ring_event){VHU_BREACH_WROTE_OUTSIDE, .head = head, .gpa = gpa},
 				 "chain %u: memory beside its indirect table was written at 0x%llx", head,
 				 (unsigned long long)gpa);
 	h->own_table = false;
@@ -76,7 +78,7 @@ static void drop_table(struct split *s, uint16_t head)
  * The chain's descriptors are free again. The last one comes first in the list, so that the next
  * chain runs through the table backwards: no device may expect otherwise.
  */
-void split_release(struct split *s, uint16_t head)
+void vhu_split_release(struct split *s, uint16_t head)
 {
 	struct slot *h = &s->slot[head];
 	uint16_t n = h->count, i = head;
@@ -98,7 +100,7 @@ void split_release(struct split *s, uint16_t head)
 static void forget_all(struct split *s)
 {
 	while (s->slot[order_list(s)].next != order_list(s))
-		split_release(s, s->slot[order_list(s)].next);
+		vhu_split_release(s, s->slot[order_list(s)].next);
 }
 
 static void split_destroy(struct vhu_vring *v)
@@ -106,7 +108,7 @@ static void split_destroy(struct vhu_vring *v)
 	struct split *s = split_of(v);
 
 	if (s->slot)
-		forget_all(s);	/* gives indirect tables back */
+		forget_all(s); /* gives indirect tables back */
 	free(s->desc_shadow);
 	free(s->avail_shadow);
 	free(s->slot);
@@ -168,15 +170,16 @@ static void fill_events(struct split *s)
 {
 	s->avail_event = s->v.event_idx ? s->avail_idx : (uint16_t)(s->avail_idx ^ 0xa55a);
 	ring_store16(s->used + avail_event_at(s), s->avail_event);
-	split_avail_put(s, used_event_at(s), s->v.event_idx ? s->last_used : (uint16_t)(s->last_used + 0x8000));
+	vhu_split_avail_put(s, used_event_at(s),
+			    s->v.event_idx ? s->last_used : (uint16_t)(s->last_used + 0x8000));
 }
 
-void split_suppress(struct split *s)
+void vhu_split_suppress(struct split *s)
 {
 	if (!s->v.event_idx)
-		split_avail_put(s, AVAIL_FLAGS, s->armed ? 0 : VHU_C_AVAIL_F_NO_INTERRUPT);
-	else	/* "just passed" is the farthest that there is */
-		split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used - (s->armed ? 0 : 1)));
+		vhu_split_avail_put(s, AVAIL_FLAGS, s->armed ? 0 : VHU_C_AVAIL_F_NO_INTERRUPT);
+	else /* "just passed" is the farthest that there is */
+		vhu_split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used - (s->armed ? 0 : 1)));
 }
 
 static void split_reset(struct vhu_vring *v, uint16_t base)
@@ -188,9 +191,9 @@ static void split_reset(struct vhu_vring *v, uint16_t base)
 	for (uint32_t i = 0; i < s->size; i++) {
 		s->slot[i] = (struct slot){.state = SLOT_FREE};
 		list_insert(s, free_list(s), (uint16_t)i);
-		split_desc_put(s, (uint16_t)i, 0, 0, 0, 0);
-		split_avail_put(s, AVAIL_RING + 2 * i, 0);
-		split_poison(s, i);
+		vhu_split_desc_put(s, (uint16_t)i, 0, 0, 0, 0);
+		vhu_split_avail_put(s, AVAIL_RING + 2 * i, 0);
+		vhu_split_poison(s, i);
 	}
 	s->n_free = s->size;
 	s->base = s->avail_idx = s->last_used = base;
@@ -201,9 +204,9 @@ static void split_reset(struct vhu_vring *v, uint16_t base)
 	s->quiet = s->jump_told = false;
 	s->flags_known = 0;
 	ring_store16(s->used + USED_FLAGS, 0);
-	split_avail_put(s, AVAIL_FLAGS, 0);
+	vhu_split_avail_put(s, AVAIL_FLAGS, 0);
 	fill_events(s);
-	split_avail_put(s, AVAIL_IDX, base);
+	vhu_split_avail_put(s, AVAIL_IDX, base);
 	ring_store16_release(s->used + USED_IDX, base);
 }
 
@@ -213,14 +216,14 @@ static void split_features(struct vhu_vring *v)
 
 	/* What the device left there under the old features is no fault under the new ones. */
 	s->flags_known = ring_load16(s->used + USED_FLAGS);
-	split_avail_put(s, AVAIL_FLAGS, 0);
+	vhu_split_avail_put(s, AVAIL_FLAGS, 0);
 	fill_events(s);
-	split_suppress(s);
+	vhu_split_suppress(s);
 	if (s->n_free == s->size)
 		s->cursor = 0;
 }
 
-uint16_t split_flags(struct split *s)
+uint16_t vhu_split_flags(struct split *s)
 {
 	uint16_t flags = ring_load16(s->used + USED_FLAGS);
 	uint16_t legal = s->v.event_idx ? 0 : VHU_C_USED_F_NO_NOTIFY;
@@ -241,7 +244,7 @@ uint16_t split_flags(struct split *s)
 static void poison_consumed(struct split *s)
 {
 	for (uint32_t i = 1; i <= s->consumed; i++)
-		split_poison(s, (uint16_t)(s->last_used - i) & (s->size - 1));
+		vhu_split_poison(s, (uint16_t)(s->last_used - i) & (s->size - 1));
 	s->consumed = 0;
 	s->n_late = 0;
 }
@@ -253,21 +256,21 @@ static bool split_publish(struct vhu_vring *v)
 	uint32_t n = s->added;
 
 	if (n == 0) {
-		split_flags(s);
+		vhu_split_flags(s);
 		return false;
 	}
 	if (s->owned == 0)
 		poison_consumed(s);
-	while (s->added > 0) {	/* the last ones in the order */
+	while (s->added > 0) { /* the last ones in the order */
 		i = s->slot[i].prev;
 		s->slot[i].state = SLOT_OWNED;
 		s->added--;
 		s->owned++;
 	}
 	s->avail_idx = (uint16_t)(old + n);
-	split_avail_put(s, AVAIL_IDX, s->avail_idx);
+	vhu_split_avail_put(s, AVAIL_IDX, s->avail_idx);
 	ring_fence();
-	flags = split_flags(s);
+	flags = vhu_split_flags(s);
 	if (s->v.event_idx) {
 		uint16_t event = ring_load16(s->used + avail_event_at(s));
 
@@ -288,7 +291,7 @@ static bool split_arm(struct vhu_vring *v)
 	struct split *s = split_of(v);
 
 	s->armed = true;
-	split_suppress(s);
+	vhu_split_suppress(s);
 	ring_fence();
 	return !split_pending(v);
 }
@@ -298,7 +301,7 @@ static void split_disarm(struct vhu_vring *v)
 	struct split *s = split_of(v);
 
 	s->armed = false;
-	split_suppress(s);
+	vhu_split_suppress(s);
 }
 
 /* Unpublished chains from the last one on, so that the available ring stays in step; then the oldest. */
@@ -312,7 +315,7 @@ static void *split_forget(struct vhu_vring *v)
 	if (i == order_list(s))
 		return NULL;
 	cookie = s->slot[i].cookie;
-	split_release(s, i);
+	vhu_split_release(s, i);
 	s->batch = 0;
 	/* The device may return them yet, in any slot: these are no longer known. */
 	if (s->poison_known)
@@ -347,19 +350,19 @@ const struct vhu_vring_ops vhu_split_ops = {
 	.destroy = split_destroy,
 	.reset = split_reset,
 	.features = split_features,
-	.add = split_add,
-	.add_raw = split_add_raw,
+	.add = vhu_split_add,
+	.add_raw = vhu_split_add_raw,
 	.publish = split_publish,
-	.reap = split_reap,
+	.reap = vhu_split_reap,
 	.pending = split_pending,
 	.arm = split_arm,
 	.disarm = split_disarm,
 	.forget = split_forget,
 	.inflight = split_inflight,
-	.audit = split_audit,
+	.audit = vhu_split_audit,
 	.avail_idx = split_avail_idx,
 	.seen_idx = split_seen_idx,
 	.used_idx = split_used_idx,
-	.poke = split_poke,
-	.peek = split_peek,
+	.poke = vhu_split_poke,
+	.peek = vhu_split_peek,
 };

@@ -41,8 +41,8 @@ static int take(struct split *s, size_t n, void *cookie, uint16_t *ret_head, str
 	uint16_t head, i;
 
 	if (n > s->n_free || (s->v.in_order && !run_is_free(s, n)))
-		return vhu_err_set(err, -ENOSPC, "queue %u: %zu descriptors are needed, %u of %u are free", s->v.queue, n,
-				   s->n_free, s->size);
+		return vhu_err_set(err, -ENOSPC, "queue %u: %zu descriptors are needed, %u of %u are free",
+				   s->v.queue, n, s->n_free, s->size);
 	head = i = take_one(s);
 	s->slot[head] = (struct slot){.cookie = cookie, .count = (uint16_t)n, .state = SLOT_ADDED};
 	while (--n > 0) {
@@ -65,7 +65,7 @@ static void append(struct split *s, uint16_t head)
 	h->next = order_list(s);
 	s->slot[order->prev].next = head;
 	order->prev = head;
-	split_avail_put(s, AVAIL_RING + 2 * ((s->avail_idx + s->added) & (s->size - 1)), head);
+	vhu_split_avail_put(s, AVAIL_RING + 2 * ((s->avail_idx + s->added) & (s->size - 1)), head);
 	s->added++;
 }
 
@@ -83,7 +83,8 @@ static void put_direct(struct split *s, uint16_t head, const struct vhu_sg *sg, 
 		bool more = k + 1 < n;
 		uint16_t flags = (sg[k].write ? VHU_C_DESC_F_WRITE : 0) | (more ? VHU_C_DESC_F_NEXT : 0);
 
-		split_desc_put(s, i, sg[k].gpa, sg[k].len, flags, more ? s->slot[i].link : end_link(s, i));
+		vhu_split_desc_put(s, i, sg[k].gpa, sg[k].len, flags,
+				   more ? s->slot[i].link : end_link(s, i));
 		i = s->slot[i].link;
 	}
 }
@@ -107,7 +108,8 @@ static int find_table(struct split *s, uint16_t head, size_t n, struct vhu_err *
 	return r;
 }
 
-static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg, size_t n, struct vhu_err *err)
+static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg, size_t n,
+			struct vhu_err *err)
 {
 	struct slot *h = &s->slot[head];
 	int r = find_table(s, head, n, err);
@@ -125,7 +127,7 @@ static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg,
 		ring_store16(p + 14, (uint16_t)(more ? k + 1 : 0));
 	}
 	h->table_hash = vhu_fnv1a64(table, h->table_len, VHU_FNV1A64_SEED);
-	split_desc_put(s, head, h->table, h->table_len, VHU_C_DESC_F_INDIRECT, end_link(s, head));
+	vhu_split_desc_put(s, head, h->table, h->table_len, VHU_C_DESC_F_INDIRECT, end_link(s, head));
 	return 0;
 }
 
@@ -133,7 +135,7 @@ static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg,
 static void give_back(struct split *s, uint16_t head)
 {
 	append(s, head);
-	split_release(s, head);
+	vhu_split_release(s, head);
 	if (s->v.in_order)
 		s->cursor = head;
 }
@@ -146,10 +148,11 @@ static int check_chain(const struct split *s, const struct vhu_sg *sg, size_t n,
 	if (n == 0)
 		return vhu_err_set(err, -EINVAL, "queue %u: a chain of no buffers", s->v.queue);
 	if (indirect && !s->v.indirect_desc)
-		return vhu_err_set(err, -EINVAL, "queue %u: indirect descriptors were not negotiated", s->v.queue);
+		return vhu_err_set(err, -EINVAL, "queue %u: indirect descriptors were not negotiated",
+				   s->v.queue);
 	if (n > s->size)
-		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u", s->v.queue, n,
-				   s->size);
+		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u",
+				   s->v.queue, n, s->size);
 	for (size_t i = 0; i < n; i++)
 		total += sg[i].len;
 	if (total > UINT64_C(1) << 32)
@@ -157,8 +160,8 @@ static int check_chain(const struct split *s, const struct vhu_sg *sg, size_t n,
 	return 0;
 }
 
-int split_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
-	      uint16_t *ret_head, struct vhu_err *err)
+int vhu_split_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
+		  uint16_t *ret_head, struct vhu_err *err)
 {
 	struct split *s = split_of(v);
 	uint64_t writable = 0;
@@ -186,8 +189,8 @@ int split_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indir
 	return 0;
 }
 
-int split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
-		  uint16_t *ret_head, struct vhu_err *err)
+int vhu_split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
+		      uint16_t *ret_head, struct vhu_err *err)
 {
 	struct split *s = split_of(v);
 	uint64_t writable = 0;
@@ -197,8 +200,8 @@ int split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n
 	if (n == 0)
 		return vhu_err_set(err, -EINVAL, "queue %u: a chain of no buffers", v->queue);
 	if (n > s->size)
-		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u", v->queue, n,
-				   s->size);
+		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u",
+				   v->queue, n, s->size);
 	r = take(s, n, cookie, &head, err);
 	if (r < 0)
 		return r;
@@ -206,7 +209,8 @@ int split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n
 	for (size_t k = 0; k < n; k++) {
 		uint16_t link = k + 1 < n ? s->slot[i].link : end_link(s, i);
 
-		split_desc_put(s, i, desc[k].addr, desc[k].len, desc[k].flags, desc[k].next_set ? desc[k].next : link);
+		vhu_split_desc_put(s, i, desc[k].addr, desc[k].len, desc[k].flags,
+				   desc[k].next_set ? desc[k].next : link);
 		if ((desc[k].flags & VHU_C_DESC_F_INDIRECT) || desc[k].next_set)
 			writable = WRITABLE_UNKNOWN;
 		else if ((desc[k].flags & VHU_C_DESC_F_WRITE) && writable != WRITABLE_UNKNOWN)

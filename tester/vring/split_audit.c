@@ -36,10 +36,11 @@ static void check_desc(struct split *s)
 		vhu_vring_report(&s->v,
 				 &(struct vhu_ring_event){VHU_BREACH_WROTE_DESC, .head = (uint16_t)first,
 							  .gpa = desc_at(s, first)},
-				 "%u descriptors were written, first number %u: %s, was %s", n, first, is, was);
+				 "%u descriptors were written, first number %u: %s, was %s", n, first, is,
+				 was);
 }
 
-void split_table_check(struct split *s, uint16_t head)
+void vhu_split_table_check(struct split *s, uint16_t head)
 {
 	struct slot *h = &s->slot[head];
 	const void *table = vhu_mem_at(s->v.mem, h->table, h->table_len);
@@ -48,16 +49,16 @@ void split_table_check(struct split *s, uint16_t head)
 	if (hash == h->table_hash)
 		return;
 	h->table_hash = hash;
-	vhu_vring_report(&s->v,
-			 &(struct vhu_ring_event){VHU_BREACH_WROTE_DESC, .head = head, .gpa = h->table},
-			 "chain %u: its indirect table at 0x%llx was written", head, (unsigned long long)h->table);
+	vhu_vring_report(
+		&s->v, &(struct vhu_ring_event){VHU_BREACH_WROTE_DESC, .head = head, .gpa = h->table},
+		"chain %u: its indirect table at 0x%llx was written", head, (unsigned long long)h->table);
 }
 
 static void check_tables(struct split *s)
 {
 	for (uint16_t i = s->slot[order_list(s)].next; i != order_list(s); i = s->slot[i].next) {
 		if (s->slot[i].table)
-			split_table_check(s, i);
+			vhu_split_table_check(s, i);
 	}
 }
 
@@ -78,7 +79,8 @@ static void check_avail(struct split *s)
 {
 	for (uint32_t at = 0; at <= used_event_at(s); at += 2) {
 		uint16_t is = ring_load16(s->avail + at), was = (uint16_t)vhu_le_get(s->avail_shadow + at, 2);
-		struct vhu_ring_event event = {.breach = VHU_BREACH_WROTE_AVAIL, .gpa = s->v.layout->avail + at};
+		struct vhu_ring_event event = {.breach = VHU_BREACH_WROTE_AVAIL,
+					       .gpa = s->v.layout->avail + at};
 		char name[32];
 
 		if (is == was)
@@ -113,23 +115,24 @@ static void check_slots(struct split *s)
 	for (size_t i = 0; i < s->n_late; i++)
 		s->poisoned[s->late[i]] = false;
 	s->n_late = 0;
-	slot = split_misplaced(s);
+	slot = vhu_split_misplaced(s);
 	if (slot == s->size)
 		return;
-	split_element(s, slot, &e);
+	vhu_split_element(s, slot, &e);
 	vhu_vring_report(&s->v,
 			 &(struct vhu_ring_event){VHU_BREACH_USED_SLOT, .id = e.id, .len = e.len,
-						  .gpa = s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)slot},
+						  .gpa = s->v.layout->used + USED_RING +
+							 USED_ELEMENT * (uint64_t)slot},
 			 "slot %u holds id %u, len %u, but used.idx is %u", slot, e.id, e.len, s->last_used);
-	for (; slot < s->size; slot = split_misplaced(s))
+	for (; slot < s->size; slot = vhu_split_misplaced(s))
 		s->poisoned[slot] = false;
 }
 
-void split_audit(struct vhu_vring *v)
+void vhu_split_audit(struct vhu_vring *v)
 {
 	struct split *s = split_of(v);
 
-	split_flags(s);
+	vhu_split_flags(s);
 	check_desc(s);
 	check_tables(s);
 	check_avail(s);

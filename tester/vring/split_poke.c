@@ -13,7 +13,7 @@ static const struct place_row {
 	enum part part;
 	uint32_t offset, stride;
 	uint8_t size;
-	bool behind;	/* the offset counts from the end of the array */
+	bool behind; /* the offset counts from the end of the array */
 } places[] = {
 	{"desc[#].addr", PART_DESC, 0, VHU_C_DESC_SIZE, 8, false},
 	{"desc[#].len", PART_DESC, 8, VHU_C_DESC_SIZE, 4, false},
@@ -69,9 +69,11 @@ static int find_place(const struct split *s, const char *at, struct place *ret, 
 		ret->offset = row->offset + row->stride * (row->behind ? s->size : (uint32_t)ret->index);
 		return 0;
 	}
-	return vhu_err_set(err, -ENOENT,
-			   "no '%s' in a split ring: there are desc[I].addr|len|flags|next, "
-			   "avail.flags|idx|ring[I]|used_event, used.flags|idx|ring[I].id|ring[I].len|avail_event", at);
+	return vhu_err_set(
+		err, -ENOENT,
+		"no '%s' in a split ring: there are desc[I].addr|len|flags|next, "
+		"avail.flags|idx|ring[I]|used_event, used.flags|idx|ring[I].id|ring[I].len|avail_event",
+		at);
 }
 
 static uint8_t *memory_of(const struct split *s, const struct place *p)
@@ -110,7 +112,7 @@ static void acknowledge(struct split *s, const struct place *p, uint64_t value)
 		s->last_used = (uint16_t)value;
 }
 
-int split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
+int vhu_split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
 {
 	struct split *s = split_of(v);
 	struct place p;
@@ -133,7 +135,7 @@ int split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_e
 	return 0;
 }
 
-int split_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
+int vhu_split_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
 {
 	const struct split *s = split_of_const(v);
 	struct place p;
@@ -143,6 +145,8 @@ int split_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct 
 	if (r < 0)
 		return r;
 	mem = memory_of(s, &p);
-	*ret = p.row->size == 8 ? ring_load64(mem) : p.row->size == 4 ? ring_load32(mem) : ring_load16_acquire(mem);
+	*ret = p.row->size == 8	  ? ring_load64(mem)
+	       : p.row->size == 4 ? ring_load32(mem)
+				  : ring_load16_acquire(mem);
 	return 0;
 }

@@ -7,9 +7,9 @@
 #include "access.h"
 #include "mem/mem.h"
 
-enum { LOOKS = 2000 };	/* at an element that is not there yet: some microseconds */
+enum { LOOKS = 2000 }; /* at an element that is not there yet: some microseconds */
 
-bool split_element(const struct split *s, uint32_t slot, struct element *ret)
+bool vhu_split_element(const struct split *s, uint32_t slot, struct element *ret)
 {
 	const uint8_t *p = s->used + USED_RING + USED_ELEMENT * (size_t)slot;
 
@@ -41,13 +41,15 @@ static void complain(struct split *s, struct element e)
 	if (e.id >= s->size) {
 		event.breach = VHU_BREACH_USED_ID_RANGE;
 		event.head = 0;
-		vhu_vring_report(&s->v, &event, "used id %u (len %u), the ring has %u descriptors", e.id, e.len, s->size);
+		vhu_vring_report(&s->v, &event, "used id %u (len %u), the ring has %u descriptors", e.id,
+				 e.len, s->size);
 		return;
 	}
 	h = &s->slot[e.id];
 	if (h->state == SLOT_INNER) {
 		event.breach = VHU_BREACH_USED_ID_INNER;
-		vhu_vring_report(&s->v, &event, "used id %u (len %u) is inside a chain, not its head", e.id, e.len);
+		vhu_vring_report(&s->v, &event, "used id %u (len %u) is inside a chain, not its head", e.id,
+				 e.len);
 	} else if (h->state == SLOT_FREE && h->returned) {
 		event.breach = VHU_BREACH_USED_TWICE;
 		vhu_vring_report(&s->v, &event, "used id %u (len %u) had been returned already", e.id, e.len);
@@ -70,13 +72,14 @@ static void give(struct split *s, struct element e, bool batch, struct vhu_used 
 
 	if (!batch && e.len > h->writable)
 		vhu_vring_report(&s->v,
-				 &(struct vhu_ring_event){VHU_BREACH_USED_LEN_LONG, .head = head, .id = e.id, .len = e.len},
+				 &(struct vhu_ring_event){VHU_BREACH_USED_LEN_LONG, .head = head, .id = e.id,
+							  .len = e.len},
 				 "chain %u: used length %u, only %llu bytes are writable", head, e.len,
 				 (unsigned long long)h->writable);
 	if (h->table)
-		split_table_check(s, head);
+		vhu_split_table_check(s, head);
 	*out = (struct vhu_used){.head = head, .len = e.len, .cookie = h->cookie, .batch = batch};
-	split_release(s, head);
+	vhu_split_release(s, head);
 	h->returned = true;
 }
 
@@ -91,14 +94,14 @@ static bool accept(struct split *s, struct element e, struct vhu_used *out)
 }
 
 /* A slot beyond those that may be written by now, which holds no poison any more; size if there is none. */
-uint32_t split_misplaced(const struct split *s)
+uint32_t vhu_split_misplaced(const struct split *s)
 {
 	struct element e;
 
 	for (uint32_t slot = 0; slot < s->size; slot++) {
 		uint32_t ahead = slot_at(s, (uint16_t)(slot - s->last_used));
 
-		if (s->poisoned[slot] && ahead >= s->owned && split_element(s, slot, &e))
+		if (s->poisoned[slot] && ahead >= s->owned && vhu_split_element(s, slot, &e))
 			return slot;
 	}
 	return s->size;
@@ -110,11 +113,13 @@ static bool beyond_ring(const struct split *s, uint16_t idx)
 	const uint8_t *p = NULL;
 
 	if (idx >= s->size)
-		p = vhu_mem_at(s->v.mem, s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)idx, USED_ELEMENT);
+		p = vhu_mem_at(s->v.mem, s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)idx,
+			       USED_ELEMENT);
 	return p && in_flight(s, ring_load32(p));
 }
 
-/* The index has passed an element that is not there. True if it came after all; looked for only while that is news. */
+/* The index has passed an element that is not there. True if it came after all; looked for only while that is
+ * news. */
 static bool await_element(struct split *s, struct element *e)
 {
 	uint32_t slot = slot_at(s, s->last_used), other;
@@ -124,25 +129,27 @@ static bool await_element(struct split *s, struct element *e)
 	if (s->quiet || s->v.reports == 0)
 		return false;
 	for (int i = 0; i < LOOKS && !came; i++)
-		came = split_element(s, slot, e);
+		came = vhu_split_element(s, slot, e);
 	event.gpa = s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)slot;
-	other = came ? s->size : split_misplaced(s);
+	other = came ? s->size : vhu_split_misplaced(s);
 	if (!came && beyond_ring(s, s->last_used)) {
 		event.breach = VHU_BREACH_USED_SLOT;
-		vhu_vring_report(&s->v, &event, "the element for index %u lies behind the ring: it belongs into slot %u",
+		vhu_vring_report(&s->v, &event,
+				 "the element for index %u lies behind the ring: it belongs into slot %u",
 				 s->last_used, slot);
 	} else if (other < s->size) {
 		event.breach = VHU_BREACH_USED_SLOT;
-		vhu_vring_report(&s->v, &event, "used.idx passed %u, slot %u was not written, slot %u was", s->last_used,
-				 slot, other);
+		vhu_vring_report(&s->v, &event, "used.idx passed %u, slot %u was not written, slot %u was",
+				 s->last_used, slot, other);
 	} else if (!came && s->v.in_order) {
 		event.breach = VHU_BREACH_IN_ORDER_BATCH;
-		vhu_vring_report(&s->v, &event,
-				 "used.idx passed %u, but slot %u was not written and no element before covers it",
-				 s->last_used, slot);
+		vhu_vring_report(
+			&s->v, &event,
+			"used.idx passed %u, but slot %u was not written and no element before covers it",
+			s->last_used, slot);
 	} else {
-		vhu_vring_report(&s->v, &event, "used.idx passed %u before slot %u was written%s", s->last_used, slot,
-				 came ? "; it was a moment later" : "");
+		vhu_vring_report(&s->v, &event, "used.idx passed %u before slot %u was written%s",
+				 s->last_used, slot, came ? "; it was a moment later" : "");
 	}
 	return came;
 }
@@ -156,7 +163,7 @@ static size_t reap_late(struct split *s, struct vhu_used *out, size_t max)
 		uint16_t slot = s->late[i];
 		struct element e;
 
-		if (n == max || !split_element(s, slot, &e)) {
+		if (n == max || !vhu_split_element(s, slot, &e)) {
 			s->late[kept++] = slot;
 			continue;
 		}
@@ -172,8 +179,8 @@ static bool started_at_zero(const struct split *s, uint16_t idx)
 {
 	struct element e;
 
-	return s->untouched && s->base != 0 && idx <= s->owned && !split_element(s, slot_at(s, s->base), &e) &&
-	       (idx == 0 || split_element(s, 0, &e));
+	return s->untouched && s->base != 0 && idx <= s->owned &&
+	       !vhu_split_element(s, slot_at(s, s->base), &e) && (idx == 0 || vhu_split_element(s, 0, &e));
 }
 
 /* Whether every element up to the index was written: then the elements tell what is wrong. */
@@ -186,7 +193,7 @@ static bool elements_tell(const struct split *s, uint16_t pending)
 	for (uint32_t i = 0; i < pending; i++) {
 		uint32_t slot = slot_at(s, (uint16_t)(s->last_used + i));
 
-		if (!s->poisoned[slot] || !split_element(s, slot, &e))
+		if (!s->poisoned[slot] || !vhu_split_element(s, slot, &e))
 			return false;
 	}
 	return true;
@@ -196,10 +203,11 @@ static bool elements_tell(const struct split *s, uint16_t pending)
 static void resync(struct split *s, uint16_t idx)
 {
 	uint16_t pending = (uint16_t)(idx - s->last_used);
-	struct vhu_ring_event event = {.breach = VHU_BREACH_USED_IDX_JUMP, .gpa = s->v.layout->used + USED_IDX};
+	struct vhu_ring_event event = {.breach = VHU_BREACH_USED_IDX_JUMP,
+				       .gpa = s->v.layout->used + USED_IDX};
 
 	if (s->jump_told && s->jump_idx == idx) {
-		s->quiet = true;	/* the rest of what was told about */
+		s->quiet = true; /* the rest of what was told about */
 		return;
 	}
 	if (elements_tell(s, pending))
@@ -213,8 +221,8 @@ static void resync(struct split *s, uint16_t idx)
 		s->consumed = s->size;
 		return;
 	}
-	vhu_vring_report(&s->v, &event, "used.idx went from %u to %u, %u chains are outstanding", s->last_used, idx,
-			 s->owned);
+	vhu_vring_report(&s->v, &event, "used.idx went from %u to %u, %u chains are outstanding",
+			 s->last_used, idx, s->owned);
 	if (pending > s->size)
 		consume(s, pending - s->size);
 }
@@ -242,7 +250,7 @@ static size_t reap_any_order(struct split *s, uint16_t idx, struct vhu_used *out
 		uint32_t slot = slot_at(s, s->last_used);
 		struct element e;
 
-		if (split_element(s, slot, &e) || await_element(s, &e)) {
+		if (vhu_split_element(s, slot, &e) || await_element(s, &e)) {
 			s->poisoned[slot] = false;
 			n += accept(s, e, &out[n]);
 		} else if (!s->quiet && s->n_late < LATE_MAX) {
@@ -283,7 +291,7 @@ static bool one_by_one(const struct split *s, uint32_t k)
 	for (uint32_t i = 1; i < k; i++) {
 		uint32_t slot = slot_at(s, (uint16_t)(s->last_used + i));
 
-		if (s->poisoned[slot] && split_element(s, slot, &e))
+		if (s->poisoned[slot] && vhu_split_element(s, slot, &e))
 			return true;
 	}
 	return false;
@@ -294,14 +302,17 @@ static void overtake(struct split *s, struct element e)
 	uint16_t first = oldest(s);
 
 	vhu_vring_report(&s->v,
-			 &(struct vhu_ring_event){VHU_BREACH_OUT_OF_ORDER, .head = (uint16_t)e.id, .id = e.id, .len = e.len},
-			 "chain %u was returned before chain %u, which was made available earlier", e.id, first);
+			 &(struct vhu_ring_event){VHU_BREACH_OUT_OF_ORDER, .head = (uint16_t)e.id, .id = e.id,
+						  .len = e.len},
+			 "chain %u was returned before chain %u, which was made available earlier", e.id,
+			 first);
 	for (uint16_t i = first; i != e.id; i = s->slot[i].next)
 		s->slot[i].overtaken = true;
 }
 
 /* IN_ORDER: an element stands for all chains up to the one that it names. Returns how many came back. */
-static size_t reap_element(struct split *s, struct element e, uint16_t pending, struct vhu_used *out, size_t max)
+static size_t reap_element(struct split *s, struct element e, uint16_t pending, struct vhu_used *out,
+			   size_t max)
 {
 	uint32_t k = position(s, (uint16_t)e.id);
 	size_t n = 0;
@@ -317,7 +328,7 @@ static size_t reap_element(struct split *s, struct element e, uint16_t pending, 
 		give(s, (struct element){i, (uint32_t)len}, true, &out[n++]);
 	}
 	if (n == max)
-		return n;	/* the rest at the next call: the element stays where it is */
+		return n; /* the rest at the next call: the element stays where it is */
 	give(s, e, false, &out[n++]);
 	consume(s, s->batch + 1);
 	s->batch = 0;
@@ -332,7 +343,7 @@ static size_t reap_in_order(struct split *s, uint16_t idx, struct vhu_used *out,
 		uint32_t slot = slot_at(s, s->last_used);
 		struct element e;
 
-		if (!split_element(s, slot, &e) && !await_element(s, &e)) {
+		if (!vhu_split_element(s, slot, &e) && !await_element(s, &e)) {
 			consume(s, (uint16_t)(idx - s->last_used));
 			break;
 		}
@@ -350,21 +361,22 @@ static size_t reap_in_order(struct split *s, uint16_t idx, struct vhu_used *out,
 	return n;
 }
 
-size_t split_reap(struct vhu_vring *v, struct vhu_used *out, size_t max)
+size_t vhu_split_reap(struct vhu_vring *v, struct vhu_used *out, size_t max)
 {
 	struct split *s = split_of(v);
 	size_t n;
 	uint16_t idx;
 
-	split_flags(s);
+	vhu_split_flags(s);
 	s->quiet = false;
 	n = reap_late(s, out, max);
 	idx = ring_load16_acquire(s->used + USED_IDX);
 	if (idx != s->last_used && n < max) {
 		check_index(s, idx);
-		n += v->in_order ? reap_in_order(s, idx, out + n, max - n) : reap_any_order(s, idx, out + n, max - n);
+		n += v->in_order ? reap_in_order(s, idx, out + n, max - n)
+				 : reap_any_order(s, idx, out + n, max - n);
 	}
 	if (!s->armed)
-		split_suppress(s);	/* used_event keeps behind the index */
+		vhu_split_suppress(s); /* used_event keeps behind the index */
 	return n;
 }

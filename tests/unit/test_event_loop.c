@@ -452,7 +452,8 @@ static void freeing_the_loop_gives_signals_back(void **state)
 	kill(getpid(), SIGUSR1);
 	vhu_loop_free(loop);
 	sigprocmask(SIG_BLOCK, NULL, &after);
-	assert_memory_equal(&before, &after, sizeof(before));
+	for (int i = 1; i < NSIG; i++)
+		assert_int_equal(sigismember(&before, i), sigismember(&after, i));
 }
 
 static void signals_that_are_none(void **state)

@@ -26,8 +26,11 @@ struct fixture {
 
 static void make_layout(uint64_t mib, size_t regions)
 {
-	struct vhu_layout_opts o = {
-		.size = mib * MIB, .regions = regions, .backing = VHU_BACKING_MEMFD, .rings = 1, .queue_size = 128};
+	struct vhu_layout_opts o = {.size = mib * MIB,
+				    .regions = regions,
+				    .backing = VHU_BACKING_MEMFD,
+				    .rings = 1,
+				    .queue_size = 128};
 
 	assert_int_equal(vhu_layout_make(&o, &layout, NULL), 0);
 }
@@ -145,7 +148,7 @@ static void test_bad_layouts(void **state)
 	struct vhu_err err = {0};
 
 	(void)state;
-	assert_int_equal(vhu_mem_new(&l, &m, &err), -EINVAL);	/* no region */
+	assert_int_equal(vhu_mem_new(&l, &m, &err), -EINVAL); /* no region */
 	make_layout(4, 1);
 	l = layout;
 	l.region[0].size = 0;
@@ -165,12 +168,12 @@ static void test_bad_layouts(void **state)
 	l.region[0].size += 4096;
 	assert_int_equal(vhu_mem_new(&l, &m, &err), -EINVAL);
 	l = layout;
-	l.data[0].len += 4096;	/* beyond its region */
+	l.data[0].len += 4096; /* beyond its region */
 	assert_int_equal(vhu_mem_new(&l, &m, &err), -EINVAL);
 	l = layout;
 	l.n_regions = VHU_LAYOUT_REGIONS_MAX + 1;
 	assert_int_equal(vhu_mem_new(&l, &m, NULL), -EINVAL);
-	assert_ptr_equal(m, (void *)1);	/* untouched on failure */
+	assert_ptr_equal(m, (void *)1); /* untouched on failure */
 	vhu_mem_free(NULL);
 }
 
@@ -199,7 +202,7 @@ static void test_no_fd_left(void **state)
 		vhu_mem_free(m);
 	}
 	l = layout;
-	l.region[7].offset = 1;	/* checked before anything is made */
+	l.region[7].offset = 1; /* checked before anything is made */
 	assert_int_equal(vhu_mem_new(&l, &m, NULL), -EINVAL);
 	assert_int_equal(open_fds(), before);
 }
@@ -214,7 +217,7 @@ static void test_hugepages(void **state)
 	make_layout(8, 2);
 	for (size_t i = 0; i < 2; i++)
 		layout.region[i].backing = VHU_BACKING_HUGETLB;
-	layout.region[1].size = (have + 1) * 2 * MIB;	/* one more than there is */
+	layout.region[1].size = (have + 1) * 2 * MIB; /* one more than there is */
 	layout.n_data = 1;
 	assert_int_equal(vhu_mem_new(&layout, &m, &err), -ENOMEM);
 	assert_non_null(strstr(err.text, "huge pages"));
@@ -247,7 +250,7 @@ static void test_hugetlb_sweep(void **state)
 	gpa = alloc(m, 100, 1);
 	assert_true(vhu_mem_sweep(m, &bad));
 	other = as_target(vhu_mem_region(m, 1), &len);
-	other[len - 5] = 1;	/* a page that our own mapping has never touched */
+	other[len - 5] = 1; /* a page that our own mapping has never touched */
 	assert_false(vhu_mem_sweep(m, &bad));
 	assert_int_equal(bad, layout.region[1].gpa + layout.region[1].size - 5);
 	assert_true(vhu_mem_sweep(m, &bad));
@@ -259,14 +262,17 @@ static void test_hugetlb_sweep(void **state)
 static void test_add(void **state)
 {
 	struct vhu_mem *m = ((struct fixture *)*state)->m;
-	struct vhu_region_layout at = {.gpa = UINT64_C(0x900000000), .uaddr = 0x5000, .size = 640 << 10, .offset = 4096,
+	struct vhu_region_layout at = {.gpa = UINT64_C(0x900000000),
+				       .uaddr = 0x5000,
+				       .size = 640 << 10,
+				       .offset = 4096,
 				       .backing = VHU_BACKING_MEMFD};
 	const struct vhu_region *first = vhu_mem_region(m, 0);
 	struct vhu_err err = {0};
 	uint64_t bad;
 
 	assert_int_equal(vhu_mem_add(m, &at, &err), 2);
-	assert_ptr_equal(vhu_mem_region(m, 0), first);	/* regions do not move */
+	assert_ptr_equal(vhu_mem_region(m, 0), first); /* regions do not move */
 	assert_same_place(&vhu_mem_region(m, 2)->at, &at);
 	assert_non_null(vhu_mem_at(m, at.gpa, at.size));
 	poke(m, at.gpa + at.size - 1);
@@ -309,7 +315,8 @@ static void test_alloc_apart(void **state)
 		len[i] = vhu_rng_below(&rng, 5000);
 		gpa[i] = alloc(m, len[i], UINT64_C(1) << vhu_rng_below(&rng, 13));
 		for (size_t k = 0; k < i; k++)
-			assert_true(gpa[i] >= gpa[k] + len[k] + VHU_MEM_GUARD || gpa[k] >= gpa[i] + len[i] + VHU_MEM_GUARD);
+			assert_true(gpa[i] >= gpa[k] + len[k] + VHU_MEM_GUARD ||
+				    gpa[k] >= gpa[i] + len[i] + VHU_MEM_GUARD);
 		memset(vhu_mem_at(m, gpa[i], len[i]), 0xff, len[i]);
 	}
 	/* Buffers filled to the brim harm no canary. */
@@ -340,7 +347,7 @@ static void test_zero_length(void **state)
 	uint64_t a = alloc(m, 0, 1), b = alloc(m, 0, 1), bad;
 
 	assert_int_not_equal(a, b);
-	poke(m, a);	/* a write of one byte to a buffer of none */
+	poke(m, a); /* a write of one byte to a buffer of none */
 	assert_false(vhu_mem_check(m, a, &bad));
 	assert_int_equal(bad, a);
 	assert_true(vhu_mem_release(m, a, &bad));
@@ -383,12 +390,12 @@ static void test_use_up(void **state)
 		assert_in_range(n, 1000, 4095);
 		if (round == 0)
 			first = n;
-		assert_int_equal(n, first);	/* nothing is lost to fragments */
+		assert_int_equal(n, first); /* nothing is lost to fragments */
 		for (size_t i = 0; i < n; i++)
 			assert_true(vhu_mem_release(m, gpa[round == 1 ? n - 1 - i : i], &bad));
 	}
 	assert_true(vhu_mem_sweep(m, &bad));
-	alloc(m, layout.data[1].len, 1);	/* and in one piece again */
+	alloc(m, layout.data[1].len, 1); /* and in one piece again */
 }
 
 static void check_hit(struct vhu_mem *m, uint64_t gpa, uint64_t hit)
@@ -398,7 +405,7 @@ static void check_hit(struct vhu_mem *m, uint64_t gpa, uint64_t hit)
 	poke(m, hit);
 	assert_false(vhu_mem_check(m, gpa, &bad));
 	assert_int_equal(bad, hit);
-	assert_true(vhu_mem_check(m, gpa, &bad));	/* told once */
+	assert_true(vhu_mem_check(m, gpa, &bad)); /* told once */
 	poke(m, hit);
 	bad = 0;
 	assert_false(vhu_mem_sweep(m, &bad));
@@ -480,7 +487,7 @@ static void test_read_makes_no_write(void **state)
 	for (uint64_t i = 0; i < len; i += 4096)
 		sum += *(volatile uint8_t *)(other + i);
 	assert_int_equal(sum, 0);
-	other[r->at.offset - 1] = 1;	/* in front of the region */
+	other[r->at.offset - 1] = 1; /* in front of the region */
 	assert_int_equal(fstat(r->fd, &st), 0);
 	assert_true(st.st_blocks > 0);
 	assert_true(vhu_mem_sweep(m, &bad));
@@ -516,7 +523,7 @@ static void test_except(void **state)
 
 	assert_int_equal(vhu_mem_except(m, at, 100), 0);
 	assert_int_equal(vhu_mem_except(m, at + 200, 100), 0);
-	assert_int_equal(vhu_mem_except(m, at + 90, 20), 0);	/* overlaps the first */
+	assert_int_equal(vhu_mem_except(m, at + 90, 20), 0); /* overlaps the first */
 	assert_int_equal(vhu_mem_except(m, at, 0), 0);
 	assert_int_equal(vhu_mem_except(m, UINT64_MAX - 1, 100), 0);
 	poke(m, at);
