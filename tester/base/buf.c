@@ -10,7 +10,7 @@ void vhu_buf_done(struct vhu_buf *b)
 	if (!b)
 		return;
 	free(b->data);
-	*b = (struct vhu_buf){ 0 };
+	*b = (struct vhu_buf){0};
 }
 
 void vhu_buf_reset(struct vhu_buf *b)
@@ -102,6 +102,6 @@ char *vhu_buf_steal(struct vhu_buf *b)
 		free(b->data);
 	else
 		text = b->data ? b->data : calloc(1, 1);
-	*b = (struct vhu_buf){ 0 };
+	*b = (struct vhu_buf){0};
 	return text;
 }

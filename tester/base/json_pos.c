@@ -12,7 +12,7 @@ struct scanner {
 };
 
 struct place {
-	size_t key;	/* offset of the member's key; of the value where there is none */
+	size_t key; /* offset of the member's key; of the value where there is none */
 	size_t value;
 };
 
@@ -174,7 +174,7 @@ static bool find_member(struct scanner *s, const char *token, const char *end, s
 			break;
 		skip_space(s);
 		if (match) {
-			*ret = (struct place){ key, s->at };
+			*ret = (struct place){key, s->at};
 			found = true;
 		}
 		skip_value(s);
@@ -198,7 +198,7 @@ static bool find_element(struct scanner *s, const char *token, const char *end, 
 	s->at++;
 	for (uint64_t i = 0; peek(s) && peek(s) != ']'; i++) {
 		if (i == index) {
-			*ret = (struct place){ s->at, s->at };
+			*ret = (struct place){s->at, s->at};
 			return true;
 		}
 		skip_value(s);
@@ -210,7 +210,7 @@ static bool find_element(struct scanner *s, const char *token, const char *end, 
 
 static struct vhu_json_pos position(const char *text, size_t at)
 {
-	struct vhu_json_pos pos = { .line = 1, .column = 1 };
+	struct vhu_json_pos pos = {.line = 1, .column = 1};
 
 	for (size_t i = 0; i < at; i++) {
 		pos.column++;
@@ -224,11 +224,11 @@ static struct vhu_json_pos position(const char *text, size_t at)
 
 bool vhu_json_find(const char *text, size_t len, const char *path, bool key, struct vhu_json_pos *ret)
 {
-	struct scanner s = { .text = text, .len = len };
+	struct scanner s = {.text = text, .len = len};
 	bool found = true;
 
 	skip_space(&s);
-	struct place here = { s.at, s.at };
+	struct place here = {s.at, s.at};
 
 	while (found && *path) {
 		const char *token = path + 1, *end;

@@ -27,7 +27,7 @@ bool vhu_glob(const char *pattern, const char *text)
 	return !*pattern;
 }
 
-enum { NAME_MAX_LEN = 96 };	/* longer ones are no names of ours */
+enum { NAME_MAX_LEN = 96 }; /* longer ones are no names of ours */
 
 static char lower(char c)
 {

@@ -124,7 +124,7 @@ static ssize_t receive_some(struct vhu_chan *c, size_t want, int fds[], size_t *
 		struct cmsghdr align;
 		char bytes[CONTROL_SIZE];
 	} control;
-	struct iovec iov = { .iov_base = c->buffer, .iov_len = want };
+	struct iovec iov = {.iov_base = c->buffer, .iov_len = want};
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,

@@ -101,8 +101,8 @@ static ssize_t transmit(int fd, const void *bytes, size_t len, const int *fds, s
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * VHU_FRAME_FDS_MAX)];
 	} control;
-	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {.iov_base = (void *)bytes, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	if (n_fds) {
@@ -308,7 +308,7 @@ int vhu_chan_release(struct vhu_chan *c, struct vhu_err *err)
 		item->next = NULL;
 		queue_append(&c->queue, item);
 	}
-	c->held = (struct chan_queue){ 0 };
+	c->held = (struct chan_queue){0};
 	return chan_push(c, err);
 }
 

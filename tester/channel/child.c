@@ -9,8 +9,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-static const uint64_t grace_ns = UINT64_C(2000000000);	/* between TERM and KILL */
-static const uint64_t kill_ns = UINT64_C(10000000000);	/* a process in the kernel's hands may outlast KILL */
+static const uint64_t grace_ns = UINT64_C(2000000000); /* between TERM and KILL */
+static const uint64_t look_ns = UINT64_C(5000000);     /* without a pidfd */
+static const uint64_t kill_ns = UINT64_C(10000000000); /* a process in the kernel's hands may outlast KILL */
 
 void child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx)
 {
@@ -70,7 +71,17 @@ static void release(struct child *c)
 	c->pid = 0;
 }
 
-/* Only for one whose pidfd says that it has ended. */
+static bool has_ended(const struct child *c)
+{
+	siginfo_t info = {0};
+
+	/* Left to be reaped: until then nobody else can have its number. */
+	if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return errno == ECHILD;
+	return info.si_pid == c->pid;
+}
+
+/* Only for one that has ended. */
 static void reap(struct child *c)
 {
 	/* While it is a zombie the group's number is certainly still its own. */
@@ -83,9 +94,13 @@ static void reap(struct child *c)
 		c->ended(c->ctx);
 }
 
-static void on_pidfd(void *ctx, uint32_t events)
+/* Its pidfd is readable, or it is time to look. */
+static void on_maybe_ended(void *ctx, uint32_t events)
 {
-	reap(ctx);
+	struct child *c = ctx;
+
+	if (has_ended(c))
+		reap(c);
 }
 
 /* Waits for the end while it keeps its pipe empty: a child that blocks writing does not end. */
@@ -93,14 +108,15 @@ static bool await_end(struct child *c, uint64_t deadline_ns)
 {
 	for (;;) {
 		struct pollfd fds[] = {
-			{ .fd = c->pidfd, .events = POLLIN },
-			{ .fd = c->out_fd, .events = POLLIN },
+			{.fd = c->pidfd, .events = POLLIN},
+			{.fd = c->out_fd, .events = POLLIN},
 		};
 		uint64_t now = vhu_now_ns();
 		uint64_t left_ns = deadline_ns > now ? deadline_ns - now : 0;
+		uint64_t wait_ns = c->pidfd < 0 ? VHU_MIN(left_ns, look_ns) : left_ns;
 
-		poll(fds, VHU_ARRAY_SIZE(fds), (int)((left_ns + 999999) / 1000000));
-		if (fds[0].revents)
+		poll(fds, VHU_ARRAY_SIZE(fds), (int)((wait_ns + 999999) / 1000000));
+		if (has_ended(c))
 			return true;
 		if (fds[1].revents)
 			read_output(c);
@@ -167,7 +183,7 @@ struct launch {
 
 static void reset_signals(void)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
+	struct sigaction action = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	for (int i = 1; i < NSIG; i++)
@@ -246,19 +262,22 @@ static int watch(struct child *c, struct vhu_err *err)
 {
 	int r;
 
-	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	if (c->pidfd < 0)
-		return vhu_err_errno(err, -errno, "cannot watch process %d", (int)c->pid);
 	fcntl(c->out_fd, F_SETFL, O_NONBLOCK);
 	r = vhu_loop_add_fd(c->loop, c->out_fd, EPOLLIN, on_output, c, &c->out_source, err);
 	if (r < 0)
 		return r;
-	return vhu_loop_add_fd(c->loop, c->pidfd, EPOLLIN, on_pidfd, c, &c->pid_source, err);
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	if (c->pidfd >= 0)
+		return vhu_loop_add_fd(c->loop, c->pidfd, EPOLLIN, on_maybe_ended, c, &c->pid_source, err);
+	/* Sandboxes and valgrind may have none. */
+	if (errno == ENOSYS || errno == EPERM)
+		return vhu_loop_add_timer(c->loop, look_ns, look_ns, on_maybe_ended, c, &c->pid_source, err);
+	return vhu_err_errno(err, -errno, "cannot watch process %d", (int)c->pid);
 }
 
 int child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err)
 {
-	struct launch l = { .argv = argv, .envp = envp, .inherit = inherit };
+	struct launch l = {.argv = argv, .envp = envp, .inherit = inherit};
 	int out[2];
 	int r;
 

@@ -7,16 +7,16 @@
 #include "event/loop.h"
 #include "tail.h"
 
-enum { CHILD_INHERITED_FD = 3 };	/* where the child finds the descriptor it inherits */
+enum { CHILD_INHERITED_FD = 3 }; /* where the child finds the descriptor it inherits */
 
 struct child {
 	struct vhu_loop *loop;
-	pid_t pid;			/* and its process group's; 0: none runs */
+	pid_t pid; /* and its process group's; 0: none runs */
 	int pidfd, out_fd;
 	struct vhu_source *pid_source, *out_source;
 	struct tail tail;
-	int status;			/* of the last one that ended */
-	void (*ended)(void *ctx);	/* it was reaped; NULL: nobody asks */
+	int status;		  /* of the last one that ended */
+	void (*ended)(void *ctx); /* it was reaped; NULL: nobody asks */
 	void *ctx;
 };
 

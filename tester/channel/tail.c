@@ -5,20 +5,20 @@
 /* What begins a report, and where its name ends. */
 static const struct {
 	const char *pattern, *tool, *end;
-	bool keep;		/* the pattern belongs to the name */
-	bool valgrind;		/* only in lines of valgrind's */
+	bool keep;     /* the pattern belongs to the name */
+	bool valgrind; /* only in lines of valgrind's */
 } reports[] = {
-	{ "ERROR: AddressSanitizer: ", "ASan", " on ", false, false },
-	{ "ERROR: LeakSanitizer: ", "LSan", NULL, false, false },
-	{ "WARNING: MemorySanitizer: ", "MSan", NULL, false, false },
-	{ "WARNING: ThreadSanitizer: ", "TSan", " (pid=", false, false },
-	{ "runtime error: ", "UBSan", NULL, false, false },
-	{ "Invalid read of size", "valgrind", NULL, true, true },
-	{ "Invalid write of size", "valgrind", NULL, true, true },
-	{ "Invalid free()", "valgrind", NULL, true, true },
-	{ "Conditional jump or move depends on uninitialised", "valgrind", NULL, true, true },
-	{ "Use of uninitialised value", "valgrind", NULL, true, true },
-	{ "Syscall param", "valgrind", NULL, true, true },
+	{"ERROR: AddressSanitizer: ", "ASan", " on ", false, false},
+	{"ERROR: LeakSanitizer: ", "LSan", NULL, false, false},
+	{"WARNING: MemorySanitizer: ", "MSan", NULL, false, false},
+	{"WARNING: ThreadSanitizer: ", "TSan", " (pid=", false, false},
+	{"runtime error: ", "UBSan", NULL, false, false},
+	{"Invalid read of size", "valgrind", NULL, true, true},
+	{"Invalid write of size", "valgrind", NULL, true, true},
+	{"Invalid free()", "valgrind", NULL, true, true},
+	{"Conditional jump or move depends on uninitialised", "valgrind", NULL, true, true},
+	{"Use of uninitialised value", "valgrind", NULL, true, true},
+	{"Syscall param", "valgrind", NULL, true, true},
 };
 
 /* The whole output is looked at: a report is often longer than what is kept. */

@@ -8,9 +8,9 @@ enum { TAIL_BYTES = 8 * 1024, TAIL_LINES = 40 };
 struct tail {
 	char text[2 * TAIL_BYTES];
 	size_t len;
-	char line[512];		/* the one that is being written, as far as it is looked at */
+	char line[512]; /* the one that is being written, as far as it is looked at */
 	size_t line_len;
-	char report[100];	/* "ASan: heap-use-after-free"; the first one counts */
+	char report[100]; /* "ASan: heap-use-after-free"; the first one counts */
 };
 
 void tail_add(struct tail *t, const char *bytes, size_t len);

@@ -26,8 +26,8 @@ static int check_socket_path(const char *path, const char *advice, struct vhu_er
 		return vhu_err_set(err, -EINVAL, "target: the socket's path is empty");
 	if (strlen(path) > most)
 		return vhu_err_set(err, -EINVAL,
-				   "target: the socket path '%s' has %zu bytes, of at most %zu: %s",
-				   path, strlen(path), most, advice);
+				   "target: the socket path '%s' has %zu bytes, of at most %zu: %s", path,
+				   strlen(path), most, advice);
 	return 0;
 }
 
@@ -77,12 +77,14 @@ static int make_image(struct vhu_target *t, uint64_t size, struct vhu_err *err)
 /* One word with its placeholders filled in. */
 static char *expand(struct vhu_target *t, const char *word)
 {
-	const struct { const char *name, *value; } holders[] = {
-		{ "{socket}", t->socket },
-		{ "{image}", t->image_path },
-		{ "{fd}", "3" },
+	const struct {
+		const char *name, *value;
+	} holders[] = {
+		{"{socket}", t->socket},
+		{"{image}", t->image_path},
+		{"{fd}", "3"},
 	};
-	struct vhu_buf out = { 0 };
+	struct vhu_buf out = {0};
 	char *text;
 
 	_Static_assert(CHILD_INHERITED_FD == 3, "the text of {fd}");
@@ -226,7 +228,7 @@ void target_set_name(struct vhu_target *t)
 void vhu_target_clear_exit(struct vhu_target *t)
 {
 	free(t->exit.stderr_tail);
-	t->exit = (struct vhu_exit){ 0 };
+	t->exit = (struct vhu_exit){0};
 }
 
 static bool orderly(const struct vhu_target *t)

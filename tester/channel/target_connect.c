@@ -26,7 +26,7 @@ static uint64_t after(uint64_t ns)
 
 static struct sockaddr_un address(const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 
 	/* Its length was checked when the target was made. */
 	memcpy(addr.sun_path, path, strlen(path) + 1);
@@ -162,8 +162,8 @@ static int never_listened(const struct vhu_target *t, struct vhu_err *err)
 	tail_last_line(&t->child.tail, line, sizeof(line));
 	if (!t->names_socket)
 		hint = "; the command names neither {socket} nor {fd} nor $VHU_SOCKET";
-	return vhu_err_set(err, -ETIME, "%s runs and does not listen on '%s' within %.1f s%s%s%s",
-			   t->program, t->socket, (double)t->timeout_ns / 1e9, hint,
+	return vhu_err_set(err, -ETIME, "%s runs and does not listen on '%s' within %.1f s%s%s%s", t->program,
+			   t->socket, (double)t->timeout_ns / 1e9, hint,
 			   line[0] ? "; its last line was: " : "", line);
 }
 
@@ -262,7 +262,7 @@ static bool helper_settled(void *ctx)
 static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vhu_err *err)
 {
 	char shell[] = "sh", flag[] = "-c";
-	char *argv[] = { shell, flag, (char *)t->after_start, NULL };
+	char *argv[] = {shell, flag, (char *)t->after_start, NULL};
 	char end[160], line[300];
 	int r = child_start(&t->helper, argv, t->envp, -1, err);
 
@@ -343,7 +343,7 @@ static bool child_ended(void *ctx)
 
 static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 {
-	struct vhu_err why = { 0 };
+	struct vhu_err why = {0};
 	int r;
 
 	child_check(&t->child);

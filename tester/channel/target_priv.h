@@ -9,26 +9,26 @@
 
 struct vhu_target {
 	struct vhu_loop *loop;
-	struct vhu_arena *arena;	/* every string below */
+	struct vhu_arena *arena; /* every string below */
 	enum vhu_target_how how;
 	const char *socket;
-	const char *dir;		/* ours: removed with what is in it */
+	const char *dir; /* ours: removed with what is in it */
 	const char *image_path;
-	const char *image;		/* the same, if the command names it */
-	const char *program;		/* last part of argv[0] */
+	const char *image;   /* the same, if the command names it */
+	const char *program; /* last part of argv[0] */
 	const char *after_start;
 	char **argv, **envp;
 	uint64_t timeout_ns;
 	bool one_shot;
-	bool inherits_socket;		/* {fd} */
-	bool names_socket;		/* the command says where its socket is */
+	bool inherits_socket; /* {fd} */
+	bool names_socket;    /* the command says where its socket is */
 
 	struct child child;
-	struct child helper;		/* after_start */
-	int listen_fd;			/* LISTEN */
-	int ready_fd;			/* connected, not yet given out */
-	int connect_error;		/* why the last attempt failed, negative errno */
-	uint64_t served;		/* connections given out, of this process where it is ours */
+	struct child helper; /* after_start */
+	int listen_fd;	     /* LISTEN */
+	int ready_fd;	     /* connected, not yet given out */
+	int connect_error;   /* why the last attempt failed, negative errno */
+	uint64_t served;     /* connections given out, of this process where it is ours */
 
 	struct vhu_exit exit;
 	bool expect_exit;

@@ -87,7 +87,7 @@ int vhu_words_split(const char *text, char ***ret_words, size_t *ret_n, struct v
 	if (!words)
 		return vhu_err_set(err, -ENOMEM, "command: out of memory");
 
-	struct splitter s = { .text = text, .at = text, .out = (char *)(words + most) };
+	struct splitter s = {.text = text, .at = text, .out = (char *)(words + most)};
 
 	for (;;) {
 		/* A line that goes on is white space, too. */

@@ -1,6 +1,7 @@
 #include "campaign.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -23,12 +24,18 @@ void vhu_campaign_stop(struct vhu_campaign *c, const char *format, ...)
 		c->tester_fault = true;
 }
 
-bool vhu_campaign_goes_on(struct vhu_campaign *c)
+void vhu_campaign_interrupt(struct vhu_campaign *c, int signal)
 {
-	if (!c->stop && vhu_now_ns() >= c->deadline_ns) {
-		vhu_campaign_stop(c, "out of time");
-		c->target_lost = true;
+	if (signal != SIGALRM) {
+		c->signal = signal;
+		return;
 	}
+	vhu_campaign_stop(c, "out of time");
+	c->target_lost = true;
+}
+
+bool vhu_campaign_goes_on(const struct vhu_campaign *c)
+{
 	return !c->stop && !c->signal && !c->tester_fault;
 }
 

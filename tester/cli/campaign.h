@@ -26,7 +26,7 @@ struct vhu_campaign {
 	bool tester_fault;		/* exit code 3 */
 	int signal;			/* that ended the run */
 	char interrupted[80];		/* and how to say it */
-	uint64_t start_ns, deadline_ns;	/* of the run; UINT64_MAX: none */
+	uint64_t start_ns;
 };
 
 /* Deadlines missed in a row by one target. */
@@ -37,8 +37,10 @@ struct vhu_streak {
 
 /* What is left becomes SKIP with this reason; the first reason stays. */
 void vhu_campaign_stop(struct vhu_campaign *c, const char *format, ...) VHU_PRINTF(2, 3);
+/* The signal that ended the run; SIGALRM stands for the end of its time. */
+void vhu_campaign_interrupt(struct vhu_campaign *c, int signal);
 /* Whether another case may begin. */
-bool vhu_campaign_goes_on(struct vhu_campaign *c);
+bool vhu_campaign_goes_on(const struct vhu_campaign *c);
 
 /*
  * Takes the outcome of case i over and reports whatever is next in order. Negative: it cannot

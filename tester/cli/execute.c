@@ -1,8 +1,8 @@
 /* A run: target, plans, cases, reports. */
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "campaign.h"
 #include "event/loop.h"
@@ -206,15 +206,21 @@ static int begin_reports(struct execution *e)
 
 static int open_target(struct execution *e)
 {
+	struct itimerval bound = {.it_value.tv_sec = (time_t)e->o->target.max_time_s};
 	struct vhu_err err = {0};
 	int code;
 
 	e->device = e->o->target.device;
-	if (e->device == VHU_DEV_ANY && e->o->parsed.rest.n)
+	if (e->device == VHU_DEV_ANY)
 		e->device = vhu_selection_device(&e->selection);
-	code = vhu_runner_open(&e->runner, e->o, e->device, &err);
+	/* That is what the reference back-end is unless told otherwise. */
+	if (e->device == VHU_DEV_ANY && e->o->target.reference)
+		e->device = VHU_DEV_BLK;
+	code = vhu_runner_open(&e->runner, e->o, e->device, NULL, &err);
 	if (code < 0)
 		return vhu_conform_complain(&err, code == -EINVAL ? VHU_EXIT_USAGE : VHU_EXIT_BROKEN);
+	/* The runner has made a descriptor of the signal by now. 0 seconds are no timer. */
+	setitimer(ITIMER_REAL, &bound, NULL);
 	return 0;
 }
 
@@ -225,7 +231,7 @@ static int probe(struct execution *e)
 	int code = vhu_runner_probe(&e->runner, &err);
 
 	if (code == -EINTR) {
-		e->c.signal = vhu_loop_signalled(e->runner.loop);
+		vhu_campaign_interrupt(&e->c, vhu_loop_signalled(e->runner.loop));
 		return 0;
 	}
 	if (code)
@@ -260,7 +266,7 @@ static int run_here(struct execution *e, struct vhu_err *err)
 			code = vhu_campaign_deliver(c, i, &o, &streak, err);
 	}
 	if (code == -EINTR) {
-		c->signal = vhu_loop_signalled(e->runner.loop);
+		vhu_campaign_interrupt(c, vhu_loop_signalled(e->runner.loop));
 		return 0;
 	}
 	return code;
@@ -332,8 +338,6 @@ int vhu_conform_execute(const struct vhu_conform_opts *o)
 	}
 	e->o = e->c.o = o;
 	e->c.start_ns = vhu_now_ns();
-	e->c.deadline_ns = o->target.max_time_s ? e->c.start_ns + o->target.max_time_s * UINT64_C(1000000000) :
-		UINT64_MAX;
 	vhu_target_cli_name(&o->target, &e->target_name);
 	code = prepare(e);
 	if (code == 0)

@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -110,7 +112,7 @@ static void keep_only(int in, int out)
 	close_range(WORKER_OUT + 1, ~0U, 0);
 }
 
-static void become_worker(struct vhu_campaign *c, enum vhu_device device, pid_t parent, int in, int out)
+static void become_worker(struct vhu_campaign *c, enum vhu_device device, const char *dir, pid_t parent, int in, int out)
 {
 	struct vhu_runner r = {0};
 	struct vhu_err err = {0};
@@ -120,7 +122,7 @@ static void become_worker(struct vhu_campaign *c, enum vhu_device device, pid_t 
 	if (getppid() != parent)
 		_exit(0);
 	keep_only(in, out);
-	code = vhu_runner_open(&r, c->o, device, &err);
+	code = vhu_runner_open(&r, c->o, device, dir, &err);
 	if (code == 0)
 		code = vhu_runner_probe(&r, &err);
 	if (code >= 0)
@@ -135,6 +137,7 @@ static void become_worker(struct vhu_campaign *c, enum vhu_device device, pid_t 
 
 struct worker {
 	pid_t pid;			/* 0: none */
+	char dir[PATH_MAX];		/* of its target; what a crash leaves there goes with it */
 	int to, from;
 	struct vhu_source *source;
 	struct vhu_buf in;
@@ -150,6 +153,7 @@ struct pool {
 	struct worker *workers;
 	size_t n;
 	size_t next;			/* case to be handed out */
+	bool dismissed;			/* workers are told to end */
 };
 
 static void on_readable(void *ctx, uint32_t events)
@@ -182,33 +186,67 @@ static bool any_news(void *ctx)
 	return false;
 }
 
-static int start_worker(struct pool *p, struct worker *w, struct vhu_err *err)
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	return remove(path);
+}
+
+static void remove_dir(struct worker *w)
+{
+	if (w->dir[0])
+		nftw(w->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	w->dir[0] = '\0';
+}
+
+static int make_dir(struct worker *w, struct vhu_err *err)
+{
+	const char *parent = getenv("TMPDIR");
+
+	snprintf(w->dir, sizeof(w->dir), "%s/vhu-XXXXXX", parent && *parent ? parent : "/tmp");
+	if (mkdtemp(w->dir))
+		return 0;
+	w->dir[0] = '\0';
+	return vhu_err_errno(err, -errno, "--jobs: cannot make a folder in '%s'", parent && *parent ? parent : "/tmp");
+}
+
+/* The process and two pipes, one each way. -errno. */
+static int fork_worker(struct pool *p, struct worker *w)
 {
 	pid_t parent = getpid();
-	int down[2], up[2];
+	int down[2] = {-1, -1}, up[2] = {-1, -1};
+	int code = 0;
 
-	if (pipe2(down, O_CLOEXEC) < 0)
-		return vhu_err_errno(err, -errno, "--jobs: no pipe");
-	if (pipe2(up, O_CLOEXEC) < 0) {
-		int code = -errno;
-
-		close(down[0]);
-		close(down[1]);
-		return vhu_err_errno(err, code, "--jobs: no pipe");
-	}
-	*w = (struct worker){.to = down[1], .from = up[0], .at = no_case};
-	w->pid = fork();
+	if (pipe2(down, O_CLOEXEC) < 0 || pipe2(up, O_CLOEXEC) < 0)
+		code = -errno;
+	w->pid = code < 0 ? -1 : fork();
 	if (w->pid == 0)
-		become_worker(p->c, p->device, parent, down[0], up[1]);
-	close(down[0]);
-	close(up[1]);
-	if (w->pid < 0) {
-		int code = -errno;
-
+		become_worker(p->c, p->device, w->dir, parent, down[0], up[1]);
+	if (code == 0 && w->pid < 0)
+		code = -errno;
+	vhu_close(&down[0]);
+	vhu_close(&up[1]);
+	w->to = down[1];
+	w->from = up[0];
+	if (code < 0) {
 		w->pid = 0;
 		vhu_close(&w->to);
 		vhu_close(&w->from);
-		return vhu_err_errno(err, code, "--jobs: no process");
+	}
+	return code;
+}
+
+static int start_worker(struct pool *p, struct worker *w, struct vhu_err *err)
+{
+	int code;
+
+	*w = (struct worker){.to = -1, .from = -1, .at = no_case};
+	code = make_dir(w, err);
+	if (code < 0)
+		return code;
+	code = fork_worker(p, w);
+	if (code < 0) {
+		remove_dir(w);
+		return vhu_err_errno(err, code, "--jobs: cannot start a process");
 	}
 	return vhu_loop_add_fd(p->loop, w->from, EPOLLIN, on_readable, w, &w->source, err);
 }
@@ -231,6 +269,7 @@ static void release_worker(struct worker *w, int *status)
 		;
 	w->pid = 0;
 	w->source = NULL;
+	remove_dir(w);
 }
 
 /* A worker is gone without being asked: what it ran is lost, the others go on. */
@@ -242,7 +281,7 @@ static int bury(struct pool *p, struct worker *w, struct vhu_err *err)
 	int status = 0, code;
 
 	release_worker(w, &status);
-	if (i == no_case || p->c->signal)
+	if (i == no_case || p->dismissed)
 		return 0;
 	describe_end(status, how, sizeof(how));
 	snprintf(reason, sizeof(reason), "the process of the tester that ran this case was %s", how);
@@ -349,22 +388,21 @@ static bool any_busy(const struct pool *p)
 	return false;
 }
 
+/* 1 if a signal ended it. */
 static int work(struct pool *p, struct vhu_err *err)
 {
 	for (;;) {
-		uint64_t deadline = p->c->stop ? UINT64_MAX : p->c->deadline_ns;
 		int code = hand_out(p, err);
 
 		if (code < 0 || !any_busy(p))
 			return code;
-		code = vhu_loop_run_until(p->loop, any_news, p, deadline, false, err);
+		code = vhu_loop_run_until(p->loop, any_news, p, UINT64_MAX, false, err);
 		if (code == -EINTR) {
-			p->c->signal = vhu_loop_signalled(p->loop);
-			return 0;
+			vhu_campaign_interrupt(p->c, vhu_loop_signalled(p->loop));
+			return 1;
 		}
-		if (code < 0 && code != -ETIME)
-			return code;
-		code = take_news(p, err);
+		if (code == 0)
+			code = take_news(p, err);
 		if (code < 0)
 			return code;
 	}
@@ -405,6 +443,7 @@ static int dismiss(struct pool *p, bool now, struct vhu_err *err)
 	struct vhu_loop *quiet = NULL;
 	int code = vhu_loop_new(&quiet, err), status;
 
+	p->dismissed = true;
 	for (size_t i = 0; i < p->n; i++) {
 		vhu_close(&p->workers[i].to);
 		if (p->workers[i].pid && now)
@@ -440,7 +479,7 @@ int vhu_jobs_run(struct vhu_campaign *c, struct vhu_loop *loop, enum vhu_device 
 	for (size_t i = 0; i < p.n; i++)
 		p.workers[i].to = p.workers[i].from = -1;
 	code = work(&p, err);
-	end = dismiss(&p, code < 0 || c->signal, code < 0 ? NULL : err);
+	end = dismiss(&p, code != 0, code < 0 ? NULL : err);
 	free(p.workers);
 	return code < 0 ? code : end;
 }

@@ -1,4 +1,4 @@
-#include "resources.h"
+#include "cli/resources.h"
 
 #include <dirent.h>
 #include <errno.h>

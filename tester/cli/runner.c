@@ -15,14 +15,16 @@ enum {
 
 static const uint64_t ms = 1000000;
 
+/* SIGALRM is the end of --max-time: it gets us out of whatever a case waits for. */
 static int watch_signals(struct vhu_loop *loop, struct vhu_err *err)
 {
-	static const int signals[] = {SIGINT, SIGTERM};
+	static const int signals[] = {SIGINT, SIGTERM, SIGALRM};
 
 	return vhu_loop_watch_signals(loop, signals, VHU_ARRAY_SIZE(signals), err);
 }
 
-int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, struct vhu_err *err)
+int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, const char *dir,
+		    struct vhu_err *err)
 {
 	struct vhu_target_cli cli = o->target;
 	struct vhu_engine_opts opts = {
@@ -41,6 +43,7 @@ int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum
 
 	*r = (struct vhu_runner){.o = o};
 	cli.device = device;
+	cli.dir = dir;
 	code = vhu_loop_new(&r->loop, err);
 	if (code == 0)
 		code = watch_signals(r->loop, err);

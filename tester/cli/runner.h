@@ -4,7 +4,7 @@
 #include "cli/conform.h"
 #include "plan/plan.h"
 #include "report/report.h"
-#include "resources.h"
+#include "cli/resources.h"
 
 struct vhu_engine;
 
@@ -17,8 +17,12 @@ struct vhu_runner {
 	struct vhu_resources idle;	/* before there was a target */
 };
 
-/* Makes loop, target and engine; starts nothing. -EINVAL if the options are wrong. */
-int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, struct vhu_err *err);
+/*
+ * Makes loop, target and engine; starts nothing. Sockets and images go to `dir`, NULL: TMPDIR.
+ * -EINVAL if the options are wrong.
+ */
+int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, const char *dir,
+		    struct vhu_err *err);
 /* Lets go of the target; the loop, with its signals, stays. */
 void vhu_runner_release_target(struct vhu_runner *r);
 void vhu_runner_close(struct vhu_runner *r);	/* a zeroed one is fine */

@@ -242,6 +242,7 @@ int vhu_target_cli_new(struct vhu_loop *loop, const struct vhu_target_cli *t, st
 		.command = t->spawn,
 		.after_start = t->after_start,
 		.image_size = t->image_size,
+		.dir = t->dir,
 		.one_shot = t->one_shot,
 		.timeout_ns = t->timeout_ms * ms,
 	};

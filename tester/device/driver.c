@@ -134,13 +134,12 @@ static int make_ring(struct vhu_driver *d, unsigned queue, struct vhu_err *err)
 	return vhu_vring_new(&o, &d->ring[queue], err);
 }
 
-static int fill_driver(struct vhu_driver *d, struct vhu_err *err)
+/* Memory and the rings in it. */
+static int make_guest(struct vhu_driver *d, struct vhu_err *err)
 {
 	const struct vhu_layout *l = d->opts.layout;
 	int r = vhu_mem_new(l, &d->mem, err);
 
-	if (r == 0)
-		r = vhu_ledger_new(d->opts.seed, &d->ledger, err);
 	if (r < 0)
 		return r;
 	d->ring = calloc(l->n_rings + 1, sizeof(*d->ring));
@@ -163,7 +162,9 @@ int vhu_driver_new(const struct vhu_driver_opts *opts, struct vhu_driver **ret, 
 		return vhu_err_set(err, -ENOMEM, "out of memory");
 	d->opts = *opts;
 	d->ops = vhu_device_ops_find(opts->device);
-	r = fill_driver(d, err);
+	r = vhu_ledger_new(opts->seed, &d->ledger, err);
+	if (r == 0)
+		r = make_guest(d, err);
 	if (r < 0) {
 		vhu_driver_free(d);
 		return r;
@@ -182,18 +183,35 @@ static void free_list(struct io_list *l)
 	}
 }
 
+static void free_guest(struct vhu_driver *d)
+{
+	free_list(&d->ios);
+	free_list(&d->kept);
+	free_list(&d->lost);
+	d->n_kept = d->kept_bytes = 0;
+	for (size_t i = 0; i < d->n_rings; i++)
+		vhu_vring_free(d->ring[i]);
+	free(d->ring);
+	vhu_mem_free(d->mem);
+	d->ring = NULL;
+	d->n_rings = 0;
+	d->mem = NULL;
+}
+
+int vhu_driver_renew(struct vhu_driver *d, struct vhu_err *err)
+{
+	for (size_t i = 0; i < d->n_rings; i++)
+		vhu_driver_abandon(d, (unsigned)i);
+	free_guest(d);
+	return make_guest(d, err);
+}
+
 void vhu_driver_free(struct vhu_driver *d)
 {
 	if (!d)
 		return;
-	free_list(&d->ios);
-	free_list(&d->kept);
-	free_list(&d->lost);
-	for (size_t i = 0; i < d->n_rings; i++)
-		vhu_vring_free(d->ring[i]);
-	free(d->ring);
+	free_guest(d);
 	vhu_ledger_free(d->ledger);
-	vhu_mem_free(d->mem);
 	free(d);
 }
 

@@ -326,43 +326,66 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 		vhu_conn_close(c);
 }
 
-/* The rings as the new connection finds them: fresh, or where the old one left them. */
-static bool carry_rings(struct vhu_run *r, const struct vhu_step *s)
+/* The rings go on where the old connection left them. */
+static bool keep_rings(struct vhu_run *r, const struct vhu_step *s)
 {
-	bool kept = s->reconnect.keep & VHU_KEEP_RINGS;
-
 	for (unsigned q = 0; q < r->n_rings; q++) {
-		struct vhu_vring *v = vhu_driver_ring(r->driver, q);
 		struct vhu_ring_run *ring = &r->rings[q];
-		uint64_t base = vhu_vring_used_idx(v);
+		uint64_t base = ring->base;
 
 		ring->started = ring->stopped = false;
-		if (!kept) {
-			vhu_driver_abandon(r->driver, q);
-			vhu_vring_reset(v, 0);
-			ring->base_known = false;
-			continue;
-		}
-		if (s->reconnect.base_from == VHU_BASE_AVAIL)
-			base = vhu_vring_avail_idx(v);
-		else if (s->reconnect.base_from == VHU_BASE_SAVED && ring->base_known)
-			base = ring->base;
-		else if (s->reconnect.base_from == VHU_BASE_VALUE && !vhu_run_value(r, &s->reconnect.base, &base))
+		if (s->reconnect.base_from == VHU_BASE_VALUE && !vhu_run_value(r, &s->reconnect.base, &base))
 			return false;
+		if (s->reconnect.base_from == VHU_BASE_AVAIL)
+			base = vhu_vring_avail_idx(vhu_driver_ring(r->driver, q));
+		/* The used index is read as late as the ring starts: the old session may still be busy. */
+		ring->base_is_used = s->reconnect.base_from == VHU_BASE_USED ||
+				     (s->reconnect.base_from == VHU_BASE_SAVED && !ring->base_known);
 		ring->base = (uint32_t)base & UINT16_MAX;
 		ring->base_known = true;
 	}
 	return true;
 }
 
-/* Without kept memory the guest starts anew: other files, rings and buffers, the disk's content known as before. */
-static bool carry_memory(struct vhu_run *r, const struct vhu_step *s)
+/* The same memory, the rings formatted anew: a guest that reset its device. */
+static bool reset_rings(struct vhu_run *r)
+{
+	for (unsigned q = 0; q < r->n_rings; q++) {
+		vhu_driver_abandon(r->driver, q);
+		vhu_vring_reset(vhu_driver_ring(r->driver, q), 0);
+		r->rings[q].started = r->rings[q].stopped = r->rings[q].base_known = false;
+	}
+	vhu_run_forget_ios(r);
+	return true;
+}
+
+/* Another guest: what the old session still writes goes to memory that nobody looks at. */
+static bool renew_guest(struct vhu_run *r)
+{
+	struct vhu_err err = {0};
+
+	vhu_driver_poll(r->driver);
+	vhu_driver_audit(r->driver);
+	vhu_run_forget_ios(r);
+	vhu_run_unwatch_calls(r);
+	r->last_added_region = SIZE_MAX;
+	if (vhu_driver_renew(r->driver, &err) < 0) {
+		vhu_run_broken(r, "%s", err.text);
+		return false;
+	}
+	memset(r->rings, 0, r->n_rings * sizeof(*r->rings));
+	for (unsigned q = 0; q < r->n_rings; q++)
+		r->rings[q].call_fd = -1;
+	return true;
+}
+
+static bool carry_guest(struct vhu_run *r, const struct vhu_step *s)
 {
 	if (!r->driver)
 		return true;
-	if (!(s->reconnect.keep & VHU_KEEP_RINGS))
-		vhu_run_forget_ios(r);
-	return carry_rings(r, s);
+	if (s->reconnect.keep & VHU_KEEP_RINGS)
+		return keep_rings(r, s);
+	return s->reconnect.keep & VHU_KEEP_MEMORY ? reset_rings(r) : renew_guest(r);
 }
 
 void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
@@ -370,7 +393,7 @@ void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 	struct vhu_conn *c = conn_of(r, s);
 
 	vhu_conn_close(c);
-	if (!carry_memory(r, s))
+	if (!carry_guest(r, s))
 		return;
 	if (!(s->reconnect.keep & VHU_KEEP_LOG))
 		c->logging = false;

@@ -119,7 +119,7 @@ static void check_idle(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 		return;
 	vhu_run_settle(r, s->ring.settle_ms ? s->ring.settle_ms * MS : vhu_run_settle_ns(r));
 	if (vhu_vring_used_idx(v) != before)
-		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "no progress on the ring", "the used index went from %u to %u", before,
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "no progress on the ring", "the used index went from %u to %u", before,
 			      vhu_vring_used_idx(v));
 }
 
@@ -150,6 +150,7 @@ static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vr
 
 	if (!vhu_run_value(r, &s->ring.value, &value))
 		return;
+	r->hostile = true;
 	if (vhu_vring_poke(v, s->ring.at, value, &err) < 0)
 		vhu_run_broken(r, "%s: %s", s->where, err.text);
 }

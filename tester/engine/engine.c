@@ -73,8 +73,9 @@ void vhu_engine_free(struct vhu_engine *e)
 /* --- one case ------------------------------------------------------------------------------------------- */
 
 /* The process ended and nobody wanted that: the finding of the step that brought it down. */
-static void tell_exit(struct vhu_run *r, const struct vhu_step *at)
+static void tell_exit(struct vhu_run *r)
 {
+	const struct vhu_step *at = r->closed ? &r->closing : r->step;
 	const struct vhu_exit *x = vhu_target_exit(r->e->target);
 	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = x->what};
 
@@ -94,7 +95,7 @@ static void check_exit(struct vhu_run *r)
 
 	vhu_loop_poll(r->e->loop, &err);
 	if (r->exited)
-		tell_exit(r, r->closing_step ? r->closing_step : r->step);
+		tell_exit(r);
 }
 
 static void run_steps(struct vhu_run *r)
@@ -104,7 +105,7 @@ static void run_steps(struct vhu_run *r)
 		r->step = &r->plan->steps[i];
 		on_verb[r->step->verb](r, r->step);
 		if (r->exited)
-			tell_exit(r, r->closing_step ? r->closing_step : r->step);
+			tell_exit(r);
 	}
 }
 
@@ -118,8 +119,6 @@ static void run_case(struct vhu_run *r)
 	vhu_trace_log_clear(r->e->trace);
 	if (vhu_conn_open(r, &r->conns[0]) && vhu_run_prelude(&r->conns[0], VHU_STATE_CONNECTED, r->plan->start, NULL, &start))
 		run_steps(r);
-	if (r->closing_step == &start)
-		r->closing_step = NULL;
 	vhu_run_epilogue(r);
 	if (!r->exit_told)
 		check_exit(r);

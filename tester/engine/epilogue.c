@@ -54,13 +54,16 @@ static void audit_stopped(struct vhu_run *r)
 static void prove_alive(struct vhu_run *r)
 {
 	struct vhu_conn *c = &r->conns[0];
-	const struct vhu_step *closing = r->closing_step;
+	struct vhu_step closing = r->closing;
+	bool closed = r->closed;
 
 	if (!vhu_conn_open(r, c))
 		return;
 	vhu_conn_fence(c, &epilogue_step, NULL);
 	vhu_conn_close(c);
-	r->closing_step = closing;
+	/* A death that shows only now still belongs to the step that closed before. */
+	if (closed)
+		r->closing = closing;
 }
 
 /* A one-shot program ends with its session, in order. */

@@ -67,6 +67,7 @@ struct vhu_ring_run {
 	bool busy_stop;			/* requests were in flight then */
 	uint16_t used_at_stop;
 	bool base_known;
+	bool base_is_used;		/* the next start sets the used index as memory has it then */
 	uint32_t base;			/* what the next start sets: from the last stop */
 };
 
@@ -114,6 +115,7 @@ struct vhu_run {
 	uint64_t *vars;
 	bool *vars_set;
 
+	bool hostile;			/* the case has spoilt a ring on purpose */
 	bool stop;			/* no further step makes sense */
 	bool broken;			/* a failure of ours */
 	bool skipped;
@@ -121,7 +123,8 @@ struct vhu_run {
 	bool exited;			/* the spawned target ended and nobody wanted that */
 	bool exit_told;
 	bool death_wanted;		/* the last thing the case wanted was its end */
-	const struct vhu_step *closing_step;	/* at which a connection ended: a death that shows later belongs to it */
+	bool closed;			/* a connection ended: a death that shows later belongs to this step */
+	struct vhu_step closing;
 };
 
 /* --- result.c: findings and verdicts -------------------------------------------------------------- */
@@ -156,6 +159,7 @@ uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s);
 uint64_t vhu_run_settle_ns(const struct vhu_run *r);
 /* Runs the loop until done or a deadline: 0, -ETIME; other failures mark the case and return it. */
 int vhu_run_wait(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns, bool spin);
+void vhu_run_closed_at(struct vhu_run *r, const struct vhu_step *s);
 /* Watches that nothing happens. */
 void vhu_run_settle(struct vhu_run *r, uint64_t ns);
 

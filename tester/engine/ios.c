@@ -234,7 +234,7 @@ static void tell_lost(struct vhu_run *r, const struct vhu_step *s, const char *t
 
 static void tell_gone(struct vhu_run *r, const struct vhu_step *s)
 {
-	r->closing_step = s;
+	vhu_run_closed_at(r, s);
 	r->stop = true;
 	if (!r->exited)
 		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "every request completed", "the back-end closed the connection");
@@ -278,8 +278,12 @@ static void publish(struct vhu_run *r, unsigned queue, bool kick)
 {
 	struct vhu_vring *v = vhu_driver_ring(r->driver, queue);
 
-	/* Calls are asked for beforehand: a fast device may be done before we would ask. */
-	vhu_vring_arm(v);
+	/* Calls are asked for beforehand: a fast device may be done before we would ask. A ring without a
+	 * call descriptor asks for none: back-ends exist that write to the one they don't have. */
+	if (vhu_vring_fd(v, VHU_VRING_CALL) >= 0)
+		vhu_vring_arm(v);
+	else
+		vhu_vring_disarm(v);
 	if (vhu_vring_publish(v) && kick)
 		vhu_vring_kick(v);
 }
@@ -424,6 +428,7 @@ void vhu_do_chain(struct vhu_run *r, const struct vhu_step *s)
 	for (size_t i = 0; ok && i < chain->n_elems; i++)
 		ok = build_part(r, &chain->elems[i], &parts[i], &descs[i], arena);
 	spec.parts = parts;
+	r->hostile |= s->breaks.set;
 	if (ok && can_do_io(r, s, chain->queue)) {
 		forget_settled(r, chain->tag);
 		ok = submit(r, s, chain->queue, &spec, chain->kick, chain->tag);

@@ -12,7 +12,7 @@ enum { SCRIPT_MAX = 4096 };
 static void on_breach(void *ctx, const struct vhu_ring_event *event)
 {
 	struct vhu_run *r = ctx;
-	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = event->breach, .text = event->text};
+	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = event->breach, .text = event->text, .intended = r->hostile};
 
 	vhu_oracle_observe(&r->conns[0].oracle, &obs);
 }
@@ -223,7 +223,9 @@ static uint32_t base_of(struct vhu_run *r, unsigned queue)
 {
 	struct vhu_ring_run *ring = &r->rings[queue];
 
-	if (!ring->base_known)
+	if (ring->base_is_used)
+		ring->base = vhu_vring_used_idx(vhu_driver_ring(r->driver, queue));
+	else if (!ring->base_known)
 		ring->base = vhu_vring_avail_idx(vhu_driver_ring(r->driver, queue));
 	return ring->base;
 }
@@ -233,7 +235,7 @@ static void ring_is_started(struct vhu_run *r, unsigned queue)
 	struct vhu_ring_run *ring = &r->rings[queue];
 
 	ring->started = true;
-	ring->stopped = ring->busy_stop = ring->base_known = false;
+	ring->stopped = ring->busy_stop = ring->base_known = ring->base_is_used = false;
 }
 
 bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile, const struct vhu_step *s)

@@ -137,14 +137,26 @@ static void tell_deadline(struct vhu_conn *c, const struct vhu_step *s, const ch
 	c->r->stop = true;
 }
 
+/* Remembers where a connection ended, and whether the process did with it: that shows a moment later. */
+void vhu_run_closed_at(struct vhu_run *r, const struct vhu_step *s)
+{
+	r->closed = true;
+	r->closing = *s;
+	if (vhu_target_spawned(r->e->target) && !r->exited)
+		vhu_run_settle(r, vhu_run_settle_ns(r));
+}
+
 /* The connection or the process ended where nothing allowed it. */
 static void tell_closed(struct vhu_conn *c, const struct vhu_step *s, const char *accepted)
 {
-	c->r->stop = true;
-	c->r->closing_step = s;
-	if (c->close_told)
+	bool told = c->close_told;
+
+	c->close_told = c->r->stop = true;
+	if (told)
 		return;
-	c->close_told = true;
+	vhu_run_closed_at(c->r, s);
+	if (c->r->exited)
+		return;
 	vhu_run_unmet(c->r, s, VHU_FINDING_ROBUST, accepted, "the back-end closed the connection%s%s",
 		      c->closed_errno ? ": " : "", c->closed_errno ? strerror(c->closed_errno) : "");
 }
@@ -350,8 +362,13 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 		return 0;
 	}
 	if (outcome == VHU_OUT_CLOSES) {
-		r->closing_step = x->s;
-		x->c->close_told = true;
+		x->c->close_told = r->closed = true;
+		r->closing = *x->s;
+		if (!matches(outcome, accepted))
+			vhu_run_closed_at(r, x->s);
+		/* A death is told as one, once the step is over. */
+		if (r->exited)
+			return 0;
 	}
 	if (!matches(outcome, accepted))
 		tell_outcome(x, outcome, accepted, matches(outcome, tolerated));

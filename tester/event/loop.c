@@ -15,8 +15,8 @@ struct vhu_source {
 	struct vhu_loop *loop;
 	struct vhu_source *prev, *next;
 	int fd;
-	bool timer;		/* fd is ours, and its count is read before cb is called */
-	vhu_source_cb *cb;	/* NULL: freed, kept until the batch that may name it is through */
+	bool timer;	   /* fd is ours, and its count is read before cb is called */
+	vhu_source_cb *cb; /* NULL: freed, kept until the batch that may name it is through */
 	void *ctx;
 };
 
@@ -30,7 +30,7 @@ struct vhu_loop {
 	 * something earlier: setting up a timer for each wait would cost a tenth of a round trip.
 	 */
 	struct vhu_source *alarm;
-	uint64_t alarm_ns;	/* UINT64_MAX: not armed */
+	uint64_t alarm_ns; /* UINT64_MAX: not armed */
 	int signalled;
 	sigset_t watched, mask_before;
 };
@@ -51,7 +51,7 @@ int vhu_loop_add_fd(struct vhu_loop *loop, int fd, uint32_t events, vhu_source_c
 		    struct vhu_source **ret, struct vhu_err *err)
 {
 	struct vhu_source *s = calloc(1, sizeof(*s));
-	struct epoll_event event = { .events = events, .data.ptr = s };
+	struct epoll_event event = {.events = events, .data.ptr = s};
 
 	if (!s)
 		return vhu_err_set(err, -ENOMEM, "event loop: out of memory");
@@ -61,7 +61,7 @@ int vhu_loop_add_fd(struct vhu_loop *loop, int fd, uint32_t events, vhu_source_c
 		free(s);
 		return vhu_err_errno(err, code, "event loop: cannot watch descriptor %d", fd);
 	}
-	*s = (struct vhu_source){ .loop = loop, .next = loop->sources, .fd = fd, .cb = cb, .ctx = ctx };
+	*s = (struct vhu_source){.loop = loop, .next = loop->sources, .fd = fd, .cb = cb, .ctx = ctx};
 	if (s->next)
 		s->next->prev = s;
 	loop->sources = s;
@@ -71,7 +71,7 @@ int vhu_loop_add_fd(struct vhu_loop *loop, int fd, uint32_t events, vhu_source_c
 
 int vhu_source_modify(struct vhu_source *s, uint32_t events, struct vhu_err *err)
 {
-	struct epoll_event event = { .events = events, .data.ptr = s };
+	struct epoll_event event = {.events = events, .data.ptr = s};
 
 	if (epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_MOD, s->fd, &event) < 0)
 		return vhu_err_errno(err, -errno, "event loop: cannot change how descriptor %d is watched",
@@ -106,7 +106,7 @@ void vhu_source_free(struct vhu_source *s)
 
 static struct timespec to_timespec(uint64_t ns)
 {
-	return (struct timespec){ .tv_sec = (time_t)(ns / ns_per_s), .tv_nsec = (long)(ns % ns_per_s) };
+	return (struct timespec){.tv_sec = (time_t)(ns / ns_per_s), .tv_nsec = (long)(ns % ns_per_s)};
 }
 
 static int add_timer(struct vhu_loop *loop, const struct itimerspec *when, vhu_source_cb *cb, void *ctx,
@@ -154,7 +154,7 @@ static void on_alarm(void *ctx, uint32_t events)
 /* Sees to it that a wait ends at deadline_ns at the latest. */
 static int set_alarm(struct vhu_loop *loop, uint64_t deadline_ns, struct vhu_err *err)
 {
-	const struct itimerspec when = { .it_value = to_timespec(deadline_ns) };
+	const struct itimerspec when = {.it_value = to_timespec(deadline_ns)};
 
 	if (deadline_ns >= loop->alarm_ns)
 		return 0;
@@ -283,7 +283,7 @@ static int step(struct vhu_loop *loop, bool wait, struct vhu_err *err)
 		uint64_t expirations;
 
 		if (!s->cb)
-			continue;	/* freed by a callback of this batch */
+			continue; /* freed by a callback of this batch */
 		if (s->timer && read(s->fd, &expirations, sizeof(expirations)) < 0)
 			continue;
 		s->cb(s->ctx, events[i].events);

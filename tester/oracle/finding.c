@@ -43,10 +43,23 @@ static bool too_young(const struct vhu_req_row *row, enum vhu_since spec)
 	return row->since > VHU_SINCE_V7_2 && !row->p_on && !row->v_on;
 }
 
+static bool known_gap(enum vhu_req req)
+{
+	static const enum vhu_req gaps[] = {
+#define VHU_KNOWN_GAP(area, number, ...) VHU_REQ_##area##_##number,
+#include <vhu/known_gaps.def>
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(gaps); i++)
+		if (gaps[i] == req)
+			return true;
+	return false;
+}
+
 enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts)
 {
 	const struct vhu_req_row *row = vhu_req_row(f->req);
-	bool soft = row->level != VHU_LEVEL_MUST;
+	bool soft = row->level != VHU_LEVEL_MUST || known_gap(f->req);
 
 	if (f->kind == VHU_FINDING_QUIRK || too_young(row, opts->spec))
 		return VHU_WARN;

@@ -245,7 +245,15 @@ static void observe_deadline(struct vhu_oracle *o, const struct vhu_obs *obs)
 /* Breaches that harm nobody by themselves: a wrong count, a call too few. */
 static bool harmless(enum vhu_breach b)
 {
-	return b == VHU_BREACH_USED_LEN_SHORT || b == VHU_BREACH_BLK_ID_FORM;
+	return b == VHU_BREACH_USED_LEN_SHORT || b == VHU_BREACH_BLK_ID_FORM || b == VHU_BREACH_BLK_FAILED_LEN;
+}
+
+/* What a device does with a ring that was spoilt on purpose is told, not judged; it has to survive. */
+static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs)
+{
+	if (obs->intended)
+		return VHU_FINDING_QUIRK;
+	return harmless(obs->breach) ? VHU_FINDING_RULE : VHU_FINDING_ROBUST;
 }
 
 static void observe_breach(struct vhu_oracle *o, const struct vhu_obs *obs)
@@ -254,7 +262,7 @@ static void observe_breach(struct vhu_oracle *o, const struct vhu_obs *obs)
 	struct vhu_judgement j = {.s = &o->session};
 	struct vhu_finding f;
 
-	vhu_finding_init(&f, row->req, harmless(obs->breach) ? VHU_FINDING_RULE : VHU_FINDING_ROBUST, "%s", row->summary);
+	vhu_finding_init(&f, row->req, breach_kind(obs), "%s", row->summary);
 	vhu_differs(&j, vhu_req_row(row->req)->text, "%s", obs->text);
 	report(o, &f, &j);
 }

@@ -43,6 +43,13 @@ static bool find(struct compile *c, const struct path *at, const struct layouts 
 	return false;
 }
 
+struct layouts answer_layouts(const struct vhu_msg_row *row, const char *what)
+{
+	bool plain = row->reply == VHU_PL_NONE && row->answer != VHU_ANSWER_NEVER;
+
+	return (struct layouts){{plain ? VHU_PL_U64 : row->reply, plain ? VHU_PL_U64 : row->reply_alt}, what};
+}
+
 /* --- sent -------------------------------------------------------------------------------------------------- */
 
 static bool get_assign(struct compile *c, const struct node *n, const struct place *p, struct vhu_assign *ret)

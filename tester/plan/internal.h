@@ -381,6 +381,8 @@ struct layouts {
 	enum vhu_payload payload[2];
 	const char *what;
 };
+/* What an answer of ours to a back-end's request is laid out as: a u64 where it has no reply of its own. */
+struct layouts answer_layouts(const struct vhu_msg_row *row, const char *what);
 /* fields.c; region fields of `with` are left to get_regions, whose keys are those of a region. */
 bool get_assigns(struct compile *c, const struct node *n, const struct layouts *l, const struct vhu_assign **ret,
 		 size_t *ret_n);

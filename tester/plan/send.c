@@ -47,13 +47,13 @@ static bool has_field(enum vhu_payload pl, const char *name)
 /* The first layout that has all the fields named. */
 static enum vhu_payload layout_of(const struct vhu_step_send *s)
 {
-	bool answer = s->channel == VHU_CHAN_BACKEND;
-	enum vhu_payload first = answer ? s->row->reply : s->row->request;
+	const struct layouts request = {{s->row->request, s->row->request_alt}, s->row->name};
+	const struct layouts l = s->channel == VHU_CHAN_BACKEND ? answer_layouts(s->row, s->row->name) : request;
 
 	for (size_t i = 0; i < s->n_with; i++)
-		if (!has_field(first, s->with[i].field))
-			return answer ? s->row->reply_alt : s->row->request_alt;
-	return first;
+		if (!has_field(l.payload[0], s->with[i].field))
+			return l.payload[1];
+	return l.payload[0];
 }
 
 /* The legal values are those of the ring that the step names. */

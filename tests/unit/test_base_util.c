@@ -19,15 +19,15 @@ static void numbers_that_are_numbers(void **state)
 		const char *text;
 		uint64_t value;
 	} rows[] = {
-		{ "0", 0 },
-		{ "7", 7 },
-		{ "010", 10 },
-		{ "0x0", 0 },
-		{ "0xfF", 255 },
-		{ "0X10", 16 },
-		{ "18446744073709551615", UINT64_MAX },
-		{ "0xffffffffffffffff", UINT64_MAX },
-		{ "0x00000000000000000001", 1 },
+		{"0", 0},
+		{"7", 7},
+		{"010", 10},
+		{"0x0", 0},
+		{"0xfF", 255},
+		{"0X10", 16},
+		{"18446744073709551615", UINT64_MAX},
+		{"0xffffffffffffffff", UINT64_MAX},
+		{"0x00000000000000000001", 1},
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
@@ -40,10 +40,10 @@ static void numbers_that_are_numbers(void **state)
 
 static void numbers_that_are_none(void **state)
 {
-	static const char *const none[] = { "",   "x",   "0x",	" 1",  "1 ",   "-1",
-					    "+1", "1.0", "12a", "0xg", "1e3", "99999999999999999999999x" };
-	static const char *const large[] = { "18446744073709551616", "99999999999999999999",
-					     "0x10000000000000000" };
+	static const char *const none[] = {"",	 "x",	"0x",  " 1",  "1 ",  "-1",
+					   "+1", "1.0", "12a", "0xg", "1e3", "99999999999999999999999x"};
+	static const char *const large[] = {"18446744073709551616", "99999999999999999999",
+					    "0x10000000000000000"};
 	uint64_t value = 99;
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(none); i++)
@@ -57,7 +57,7 @@ static void numbers_that_are_none(void **state)
 
 static void hex_is_read(void **state)
 {
-	static const uint8_t bytes[] = { 0x00, 0xff, 0x1a };
+	static const uint8_t bytes[] = {0x00, 0xff, 0x1a};
 	uint8_t out[3];
 
 	assert_int_equal(vhu_hex_parse("00 ff 1A", out, sizeof(out)), 3);
@@ -70,7 +70,7 @@ static void hex_is_read(void **state)
 
 static void hex_that_is_none(void **state)
 {
-	static const char *const bad[] = { "0", "0 0", "00 f", "gg", "0x00", "00,11", "00\n11", "f f" };
+	static const char *const bad[] = {"0", "0 0", "00 f", "gg", "0x00", "00,11", "00\n11", "f f"};
 	uint8_t out[8];
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(bad); i++)
@@ -81,7 +81,7 @@ static void hex_that_is_none(void **state)
 
 static void hex_is_written_and_cut(void **state)
 {
-	static const uint8_t bytes[] = { 0x00, 0xff, 0x1a, 0x7b };
+	static const uint8_t bytes[] = {0x00, 0xff, 0x1a, 0x7b};
 	char out[32];
 
 	assert_string_equal(vhu_hex_format(bytes, 4, out, sizeof(out)), "00 ff 1a 7b");
@@ -99,7 +99,7 @@ static void hex_is_written_and_cut(void **state)
 
 static void hex_never_leaves_its_place(void **state)
 {
-	static const uint8_t bytes[16] = { 1, 2, 3 };
+	static const uint8_t bytes[16] = {1, 2, 3};
 	char out[64];
 
 	for (size_t len = 0; len <= sizeof(bytes); len++) {
@@ -126,7 +126,7 @@ static void fnv_is_fnv(void **state)
 
 static void byte_orders(void **state)
 {
-	static const uint8_t le[] = { 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11 };
+	static const uint8_t le[] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11};
 	uint8_t out[10];
 
 	assert_true(vhu_le_get(le, 8) == UINT64_C(0x1122334455667788));
@@ -158,26 +158,27 @@ static void globs(void **state)
 		const char *pattern, *text;
 		bool match;
 	} rows[] = {
-		{ "", "", true },
-		{ "", "a", false },
-		{ "*", "", true },
-		{ "**", "abc", true },
-		{ "a", "a", true },
-		{ "a", "ab", false },
-		{ "?", "", false },
-		{ "?", "a", true },
-		{ "a*c", "abbc", true },
-		{ "a*c", "abcb", false },
-		{ "*a*b*", "xxaxxbxx", true },
-		{ "*ab", "aab", true },
-		{ "*ab", "abab", true },
-		{ "a?c*", "abc", true },
-		{ "core/*", "core/get-features", true },
-		{ "core/*", "blk/x", false },
-		{ "[a]", "a", false },
-		{ "[a]", "[a]", true },
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"**", "abc", true},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"?", "", false},
+		{"?", "a", true},
+		{"a*c", "abbc", true},
+		{"a*c", "abcb", false},
+		{"*a*b*", "xxaxxbxx", true},
+		{"*ab", "aab", true},
+		{"*ab", "abab", true},
+		{"a?c*", "abc", true},
+		{"core/*", "core/get-features", true},
+		{"core/*", "blk/x", false},
+		{"[a]", "a", false},
+		{"[a]", "[a]", true},
 		/* A matcher that tries all ways would not come back from this one. */
-		{ "*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
+		{"*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		 false},
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++)
@@ -186,8 +187,8 @@ static void globs(void **state)
 
 static const char *name_at(void *ctx, size_t i)
 {
-	static const char *const names[] = { "GET_FEATURES", "SET_FEATURES", "SET_VRING_NUM", "SET_VRING_BASE", "num",
-					     "ab" };
+	static const char *const names[] = {"GET_FEATURES",   "SET_FEATURES", "SET_VRING_NUM",
+					    "SET_VRING_BASE", "num",	      "ab"};
 
 	return i < VHU_ARRAY_SIZE(names) ? names[i] : NULL;
 }
@@ -202,12 +203,17 @@ static void near_misses(void **state)
 	static const struct {
 		const char *name, *nearest;
 	} rows[] = {
-		{ "GET_FEATURE", "GET_FEATURES" },  { "GET_FAETURES", "GET_FEATURES" },
-		{ "SET_FEATURES", "SET_FEATURES" }, { "set_vring_num", "SET_VRING_NUM" },
-		{ "SET_VRING_NUN", "SET_VRING_NUM" }, { "nmu", "num" },
-		{ "nums", "num" },		    { "SET_MEM_TABLE", NULL },
-		{ "x", NULL },			    { "", NULL },
-		{ "abcde", NULL },
+		{"GET_FEATURE", "GET_FEATURES"},
+		{"GET_FAETURES", "GET_FEATURES"},
+		{"SET_FEATURES", "SET_FEATURES"},
+		{"set_vring_num", "SET_VRING_NUM"},
+		{"SET_VRING_NUN", "SET_VRING_NUM"},
+		{"nmu", "num"},
+		{"nums", "num"},
+		{"SET_MEM_TABLE", NULL},
+		{"x", NULL},
+		{"", NULL},
+		{"abcde", NULL},
 	};
 	char long_name[400];
 
@@ -229,7 +235,7 @@ static void near_misses(void **state)
 
 static void errors_have_code_and_text(void **state)
 {
-	struct vhu_err err = { 0 };
+	struct vhu_err err = {0};
 
 	assert_int_equal(vhu_err_set(&err, -ENOENT, "case '%s': %d", "x", 3), -ENOENT);
 	assert_int_equal(err.code, -ENOENT);

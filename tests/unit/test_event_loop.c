@@ -44,7 +44,7 @@ struct spot {
 	struct vhu_source *source;
 	unsigned calls;
 	uint32_t events;
-	struct spot *victim;	/* freed by the callback */
+	struct spot *victim; /* freed by the callback */
 	bool drain, arm_next;
 };
 
@@ -70,7 +70,7 @@ static void on_spot(void *ctx, uint32_t events)
 
 static void spot_init(struct spot *s, struct vhu_loop *loop, bool ready, uint32_t events)
 {
-	*s = (struct spot){ .loop = loop, .fd = eventfd(ready, EFD_CLOEXEC | EFD_NONBLOCK) };
+	*s = (struct spot){.loop = loop, .fd = eventfd(ready, EFD_CLOEXEC | EFD_NONBLOCK)};
 	assert_true(s->fd >= 0);
 	assert_int_equal(vhu_loop_add_fd(loop, s->fd, events, on_spot, s, &s->source, NULL), 0);
 }
@@ -114,7 +114,8 @@ static void done_by_an_event(void **state)
 	struct spot s;
 
 	spot_init(&s, loop, true, EPOLLIN);
-	assert_int_equal(vhu_loop_run_until(loop, was_called, &s, vhu_now_ns() + patience_ns, false, NULL), 0);
+	assert_int_equal(vhu_loop_run_until(loop, was_called, &s, vhu_now_ns() + patience_ns, false, NULL),
+			 0);
 	assert_int_equal(s.calls, 1);
 	assert_int_equal(s.events, EPOLLIN);
 	/* Level-triggered: what was not read is told again. */
@@ -127,7 +128,7 @@ static void done_by_an_event(void **state)
 static void the_deadline_ends_a_run(void **state)
 {
 	struct vhu_loop *loop = loop_new();
-	struct vhu_err err = { 0 };
+	struct vhu_err err = {0};
 	uint64_t deadline;
 
 	for (unsigned spin = 0; spin < 2; spin++) {
@@ -143,7 +144,7 @@ static void the_deadline_ends_a_run(void **state)
 /* An alarm set for one run must neither end a later one early nor be missing in it. */
 static void deadlines_of_several_runs(void **state)
 {
-	static const uint64_t waits_ns[] = { 2000000, 100000, 3000000, 50000, 1000000 };
+	static const uint64_t waits_ns[] = {2000000, 100000, 3000000, 50000, 1000000};
 	struct vhu_loop *loop = loop_new();
 	struct spot s;
 
@@ -152,7 +153,8 @@ static void deadlines_of_several_runs(void **state)
 		uint64_t deadline = vhu_now_ns() + waits_ns[i];
 
 		s.calls = 0;
-		assert_int_equal(vhu_loop_run_until(loop, was_called, &s, vhu_now_ns() + patience_ns, false, NULL), 0);
+		assert_int_equal(
+			vhu_loop_run_until(loop, was_called, &s, vhu_now_ns() + patience_ns, false, NULL), 0);
 		assert_int_equal(vhu_source_modify(s.source, 0, NULL), 0);
 		assert_int_equal(vhu_loop_run_until(loop, never, NULL, deadline, false, NULL), -ETIME);
 		assert_true(vhu_now_ns() >= deadline);
@@ -189,11 +191,12 @@ static bool counted_down(void *ctx)
 static void spinning_polls_a_condition(void **state)
 {
 	struct vhu_loop *loop = loop_new();
-	struct countdown c = { 1000 };
+	struct countdown c = {1000};
 	struct spot s;
 
 	spot_init(&s, loop, true, EPOLLIN);
-	assert_int_equal(vhu_loop_run_until(loop, counted_down, &c, vhu_now_ns() + patience_ns, true, NULL), 0);
+	assert_int_equal(vhu_loop_run_until(loop, counted_down, &c, vhu_now_ns() + patience_ns, true, NULL),
+			 0);
 	assert_int_equal(c.left, 0);
 	assert_int_equal(s.calls, 999);
 	spot_done(&s);
@@ -289,7 +292,7 @@ static void replace(void *ctx, uint32_t events)
 static void an_event_of_the_old_is_not_the_new_ones(void **state)
 {
 	struct vhu_loop *loop = loop_new();
-	struct maker first = { .loop = loop }, second = { .loop = loop };
+	struct maker first = {.loop = loop}, second = {.loop = loop};
 	struct vhu_source *a, *b;
 	struct spot old;
 	int one = eventfd(1, EFD_CLOEXEC), other = eventfd(1, EFD_CLOEXEC);
@@ -330,7 +333,7 @@ static void what_cannot_be_watched_is_said(void **state)
 {
 	struct vhu_loop *loop = loop_new();
 	struct vhu_source *source = NULL;
-	struct vhu_err err = { 0 };
+	struct vhu_err err = {0};
 	struct spot s;
 	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
@@ -380,7 +383,7 @@ static bool thrice(void *ctx)
 static void timers(void **state)
 {
 	struct vhu_loop *loop = loop_new();
-	struct spot once = { 0 }, often = { 0 };
+	struct spot once = {0}, often = {0};
 	struct vhu_source *a, *b;
 	uint64_t start = vhu_now_ns();
 
@@ -403,9 +406,9 @@ static void timers(void **state)
 
 static void signals_interrupt_until_acknowledged(void **state)
 {
-	static const int watched[] = { SIGUSR1, SIGUSR2 };
+	static const int watched[] = {SIGUSR1, SIGUSR2};
 	struct vhu_loop *loop = loop_new();
-	struct vhu_err err = { 0 };
+	struct vhu_err err = {0};
 	uint64_t deadline = vhu_now_ns() + patience_ns;
 
 	assert_int_equal(vhu_loop_watch_signals(loop, watched, 2, NULL), 0);
@@ -425,7 +428,7 @@ static void signals_interrupt_until_acknowledged(void **state)
 
 static void the_first_signal_counts(void **state)
 {
-	static const int first[] = { SIGUSR1 }, more[] = { SIGUSR2 };
+	static const int first[] = {SIGUSR1}, more[] = {SIGUSR2};
 	struct vhu_loop *loop = loop_new();
 
 	assert_int_equal(vhu_loop_watch_signals(loop, first, 1, NULL), 0);
@@ -441,7 +444,7 @@ static void the_first_signal_counts(void **state)
 /* What was pending is gone with the loop, and the mask is as it was. */
 static void freeing_the_loop_gives_signals_back(void **state)
 {
-	static const int watched[] = { SIGUSR1 };
+	static const int watched[] = {SIGUSR1};
 	struct vhu_loop *loop = loop_new();
 	sigset_t before, during, after;
 
@@ -458,9 +461,9 @@ static void freeing_the_loop_gives_signals_back(void **state)
 
 static void signals_that_are_none(void **state)
 {
-	static const int bad[] = { 4711 };
+	static const int bad[] = {4711};
 	struct vhu_loop *loop = loop_new();
-	struct vhu_err err = { 0 };
+	struct vhu_err err = {0};
 
 	assert_int_equal(vhu_loop_watch_signals(loop, bad, 1, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "4711"));
@@ -471,7 +474,7 @@ static void signals_that_are_none(void **state)
 
 static void descriptors_are_counted_and_closed(void **state)
 {
-	static const int watched[] = { SIGUSR1 };
+	static const int watched[] = {SIGUSR1};
 	int before = fds_open();
 	struct vhu_loop *loop = loop_new();
 	struct vhu_source *timer;

@@ -8,7 +8,10 @@
 #include "fault.h"
 #include "options.h"
 
-enum { HEADER = LAY_blk_outhdr_sector + LAYLEN_blk_outhdr_sector, RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags };
+enum {
+	HEADER = LAY_blk_outhdr_sector + LAYLEN_blk_outhdr_sector,
+	RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags
+};
 
 struct blk blk;
 
@@ -380,7 +383,8 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 	if (fault(blk_status_first))
 		at = first;
 	release_held(r);
-	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) && !(fault(blk_status_own_desc) && c->last_in > 1);
+	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) &&
+		!(fault(blk_status_own_desc) && c->last_in > 1);
 	if (gather(c, header, sizeof(header)) == sizeof(header) && whole) {
 		q.type = (uint32_t)LAYOUT(header, blk_outhdr, type);
 		q.reserved = (uint32_t)LAYOUT(header, blk_outhdr, reserved);

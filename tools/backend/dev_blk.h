@@ -18,7 +18,7 @@ enum {
 struct blk {
 	struct store store;
 	bool read_only;
-	bool writeback;     /* the cache mode that config space shows */
+	bool writeback;	     /* the cache mode that config space shows */
 	bool writeback_wide; /* a planted fault: a write to it went too far */
 };
 

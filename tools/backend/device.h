@@ -25,7 +25,8 @@ struct device {
 	void (*reset)(struct session *s);
 	/* Writes config space to `to` (C_CONFIG_SIZE_MAX bytes) and returns its length. */
 	unsigned (*config)(struct session *s, uint8_t *to);
-	bool (*set_config)(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes);
+	bool (*set_config)(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
+			   const uint8_t *bytes);
 	/* Looks whether the device itself changed its config space. */
 	bool (*changed)(struct session *s);
 	/* Executes a request; the used length, or NO_COMPLETION. */

@@ -24,8 +24,12 @@ struct fault_req {
 enum { FAULT_REQS_MAX = 6 };
 
 #define UNPAREN(...) __VA_ARGS__
-#define R(area, number) {#area "-" #number, REQ_##area##_##number}
-#define VHU_FAULT(name_, area_, reqs_, summary_) {.name = #name_, .reqs = {UNPAREN reqs_}, .summary = summary_},
+#define R(area, number)                                                                                      \
+	{                                                                                                    \
+#area "-" #number, REQ_##area##_##number                                                     \
+	}
+#define VHU_FAULT(name_, area_, reqs_, summary_)                                                             \
+	{.name = #name_, .reqs = {UNPAREN reqs_}, .summary = summary_},
 static const struct {
 	const char *name;
 	struct fault_req reqs[FAULT_REQS_MAX];

@@ -136,7 +136,8 @@ void loop_wait(int64_t timeout_ns)
 		return;
 	n = epoll_pwait2(epoll_fd, events, LOOP_EVENTS, timeout_ns < 0 ? NULL : &ts, NULL);
 	if (n < 0 && errno == ENOSYS) /* before Linux 5.11 */
-		n = epoll_wait(epoll_fd, events, LOOP_EVENTS, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
+		n = epoll_wait(epoll_fd, events, LOOP_EVENTS,
+			       timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
 	for (int i = 0; i < n; i++) {
 		struct source *src = events[i].data.ptr;
 

@@ -13,7 +13,7 @@ struct source {
 	void (*ready)(struct source *src, uint32_t events);
 };
 
-#define owner_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define owner_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Sets up epoll and the signal handlers; path is removed at the end, also at a forced one (may be NULL). */
 int loop_init(const char *path);

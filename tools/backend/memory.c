@@ -36,8 +36,8 @@ static void on_bus(int sig, siginfo_t *info, void *context)
 		if (!guards[i].base || at < guards[i].base || at - guards[i].base >= guards[i].len)
 			continue;
 		at -= at % page;
-		if (mmap((void *)at, page, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
-		    MAP_FAILED)
+		if (mmap((void *)at, page, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0) != MAP_FAILED)
 			return;
 	}
 	signal(sig, SIG_DFL); /* none of ours: the access is repeated, and fatal */
@@ -91,7 +91,8 @@ int mapping_open(struct mapping *map, int fd, uint64_t offset, uint64_t size)
 	if (S_ISREG(st.st_mode) && offset + size > (uint64_t)st.st_size)
 		return -EINVAL;
 	len = (size_t)(lead + size + page - 1) / page * page;
-	base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)(offset - lead));
+	base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		    (off_t)(offset - lead));
 	if (base == MAP_FAILED)
 		return -errno;
 	r = guard_add(base, len, page);

@@ -47,7 +47,8 @@ enum result msg_get_config(struct session *s, struct msg *m, struct reply *r)
 	if (fault(config_size))
 		size = len;
 	memcpy(r->payload, m->payload, OFF_CONFIG_payload);
-	memcpy(r->payload + OFF_CONFIG_payload, bytes + (fault(config_offset) || fault(config_size) ? 0 : offset), size);
+	memcpy(r->payload + OFF_CONFIG_payload,
+	       bytes + (fault(config_offset) || fault(config_size) ? 0 : offset), size);
 	if (fault(config_reply_offset))
 		FIELD_SET(r->payload, CONFIG, offset, 0);
 	FIELD_SET(r->payload, CONFIG, size, size);
@@ -67,8 +68,8 @@ enum result msg_set_config(struct session *s, struct msg *m, struct reply *r)
 		return RES_REFUSED;
 	if (fault(config_set_noop))
 		return RES_OK;
-	if (s->dev->set_config(s, (uint32_t)offset, (uint32_t)size, (uint32_t)FIELD(m->payload, CONFIG, flags),
-			       m->payload + OFF_CONFIG_payload))
+	if (s->dev->set_config(s, (uint32_t)offset, (uint32_t)size,
+			       (uint32_t)FIELD(m->payload, CONFIG, flags), m->payload + OFF_CONFIG_payload))
 		return RES_OK;
 	return fault(config_ro_ack) ? RES_OK : RES_REFUSED;
 }

@@ -73,7 +73,8 @@ static bool acceptable(struct session *s, uint64_t features)
 	if (features & ~session_offer(s)) {
 		if (fault(feat_unoffered_assert))
 			fault_crash();
-		remark("features 0x%llx were not offered", (unsigned long long)(features & ~session_offer(s)));
+		remark("features 0x%llx were not offered",
+		       (unsigned long long)(features & ~session_offer(s)));
 		return false;
 	}
 	if (s->n_started && (change & ~running_features)) {

@@ -71,8 +71,8 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	    n * PMAX_REGION > m->size - OFF_MEM_TABLE_region ||
 	    (m->n_fds != n && !(fault(mem_fd_count) && m->n_fds && m->n_fds < n)) ||
 	    (fault(mem_few_regions) && n > C_MEM_TABLE_REGIONS / 2)) {
-		remark("SET_MEM_TABLE: %llu regions, %u bytes, %u descriptors", (unsigned long long)n, m->size,
-		       m->n_fds);
+		remark("SET_MEM_TABLE: %llu regions, %u bytes, %u descriptors", (unsigned long long)n,
+		       m->size, m->n_fds);
 		return RES_REFUSED;
 	}
 	opened = open_table(regions, (unsigned)n, m, &ok);

@@ -55,7 +55,8 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 	}
 	if ((fault(vring_num_0_crash) && !num) || (fault(vring_num_huge_crash) && num > C_VRING_SIZE_MAX))
 		fault_crash();
-	if (!num || num > C_VRING_SIZE_MAX || ((num & (num - 1)) && !fault(vring_num_odd_crash)) || ring_running(ring)) {
+	if (!num || num > C_VRING_SIZE_MAX || ((num & (num - 1)) && !fault(vring_num_odd_crash)) ||
+	    ring_running(ring)) {
 		remark("ring %u cannot have size %llu", ring->index, (unsigned long long)num);
 		return RES_REFUSED;
 	}
@@ -74,7 +75,8 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_ADDR, index));
-	uint64_t flags = FIELD(m->payload, VRING_ADDR, flags), desc = FIELD(m->payload, VRING_ADDR, descriptor),
+	uint64_t flags = FIELD(m->payload, VRING_ADDR, flags),
+		 desc = FIELD(m->payload, VRING_ADDR, descriptor),
 		 avail = FIELD(m->payload, VRING_ADDR, available), used = FIELD(m->payload, VRING_ADDR, used);
 
 	(void)r;
@@ -98,7 +100,8 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 		ring->last_avail = ring->done = 0;
 	if (fault(vring_addr_sticky) && ring->starts)
 		return RES_OK;
-	if (ring_set_addr(ring, desc, avail, used, FIELD(m->payload, VRING_ADDR, log), flags & C_VRING_F_LOG) < 0) {
+	if (ring_set_addr(ring, desc, avail, used, FIELD(m->payload, VRING_ADDR, log),
+			  flags & C_VRING_F_LOG) < 0) {
 		remark("ring %u does not lie in guest memory", ring->index);
 		return RES_REFUSED;
 	}

@@ -19,7 +19,13 @@
 #define VHU_VERSION "unknown"
 #endif
 
-enum { EXIT_USAGE = 2, SIZE_DEFAULT = 64 << 20, QUEUES_DEFAULT = 4, MEM_SLOTS_DEFAULT = 32, MEM_SLOTS_MAX = 509 };
+enum {
+	EXIT_USAGE = 2,
+	SIZE_DEFAULT = 64 << 20,
+	QUEUES_DEFAULT = 4,
+	MEM_SLOTS_DEFAULT = 32,
+	MEM_SLOTS_MAX = 509
+};
 
 struct options options = {
 	.fd = -1,
@@ -165,7 +171,8 @@ static void config_parse(const char *text)
 {
 	size_t len = strlen(text);
 
-	if (!len || len % 2 || len / 2 > sizeof(options.config) || strspn(text, "0123456789abcdefABCDEF") != len)
+	if (!len || len % 2 || len / 2 > sizeof(options.config) ||
+	    strspn(text, "0123456789abcdefABCDEF") != len)
 		usage("--config", "up to 256 bytes are expected, two hexadecimal digits each");
 	options.config_len = (unsigned)(len / 2);
 	for (size_t i = 0; i < options.config_len; i++) {
@@ -199,7 +206,8 @@ static void one_option(int c, bool *capabilities)
 		options.image = optarg;
 		break;
 	case OPT_SIZE:
-		options.size = number("--size", optarg, C_SECTOR_SIZE, 1ULL << 44) / C_SECTOR_SIZE * C_SECTOR_SIZE;
+		options.size =
+			number("--size", optarg, C_SECTOR_SIZE, 1ULL << 44) / C_SECTOR_SIZE * C_SECTOR_SIZE;
 		break;
 	case 'q':
 		options.queues = (unsigned)number("--queues", optarg, 1, C_VRING_INDEX_MAX + 1);

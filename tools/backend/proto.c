@@ -3,15 +3,16 @@
  */
 #include "proto.h"
 
-#define ROW_MAIN(name_, id_, scope_, req, req_alt, rep, rep_alt, answer_, fmin, fmax, rmin, rmax, gate_, ...)       \
-	[id_] = {.name = #name_,                                                                                    \
-		 .min = PMIN_##req,                                                                                 \
-		 .max = PMAX_##req,                                                                                 \
-		 .alt_min = PMIN_##req_alt,                                                                         \
-		 .alt_max = PMAX_##req_alt,                                                                         \
-		 .answer = ANSWER_##answer_,                                                                        \
-		 .fds_min = fmin,                                                                                   \
-		 .fds_max = fmax,                                                                                   \
+#define ROW_MAIN(name_, id_, scope_, req, req_alt, rep, rep_alt, answer_, fmin, fmax, rmin, rmax, gate_,     \
+		 ...)                                                                                        \
+	[id_] = {.name = #name_,                                                                             \
+		 .min = PMIN_##req,                                                                          \
+		 .max = PMAX_##req,                                                                          \
+		 .alt_min = PMIN_##req_alt,                                                                  \
+		 .alt_max = PMAX_##req_alt,                                                                  \
+		 .answer = ANSWER_##answer_,                                                                 \
+		 .fds_min = fmin,                                                                            \
+		 .fds_max = fmax,                                                                            \
 		 .gate = gate_},
 #define ROW_BACKEND(...)
 #define ROW_GPU(...)

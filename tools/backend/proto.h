@@ -33,15 +33,18 @@ enum {
 
 /* PMIN_x and PMAX_x: legal sizes of a payload; OFF_x_f and LEN_x_f: where its field f lies. */
 #define VHU_PAYLOAD(name, min, max, ...) PMIN_##name = (min), PMAX_##name = (max),
-#define VHU_FIELD(payload, name, offset, size, ...) OFF_##payload##_##name = (offset), LEN_##payload##_##name = (size),
+#define VHU_FIELD(payload, name, offset, size, ...)                                                          \
+	OFF_##payload##_##name = (offset), LEN_##payload##_##name = (size),
 enum {
 #include <vhu/payloads.def>
 };
 
 /* CFG_x_f and CFGLEN_x_f: a field of config space; LAY_x_f and LAYLEN_x_f: one of a structure in a buffer. */
 #define VHU_DEVICE(name, virtio_id, config_size, ...) CONFIG_SIZE_##name = (config_size),
-#define VHU_CONFIG(name, field, offset, size, ...) CFG_##name##_##field = (offset), CFGLEN_##name##_##field = (size),
-#define VHU_LAYOUT(device, layout, field, offset, size) LAY_##layout##_##field = (offset), LAYLEN_##layout##_##field = (size),
+#define VHU_CONFIG(name, field, offset, size, ...)                                                           \
+	CFG_##name##_##field = (offset), CFGLEN_##name##_##field = (size),
+#define VHU_LAYOUT(device, layout, field, offset, size)                                                      \
+	LAY_##layout##_##field = (offset), LAYLEN_##layout##_##field = (size),
 enum {
 #include <vhu/devices.def>
 };
@@ -112,7 +115,7 @@ static inline void field_set(uint8_t *at, unsigned len, uint64_t value)
 }
 
 /* A field of a payload that lies at p, by names of payloads.def. */
-#define FIELD(p, payload, field) field_get((p) + OFF_##payload##_##field, LEN_##payload##_##field)
+#define FIELD(p, payload, field)	field_get((p) + OFF_##payload##_##field, LEN_##payload##_##field)
 #define FIELD_SET(p, payload, field, v) field_set((p) + OFF_##payload##_##field, LEN_##payload##_##field, v)
 
 #endif

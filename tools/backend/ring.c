@@ -12,7 +12,7 @@
 #include "session.h"
 
 enum {
-	ROUNDS = 4,      /* looks at a busy ring in one visit; after that the others have their turn */
+	ROUNDS = 4,	 /* looks at a busy ring in one visit; after that the others have their turn */
 	FAULT_EVERY = 8, /* how often a fault that is not for every request strikes */
 	FAULT_LATENCY_NS = 20000000,
 	FAULT_LATER_NS = 10000000,
@@ -202,7 +202,8 @@ void ring_run(struct ring *r)
 			return;
 		if (worked && r->polled)
 			r->s->busy_ns = now_ns();
-		if (!split_kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) || fault(avail_full_empty))
+		if (!split_kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) ||
+		    fault(avail_full_empty))
 			return;
 	}
 	r->again = r->s->again = true;

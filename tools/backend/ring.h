@@ -31,7 +31,7 @@ struct ring {
 	uint16_t *avail, *used; /* flags, index, entries, event index */
 
 	uint16_t last_avail; /* next entry of the available ring to take */
-	uint16_t done;       /* next one to execute: behind last_avail while requests take time */
+	uint16_t done;	     /* next one to execute: behind last_avail while requests take time */
 	uint16_t used_idx;   /* next entry of the used ring to write */
 	uint16_t published;  /* what the driver has been told of that */
 
@@ -70,7 +70,7 @@ void rings_done(struct session *s);
 /* Life cycle. */
 void ring_reset(struct ring *r); /* as at the start of a connection; closes everything */
 int ring_set_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used, uint64_t log, bool log_used);
-int ring_set_kick(struct ring *r, int fd); /* takes fd unless it fails; -1: poll. Starts the ring */
+int ring_set_kick(struct ring *r, int fd);  /* takes fd unless it fails; -1: poll. Starts the ring */
 void ring_set_call(struct ring *r, int fd); /* takes fd; -1: none */
 void ring_set_err(struct ring *r, int fd);
 void ring_enable(struct ring *r, bool on);

@@ -13,7 +13,8 @@ enum {
 	WORD = sizeof(uint16_t),
 	RING_HEAD = 2 * WORD, /* flags and index */
 	ELEM = 2 * sizeof(uint32_t),
-	SEGMENTS_MAX = C_VRING_SIZE_MAX + 1024, /* pieces of a chain: one a descriptor, more at region borders */
+	SEGMENTS_MAX =
+		C_VRING_SIZE_MAX + 1024, /* pieces of a chain: one a descriptor, more at region borders */
 	FAULT_EVERY = 8,
 };
 
@@ -93,7 +94,8 @@ bool split_map(struct ring *r)
 	r->desc = memory_uva(mem, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num);
 	r->avail = avail;
 	r->used = used;
-	if (!r->desc || !r->avail || !r->used || (uintptr_t)avail % C_AVAIL_ALIGN || (uintptr_t)used % C_USED_ALIGN) {
+	if (!r->desc || !r->avail || !r->used || (uintptr_t)avail % C_AVAIL_ALIGN ||
+	    (uintptr_t)used % C_USED_ALIGN) {
 		r->desc = NULL;
 		return false;
 	}
@@ -135,7 +137,8 @@ static bool read_desc(const struct ring *r, const struct table *t, uint32_t i, s
 	} else {
 		for (size_t got = 0; got < sizeof(bytes);) {
 			uint64_t len = sizeof(bytes) - got;
-			const uint8_t *p = memory_gpa(&r->s->mem, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len);
+			const uint8_t *p =
+				memory_gpa(&r->s->mem, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len);
 
 			if (!p)
 				return false;
@@ -201,8 +204,9 @@ static bool table_ok(const struct ring *r, const struct desc *d, bool first)
 	}
 	if (fault(ind_big_crash) && d->len / C_DESC_SIZE > r->num)
 		fault_crash();
-	if ((fault(ind_align16) && d->addr % C_DESC_ALIGN) || (fault(ind_write_reject) && (d->flags & C_DESC_F_WRITE)) ||
-	    (fault(ind_after_chain) && !first) || (fault(ind_ring_size) && d->len / C_DESC_SIZE >= r->num))
+	if ((fault(ind_align16) && d->addr % C_DESC_ALIGN) ||
+	    (fault(ind_write_reject) && (d->flags & C_DESC_F_WRITE)) || (fault(ind_after_chain) && !first) ||
+	    (fault(ind_ring_size) && d->len / C_DESC_SIZE >= r->num))
 		return false;
 	return true;
 }
@@ -210,7 +214,8 @@ static bool table_ok(const struct ring *r, const struct desc *d, bool first)
 /*
  * Walks a chain. *inner becomes the indirect table that ends it, where there is one (inner->n not 0).
  */
-static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct chain *c, struct table *inner)
+static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct chain *c,
+		 struct table *inner)
 {
 	struct desc d;
 
@@ -258,7 +263,8 @@ bool split_chain(struct ring *r, uint16_t head, struct chain *c)
 {
 	struct table ring = {.at = r->desc, .n = r->num}, inner = {.n = 0};
 
-	*c = (struct chain){.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
+	*c = (struct chain){
+		.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
 	if (!walk(r, &ring, head, c, &inner))
 		return false;
 	return !inner.n || walk(r, &inner, 0, c, &inner);

@@ -13,10 +13,10 @@
 
 enum {
 	MS = 1000000,
-	POLL_SPIN_NS = MS,       /* a polled ring is looked at without a pause that long after it had work */
-	POLL_PAUSE_NS = MS / 5,  /* and then at this pace */
-	LOOK_NS = 100 * MS,      /* how often the medium's size is looked at */
-	MESSAGES_IN_A_ROW = 16,  /* before the rings have their turn */
+	POLL_SPIN_NS = MS,	/* a polled ring is looked at without a pause that long after it had work */
+	POLL_PAUSE_NS = MS / 5, /* and then at this pace */
+	LOOK_NS = 100 * MS,	/* how often the medium's size is looked at */
+	MESSAGES_IN_A_ROW = 16, /* before the rings have their turn */
 	HELD_NS = 20 * MS,
 };
 
@@ -69,7 +69,8 @@ bool session_held(const struct session *s)
 	return s->status_seen && !(s->status & ok);
 }
 
-void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg), uint64_t arg)
+void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg),
+		   uint64_t arg)
 {
 	for (size_t i = 0; i < LATER_MAX; i++) {
 		if (s->later[i].due_ns)
@@ -177,7 +178,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		remark("%s: its protocol feature was not negotiated", row->name);
 		return RES_REFUSED;
 	}
-	if ((m->size < row->min || m->size > row->max) && (m->size < row->alt_min || m->size > row->alt_max)) {
+	if ((m->size < row->min || m->size > row->max) &&
+	    (m->size < row->alt_min || m->size > row->alt_max)) {
 		if (fault(hdr_short_crash) && m->size < row->min)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);
@@ -267,8 +269,8 @@ static bool header_ok(const struct msg *m)
 	bool reply = m->flags & C_HEADER_REPLY;
 
 	if ((fault(hdr_version_crash) && !version) || (fault(hdr_reply_flag_crash) && reply) ||
-	    (fault(hdr_undefined_bits_crash) && (m->flags >> 4)) || (fault(hdr_negative_id) && (int32_t)m->request < 0) ||
-	    (fault(hdr_id0_kill) && !m->request))
+	    (fault(hdr_undefined_bits_crash) && (m->flags >> 4)) ||
+	    (fault(hdr_negative_id) && (int32_t)m->request < 0) || (fault(hdr_id0_kill) && !m->request))
 		fault_crash();
 	return version && !reply;
 }

@@ -58,9 +58,9 @@ struct session {
 	bool again;
 	uint64_t busy_ns; /* when a polled ring last had work */
 
-	struct wire channel; /* for requests of the back-end */
+	struct wire channel;		     /* for requests of the back-end */
 	bool config_pending, config_waiting; /* a change to tell; one told and not yet answered */
-	uint64_t look_ns;    /* when to look at the medium again */
+	uint64_t look_ns;		     /* when to look at the medium again */
 
 	struct later later[LATER_MAX];
 
@@ -81,7 +81,8 @@ void session_serve(struct session *s, int fd);
 uint64_t session_offer(const struct session *s);
 uint64_t session_protocol_offer(const struct session *s);
 bool session_held(const struct session *s);
-void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg), uint64_t arg);
+void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg),
+		   uint64_t arg);
 
 /* A reply or an acknowledgement. */
 void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size);
@@ -95,7 +96,8 @@ typedef enum result msg_handler(struct session *s, struct msg *m, struct reply *
 
 msg_handler msg_get_features, msg_set_features, msg_set_owner, msg_reset_owner, msg_get_protocol_features,
 	msg_set_protocol_features, msg_get_queue_num, msg_reset_device, msg_set_status, msg_get_status;
-msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_mem_reg, msg_set_log_base, msg_set_log_fd;
+msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_mem_reg, msg_set_log_base,
+	msg_set_log_fd;
 msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
 	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable;
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;

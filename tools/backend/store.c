@@ -37,7 +37,8 @@ int store_open(struct store *st, const char *path, uint64_t size, bool read_only
 	st->fd = -1;
 	st->read_only = read_only;
 	if (!path) {
-		st->mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		st->mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (st->mem == MAP_FAILED) {
 			st->mem = NULL;
 			return -errno;
@@ -80,7 +81,8 @@ bool store_resized(struct store *st)
 static int transfer_one(struct store *st, uint8_t *bytes, size_t len, uint64_t at, bool to_medium)
 {
 	while (len) {
-		ssize_t done = to_medium ? pwrite(st->fd, bytes, len, (off_t)at) : pread(st->fd, bytes, len, (off_t)at);
+		ssize_t done = to_medium ? pwrite(st->fd, bytes, len, (off_t)at)
+					 : pread(st->fd, bytes, len, (off_t)at);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -97,7 +99,8 @@ static int transfer(struct store *st, const struct iovec *iov, unsigned n, uint6
 {
 	while (n) {
 		int some = n < IOV_MAX ? (int)n : IOV_MAX, r;
-		ssize_t done = to_medium ? pwritev(st->fd, iov, some, (off_t)at) : preadv(st->fd, iov, some, (off_t)at);
+		ssize_t done = to_medium ? pwritev(st->fd, iov, some, (off_t)at)
+					 : preadv(st->fd, iov, some, (off_t)at);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -109,7 +112,8 @@ static int transfer(struct store *st, const struct iovec *iov, unsigned n, uint6
 		if (!done)
 			continue;
 		/* cut within a piece: the rest of it by itself */
-		r = transfer_one(st, (uint8_t *)iov->iov_base + done, iov->iov_len - (size_t)done, at, to_medium);
+		r = transfer_one(st, (uint8_t *)iov->iov_base + done, iov->iov_len - (size_t)done, at,
+				 to_medium);
 		if (r < 0)
 			return r;
 		at += iov->iov_len - (size_t)done;
@@ -145,8 +149,8 @@ int store_zero(struct store *st, uint64_t at, uint64_t len, bool keep)
 		memset(st->mem + at, 0, len);
 		return 0;
 	}
-	if (fallocate(st->fd, FALLOC_FL_KEEP_SIZE | (keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE), (off_t)at,
-		      (off_t)len) == 0)
+	if (fallocate(st->fd, FALLOC_FL_KEEP_SIZE | (keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE),
+		      (off_t)at, (off_t)len) == 0)
 		return 0;
 	while (len) {
 		size_t step = len < ZERO_STEP ? (size_t)len : ZERO_STEP;

@@ -165,7 +165,8 @@ enum wire_event wire_receive(struct wire *w)
 			return WIRE_END;
 	}
 	if (w->got < C_HEADER_SIZE + w->msg.size) {
-		n = take_bytes(w, w->msg.payload + (w->got - C_HEADER_SIZE), C_HEADER_SIZE + w->msg.size - w->got, false);
+		n = take_bytes(w, w->msg.payload + (w->got - C_HEADER_SIZE),
+			       C_HEADER_SIZE + w->msg.size - w->got, false);
 		if (n < 0)
 			return WIRE_END;
 		w->got += (size_t)n;

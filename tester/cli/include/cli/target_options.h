@@ -22,6 +22,7 @@ struct vhu_target_cli {
 	enum vhu_backing memory;
 	uint64_t timeout_ms;
 	uint64_t max_time_s;		/* 0: no bound */
+	const char *dir;		/* no option: where sockets and images go; NULL: TMPDIR */
 };
 
 extern const struct vhu_option_part vhu_target_options;

@@ -28,6 +28,11 @@ struct vhu_driver_opts {
 
 int vhu_driver_new(const struct vhu_driver_opts *opts, struct vhu_driver **ret, struct vhu_err *err);
 void vhu_driver_free(struct vhu_driver *d);
+/*
+ * Another guest on the same disk: fresh memory and rings, while what was written stays known. A
+ * device that is slow to let go of the old memory harms nothing. Every request has to be freed.
+ */
+int vhu_driver_renew(struct vhu_driver *d, struct vhu_err *err);
 
 struct vhu_mem *vhu_driver_mem(struct vhu_driver *d);
 size_t vhu_driver_rings(const struct vhu_driver *d);
@@ -43,7 +48,8 @@ void vhu_driver_forget_data(struct vhu_driver *d);
 /* --- requests ---------------------------------------------------------------------------------- */
 
 enum vhu_io_op {
-	VHU_IO_READ, VHU_IO_WRITE, VHU_IO_FLUSH, VHU_IO_DISCARD, VHU_IO_WRITE_ZEROES, VHU_IO_GET_ID, VHU_IO_RAW,
+	VHU_IO_READ, VHU_IO_WRITE, VHU_IO_FLUSH, VHU_IO_DISCARD, VHU_IO_WRITE_ZEROES, VHU_IO_GET_ID,
+	VHU_IO_RAW,			/* any type number */
 	VHU_IO_CHAIN,			/* segments of a case's own (vhu_chain_part) */
 	VHU_IO_OP_MAX
 };
@@ -81,8 +87,8 @@ struct vhu_io_spec {
  * Lays out one request and puts it into the ring, unpublished. 0 and *ret (owned by the driver
  * until vhu_io_free), -ENOSPC if ring or memory is full.
  */
-int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_spec *spec, struct vhu_io **ret,
-		      struct vhu_err *err);
+int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_spec *spec,
+		      struct vhu_io **ret, struct vhu_err *err);
 /*
  * Reaps every ring and completes requests: verifies data, status, canaries and lengths. Each
  * breach goes to the callback. Returns the number of requests that completed.
@@ -98,7 +104,10 @@ bool vhu_io_abandoned(const struct vhu_io *io);
 unsigned vhu_io_queue(const struct vhu_io *io);
 uint64_t vhu_io_seq(const struct vhu_io *io);		/* order of submission, over all rings */
 uint64_t vhu_io_done_seq(const struct vhu_io *io);	/* order of completion */
-/* Once done: the status byte (or 0xff if the device wrote none), the used length, whether the status was accepted. */
+/*
+ * Once done: the status byte (0xff if the device wrote none; of a free chain to a block device its
+ * last writable byte), the used length, whether the status was accepted.
+ */
 uint8_t vhu_io_status(const struct vhu_io *io);
 uint32_t vhu_io_used_len(const struct vhu_io *io);
 /* Writable bytes of the chain, and what the used length should be by the standard for its status. */

@@ -68,7 +68,7 @@ enum vhu_obs_kind {
 struct vhu_obs {
 	enum vhu_obs_kind kind;
 	const struct vhu_frame *frame;	/* FRAME */
-	bool intended;			/* FRAME of ours that breaks a rule on purpose */
+	bool intended;			/* FRAME of ours that breaks a rule on purpose; BREACH: of a ring that we spoilt */
 	enum vhu_channel channel;	/* EOF */
 	bool expected;			/* EOF: the case accepts it here */
 	const char *text;		/* EXIT, BREACH: in words */

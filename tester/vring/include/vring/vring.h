@@ -34,7 +34,7 @@ struct vhu_used {
 	uint16_t head;
 	uint32_t len;
 	void *cookie;			/* as given to vhu_vring_add */
-	bool batch;			/* IN_ORDER: a later one's element covers it; len is all that is writable */
+	bool batch;			/* IN_ORDER: a later one's element covers it, len is a guess */
 };
 
 struct vhu_vring_opts {
@@ -95,7 +95,7 @@ bool vhu_vring_arm(struct vhu_vring *v);
 /* Asks for no calls (polling). */
 void vhu_vring_disarm(struct vhu_vring *v);
 
-/* Forgets chains in flight (after a stop that dropped them); their cookies are returned one by one: NULL at the end. */
+/* Forgets chains in flight (a stop dropped them). Returns their cookies one by one, NULL at the end. */
 void *vhu_vring_forget(struct vhu_vring *v);
 unsigned vhu_vring_inflight(const struct vhu_vring *v);
 
