@@ -40,7 +40,8 @@ bool vhu_campaign_goes_on(const struct vhu_campaign *c)
 }
 
 /* What one outcome means for those that have not run yet. */
-static void draw_conclusions(struct vhu_campaign *c, size_t i, const struct vhu_outcome *o, struct vhu_streak *streak)
+static void draw_conclusions(struct vhu_campaign *c, size_t i, const struct vhu_outcome *o,
+			     struct vhu_streak *streak)
 {
 	const struct vhu_result *r = &o->result;
 	const char *id = r->id;
@@ -89,8 +90,8 @@ static int report_next(struct vhu_campaign *c, struct vhu_err *err)
 	return code;
 }
 
-int vhu_campaign_deliver(struct vhu_campaign *c, size_t i, struct vhu_outcome *take, struct vhu_streak *streak,
-			 struct vhu_err *err)
+int vhu_campaign_deliver(struct vhu_campaign *c, size_t i, struct vhu_outcome *take,
+			 struct vhu_streak *streak, struct vhu_err *err)
 {
 	int code = 0;
 
@@ -124,7 +125,8 @@ int vhu_campaign_finish(struct vhu_campaign *c, struct vhu_err *err)
 		}
 		/* What cannot run here says so, whatever ended the run. */
 		if (!c->done[i]) {
-			const char *why = c->plans[i]->skip ? c->plans[i]->skip : c->stop ? c->stop : "not run";
+			const char *own = c->plans[i]->skip;
+			const char *why = own ? own : c->stop ? c->stop : "not run";
 
 			code = vhu_outcome_without_run(c->plans[i], VHU_SKIP, why, &c->outcomes[i], err);
 		}

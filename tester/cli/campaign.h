@@ -46,8 +46,8 @@ bool vhu_campaign_goes_on(const struct vhu_campaign *c);
  * Takes the outcome of case i over and reports whatever is next in order. Negative: it cannot
  * be reported.
  */
-int vhu_campaign_deliver(struct vhu_campaign *c, size_t i, struct vhu_outcome *take, struct vhu_streak *streak,
-			 struct vhu_err *err);
+int vhu_campaign_deliver(struct vhu_campaign *c, size_t i, struct vhu_outcome *take,
+			 struct vhu_streak *streak, struct vhu_err *err);
 /* Skips what did not run (after a signal it is left out) and ends the reports. */
 int vhu_campaign_finish(struct vhu_campaign *c, struct vhu_err *err);
 int vhu_campaign_exit_code(const struct vhu_campaign *c);

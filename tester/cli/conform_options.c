@@ -31,8 +31,10 @@ static int set_requirement(void *opts, const char *arg, struct vhu_err *err)
 static int set_profile(void *opts, const char *arg, struct vhu_err *err)
 {
 	if (!vhu_profile_known(arg))
-		return vhu_err_set(err, -EINVAL, "there is no profile '%s'\n  known: plain, qemu-7.2, qemu-10.0, "
-				   "qemu-11.1, cloud-hypervisor, crosvm, firecracker", arg);
+		return vhu_err_set(err, -EINVAL,
+				   "there is no profile '%s'\n  known: plain, qemu-7.2, qemu-10.0, "
+				   "qemu-11.1, cloud-hypervisor, crosvm, firecracker",
+				   arg);
 	((struct vhu_conform_opts *)opts)->profile = arg;
 	return 0;
 }
@@ -60,7 +62,8 @@ static int set_shard(void *opts, const char *arg, struct vhu_err *err)
 
 	if (slash && (size_t)(slash - arg) < sizeof(first))
 		memcpy(first, arg, (size_t)(slash - arg));
-	if (!slash || vhu_u64_parse(first, &i) < 0 || vhu_u64_parse(slash + 1, &n) < 0 || i < 1 || i > n || n > 10000)
+	if (!slash || vhu_u64_parse(first, &i) < 0 || vhu_u64_parse(slash + 1, &n) < 0 || i < 1 || i > n ||
+	    n > 10000)
 		return vhu_err_set(err, -EINVAL, "'%s' is not I/N with I from 1 to N", arg);
 	o->shard = (unsigned)i;
 	o->shards = (unsigned)n;
@@ -74,57 +77,59 @@ static const struct vhu_option rows[] = {
 	 VHU_OPTION_FLAG, ROW(list)},
 	{"check", 'c', NULL, group_ask, "parse and compile the case files only; all errors of all files",
 	 VHU_OPTION_FLAG, ROW(check)},
-	{"schema", 0, NULL, group_ask, "print the JSON Schema of case files",
-	 VHU_OPTION_FLAG, ROW(schema)},
-	{"explain", 'e', "ID", group_ask, "what a requirement, case, message, feature or fault says, and which cases "
-	 "cover it", VHU_OPTION_TEXT, ROW(explain)},
+	{"schema", 0, NULL, group_ask, "print the JSON Schema of case files", VHU_OPTION_FLAG, ROW(schema)},
+	{"explain", 'e', "ID", group_ask,
+	 "what a requirement, case, message, feature or fault says, and which cases cover it",
+	 VHU_OPTION_TEXT, ROW(explain)},
 	{"help", 'h', NULL, group_ask, "show this help", VHU_OPTION_FLAG, ROW(help)},
 	{"version", 'V', NULL, group_ask, "show the version", VHU_OPTION_FLAG, ROW(version)},
 
 	{"filter", 'f', "GLOB", group_select, "only cases whose id matches; repeatable, any of them",
 	 VHU_OPTION_LIST, ROW(filters)},
-	{"requirement", 'R', "ID", group_select, "only cases for this requirement (a glob is fine); repeatable",
-	 VHU_OPTION_CALL, .set = set_requirement},
-	{"tag", 't', "TAG", group_select, "only cases with this tag; repeatable",
-	 VHU_OPTION_LIST, ROW(tags)},
-	{"shard", 0, "I/N", group_select, "the I-th of N parts of the cases",
-	 VHU_OPTION_CALL, .set = set_shard},
+	{"requirement", 'R', "ID", group_select,
+	 "only cases for this requirement (a glob is fine); repeatable", VHU_OPTION_CALL,
+	 .set = set_requirement},
+	{"tag", 't', "TAG", group_select, "only cases with this tag; repeatable", VHU_OPTION_LIST, ROW(tags)},
+	{"shard", 0, "I/N", group_select, "the I-th of N parts of the cases", VHU_OPTION_CALL,
+	 .set = set_shard},
 
-	{"profile", 'p', "NAME", group_judge, "front-end persona of cases that fix none: plain (default), qemu-7.2, "
+	{"profile", 'p', "NAME", group_judge,
+	 "front-end persona of cases that fix none: plain (default), qemu-7.2, "
 	 "qemu-10.0, qemu-11.1, cloud-hypervisor, crosvm, firecracker",
 	 VHU_OPTION_CALL, .set = set_profile, .rerun = true},
 	{"strict", 'S', NULL, group_judge, "what a keyword only recommends, or none asks for, fails too",
 	 VHU_OPTION_FLAG, ROW(strict), .rerun = true},
-	{"spec", 0, "VERSION", group_judge, "judge by this version of the specification: 7.2, 10.2, 11.1 (default)",
-	 VHU_OPTION_CALL, .set = set_spec, .rerun = true},
-	{"baseline", 'B', "FILE", group_judge, "known failures: only what is worse fails",
-	 VHU_OPTION_TEXT, ROW(baseline)},
+	{"spec", 0, "VERSION", group_judge,
+	 "judge by this version of the specification: 7.2, 10.2, 11.1 (default)", VHU_OPTION_CALL,
+	 .set = set_spec, .rerun = true},
+	{"baseline", 'B', "FILE", group_judge, "known failures: only what is worse fails", VHU_OPTION_TEXT,
+	 ROW(baseline)},
 	{"update-baseline", 0, NULL, group_judge, "write what this run found into the --baseline file",
 	 VHU_OPTION_FLAG, ROW(update_baseline)},
-	{"allow-empty", 0, NULL, group_judge, "a run of nothing is exit code 0, not 5",
-	 VHU_OPTION_FLAG, ROW(allow_empty)},
+	{"allow-empty", 0, NULL, group_judge, "a run of nothing is exit code 0, not 5", VHU_OPTION_FLAG,
+	 ROW(allow_empty)},
 
 	{"jobs", 'j', "N", group_run, "with --spawn or --reference: N targets side by side",
 	 VHU_OPTION_NUMBER, ROW(jobs), .min = 1, .max = 256},
-	{"repeat", 'n', "N", group_run, "run each case N times; one that passes and fails is flaky, and fails",
-	 VHU_OPTION_NUMBER, ROW(repeat), .min = 1, .max = 1000000},
-	{"shuffle", 0, NULL, group_run, "in random order; the seed is reported",
-	 VHU_OPTION_FLAG, ROW(shuffle)},
+	{"repeat", 'n', "N", group_run,
+	 "run each case N times; one that passes and fails is flaky, and fails", VHU_OPTION_NUMBER,
+	 ROW(repeat), .min = 1, .max = 1000000},
+	{"shuffle", 0, NULL, group_run, "in random order; the seed is reported", VHU_OPTION_FLAG,
+	 ROW(shuffle)},
 	{"seed", 0, "S", group_run, "of everything random; default 1, with --shuffle a fresh one",
 	 VHU_OPTION_NUMBER, ROW(seed), .min = 0, .max = INT64_MAX},
-	{"fail-fast", 'x', NULL, group_run, "skip the rest after the first failure",
-	 VHU_OPTION_FLAG, ROW(fail_fast)},
+	{"fail-fast", 'x', NULL, group_run, "skip the rest after the first failure", VHU_OPTION_FLAG,
+	 ROW(fail_fast)},
 
-	{"tap", 0, NULL, group_report, "Test Anything Protocol on standard output",
-	 VHU_OPTION_FLAG, ROW(tap)},
-	{"junit", 0, "FILE", group_report, "JUnit XML; - is standard output",
-	 VHU_OPTION_TEXT, ROW(junit)},
-	{"json", 0, "FILE", group_report, "everything as JSON; - is standard output",
-	 VHU_OPTION_TEXT, ROW(json)},
-	{"verbose", 'v', NULL, group_report, "the decoded messages of every case, not only of failing ones; twice: "
-	 "with their bytes", VHU_OPTION_COUNT, ROW(verbose)},
-	{"quiet", 'q', NULL, group_report, "only the summary",
-	 VHU_OPTION_FLAG, ROW(quiet)},
+	{"tap", 0, NULL, group_report, "Test Anything Protocol on standard output", VHU_OPTION_FLAG,
+	 ROW(tap)},
+	{"junit", 0, "FILE", group_report, "JUnit XML; - is standard output", VHU_OPTION_TEXT, ROW(junit)},
+	{"json", 0, "FILE", group_report, "everything as JSON; - is standard output", VHU_OPTION_TEXT,
+	 ROW(json)},
+	{"verbose", 'v', NULL, group_report,
+	 "the decoded messages of every case, not only of failing ones; twice: with their bytes",
+	 VHU_OPTION_COUNT, ROW(verbose)},
+	{"quiet", 'q', NULL, group_report, "only the summary", VHU_OPTION_FLAG, ROW(quiet)},
 };
 
 static const struct vhu_option_part own = {rows, VHU_ARRAY_SIZE(rows)};
@@ -133,15 +138,15 @@ static const struct vhu_option_part *const parts[] = {&vhu_target_options, &own}
 const struct vhu_option_table vhu_conform_options = {
 	.program = "vhu-conform",
 	.usage = "[TARGET] [OPTIONS] [CASE…]",
-	.intro = "Tests whether a vhost-user back-end keeps to the specification. A CASE is a case file, a folder of "
-		"them, or a case id; with none, every installed case that fits the device runs.",
-	.outro = "Exit codes: 0 nothing failed, 1 the target failed something, 2 usage or a wrong input file, 3 the\n"
-		"tester itself is at fault, 4 the target died, hung or cannot be reached, 5 nothing ran.\n"
-		"\n"
-		"Examples:\n"
-		"  vhu-conform --reference\n"
-		"  vhu-conform --backend /run/vhost.sock --filter 'core/*'\n"
-		"  vhu-conform --spawn './my-backend --socket {socket} --image {image}' --junit report.xml\n",
+	.intro = "Tests whether a vhost-user back-end keeps to the specification. A CASE is a case file, a "
+		 "folder of them, or a case id; with none, every installed case that fits the device runs.",
+	.outro = "Exit codes: 0 nothing failed, 1 the target failed something, 2 usage or a wrong input file,\n"
+		 "3 the tester itself is at fault, 4 the target died, hung or cannot be reached, 5 nothing ran.\n"
+		 "\n"
+		 "Examples:\n"
+		 "  vhu-conform --reference\n"
+		 "  vhu-conform --backend /run/vhost.sock --filter 'core/*'\n"
+		 "  vhu-conform --spawn './my-backend --socket {socket} --image {image}' --junit report.xml\n",
 	.parts = parts,
 	.n_parts = VHU_ARRAY_SIZE(parts),
 };
@@ -150,12 +155,14 @@ const struct vhu_option_table vhu_conform_options = {
 
 static int check_reports(const struct vhu_conform_opts *o, struct vhu_err *err)
 {
-	unsigned on_stdout = (unsigned)o->tap + (o->junit && !strcmp(o->junit, "-")) + (o->json && !strcmp(o->json, "-"));
+	unsigned on_stdout =
+		(unsigned)o->tap + (o->junit && !strcmp(o->junit, "-")) + (o->json && !strcmp(o->json, "-"));
 
 	if (on_stdout > 1)
 		return vhu_err_set(err, -EINVAL, "reports: only one of them can go to standard output");
 	if (o->junit && o->json && strcmp(o->junit, "-") && !strcmp(o->junit, o->json))
-		return vhu_err_set(err, -EINVAL, "reports: --junit and --json name the same file, %s", o->junit);
+		return vhu_err_set(err, -EINVAL, "reports: --junit and --json name the same file, %s",
+				   o->junit);
 	if (o->quiet && o->verbose)
 		return vhu_err_set(err, -EINVAL, "--quiet: not together with --verbose");
 	return 0;
@@ -175,7 +182,8 @@ static int check(struct vhu_conform_opts *o, struct vhu_err *err)
 		return vhu_err_set(err, -EINVAL, "no target: nothing says what to test\n"
 				   "  give --backend, --spawn, --listen or --reference");
 	if (o->jobs > 1 && !asks && !vhu_target_cli_spawns(&o->target))
-		return vhu_err_set(err, -EINVAL, "--jobs: only with --spawn or --reference, where there can be "
+		return vhu_err_set(err, -EINVAL,
+				   "--jobs: only with --spawn or --reference, where there can be "
 				   "several targets");
 	if (o->update_baseline && !o->baseline)
 		return vhu_err_set(err, -EINVAL, "--update-baseline: which one?\n  give --baseline FILE");
@@ -220,7 +228,8 @@ void vhu_conform_opts_done(struct vhu_conform_opts *o)
 	vhu_parsed_done(&o->parsed);
 }
 
-void vhu_conform_rerun(const struct vhu_conform_opts *o, const char *word, const char *filter, struct vhu_buf *out)
+void vhu_conform_rerun(const struct vhu_conform_opts *o, const char *word, const char *filter,
+		       struct vhu_buf *out)
 {
 	vhu_shell_quote(out, o->program);
 	for (size_t i = 0; i < o->parsed.n_given; i++) {

@@ -162,11 +162,13 @@ static void add_faults(struct vhu_buf *out, enum vhu_req req)
 	for (size_t i = 0; (row = vhu_fault_row(i)); i++)
 		for (size_t j = 0; j < row->n_reqs; j++)
 			if (row->reqs[j] == req)
-				vhu_buf_printf(out, "%s    %s  %s\n", n++ ? "" : "  faults of the reference back-end:\n",
-					       row->id, row->summary);
+				vhu_buf_printf(out, "%s    %s  %s\n",
+					       n++ ? "" : "  faults of the reference back-end:\n", row->id,
+					       row->summary);
 }
 
-static void explain_requirement(const struct vhu_req_row *row, const struct vhu_case_set *set, struct vhu_buf *out)
+static void explain_requirement(const struct vhu_req_row *row, const struct vhu_case_set *set,
+				struct vhu_buf *out)
 {
 	vhu_buf_printf(out, "%s  requirement, %s\n", row->id, vhu_level_name(row->level));
 	add_row(out, "says:", row->text);
@@ -211,7 +213,8 @@ static void explain_message(const struct vhu_msg_row *row, struct vhu_buf *out)
 {
 	char text[64];
 
-	vhu_buf_printf(out, "%s  message %u of the %s channel\n", row->name, row->id, vhu_channel_name(row->channel));
+	vhu_buf_printf(out, "%s  message %u of the %s channel\n", row->name, row->id,
+		       vhu_channel_name(row->channel));
 	add_row(out, "note:", row->note);
 	add_row(out, "section:", row->section);
 	add_row(out, "concerns:", scope_words(row->scope));
@@ -223,7 +226,8 @@ static void explain_message(const struct vhu_msg_row *row, struct vhu_buf *out)
 		add_row(out, "descriptors:", text);
 	}
 	if (row->reply_fds_max) {
-		snprintf(text, sizeof(text), "%u to %u with the reply", row->reply_fds_min, row->reply_fds_max);
+		snprintf(text, sizeof(text), "%u to %u with the reply", row->reply_fds_min,
+			 row->reply_fds_max);
 		add_row(out, "descriptors:", text);
 	}
 	add_payload(out, "request:", row->request);
@@ -379,6 +383,7 @@ int vhu_explain(const char *id, const struct vhu_case_set *set, struct vhu_buf *
 	if (out->len > before)
 		return 0;
 	near = vhu_nearest_name(id, name_at, &names);
-	return vhu_err_set(err, -ENOENT, "%s: no requirement, case, message, feature or fault is called so%s%s%s", id,
+	return vhu_err_set(err, -ENOENT,
+			   "%s: no requirement, case, message, feature or fault is called so%s%s%s", id,
 			   near ? "\n  did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

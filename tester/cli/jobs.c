@@ -112,7 +112,8 @@ static void keep_only(int in, int out)
 	close_range(WORKER_OUT + 1, ~0U, 0);
 }
 
-static void become_worker(struct vhu_campaign *c, enum vhu_device device, const char *dir, pid_t parent, int in, int out)
+static void become_worker(struct vhu_campaign *c, enum vhu_device device, const char *dir, pid_t parent,
+			  int in, int out)
 {
 	struct vhu_runner r = {0};
 	struct vhu_err err = {0};
@@ -206,7 +207,8 @@ static int make_dir(struct worker *w, struct vhu_err *err)
 	if (mkdtemp(w->dir))
 		return 0;
 	w->dir[0] = '\0';
-	return vhu_err_errno(err, -errno, "--jobs: cannot make a folder in '%s'", parent && *parent ? parent : "/tmp");
+	return vhu_err_errno(err, -errno, "--jobs: cannot make a folder in '%s'",
+			     parent && *parent ? parent : "/tmp");
 }
 
 /* The process and two pipes, one each way. -errno. */

@@ -172,7 +172,8 @@ static int set_value(const struct vhu_option *o, void *opts, const char *arg, st
 
 /* --- parsing --------------------------------------------------------------------------------- */
 
-static int complain(const struct vhu_option_table *t, int what, int letter, const char *word, struct vhu_err *err)
+static int complain(const struct vhu_option_table *t, int what, int letter, const char *word,
+		    struct vhu_err *err)
 {
 	const struct vhu_option *o = letter >= LONG_VALUE ? vhu_option_at(t, (size_t)(letter - LONG_VALUE)) :
 		by_letter(t, letter);
@@ -184,12 +185,13 @@ static int complain(const struct vhu_option_table *t, int what, int letter, cons
 	if (o)
 		return vhu_err_set(err, -EINVAL, "--%s: takes no argument", o->name);
 	if (letter)
-		return vhu_err_set(err, -EINVAL, "-%c: there is no such option\n  '%s --help' lists them", letter,
-				   t->program);
+		return vhu_err_set(err, -EINVAL, "-%c: there is no such option\n  '%s --help' lists them",
+				   letter, t->program);
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
 	near = vhu_nearest_name(name, name_at, (void *)t);
 	if (near)
-		return vhu_err_set(err, -EINVAL, "--%s: there is no such option\n  did you mean '--%s'?", name, near);
+		return vhu_err_set(err, -EINVAL, "--%s: there is no such option\n  did you mean '--%s'?",
+				   name, near);
 	return vhu_err_set(err, -EINVAL, "--%s: there is no such option, or more than one begins so\n"
 			   "  '%s --help' lists them", name, t->program);
 }
@@ -220,7 +222,8 @@ static int make_form(const struct vhu_option_table *t, struct getopt_form *f, st
 	s = f->shorts;
 	*s++ = ':';			/* a missing argument is told apart from an unknown option */
 	for (size_t i = 0; (o = vhu_option_at(t, i)); i++) {
-		f->longs[i] = (struct option){.name = o->name, .has_arg = takes(o), .val = LONG_VALUE + (int)i};
+		f->longs[i] =
+			(struct option){.name = o->name, .has_arg = takes(o), .val = LONG_VALUE + (int)i};
 		if (!o->letter)
 			continue;
 		*s++ = o->letter;
@@ -231,8 +234,8 @@ static int make_form(const struct vhu_option_table *t, struct getopt_form *f, st
 	return 0;
 }
 
-static int parse(const struct vhu_option_table *t, const struct getopt_form *f, int argc, char **argv, void *opts,
-		 struct vhu_parsed *p, struct vhu_err *err)
+static int parse(const struct vhu_option_table *t, const struct getopt_form *f, int argc, char **argv,
+		 void *opts, struct vhu_parsed *p, struct vhu_err *err)
 {
 	int code = 0;
 
@@ -256,8 +259,8 @@ static int parse(const struct vhu_option_table *t, const struct getopt_form *f, 
 	return code;
 }
 
-int vhu_options_parse(const struct vhu_option_table *t, int argc, char **argv, void *opts, struct vhu_parsed *ret,
-		      struct vhu_err *err)
+int vhu_options_parse(const struct vhu_option_table *t, int argc, char **argv, void *opts,
+		      struct vhu_parsed *ret, struct vhu_err *err)
 {
 	struct getopt_form f = {0};
 	struct vhu_parsed p = {0};

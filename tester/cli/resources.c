@@ -102,7 +102,8 @@ static size_t count(const struct vhu_resources *r, const char *kind)
 }
 
 /* How many of a kind may be there at the end. */
-static size_t allowance(const struct vhu_resources *before, const struct vhu_resources *idle, const char *kind)
+static size_t allowance(const struct vhu_resources *before, const struct vhu_resources *idle,
+			const char *kind)
 {
 	size_t n = count(before, kind);
 

@@ -23,8 +23,8 @@ static int watch_signals(struct vhu_loop *loop, struct vhu_err *err)
 	return vhu_loop_watch_signals(loop, signals, VHU_ARRAY_SIZE(signals), err);
 }
 
-int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, const char *dir,
-		    struct vhu_err *err)
+int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device,
+		    const char *dir, struct vhu_err *err)
 {
 	struct vhu_target_cli cli = o->target;
 	struct vhu_engine_opts opts = {
@@ -143,7 +143,8 @@ static int judge_leak(struct vhu_runner *r, const struct vhu_resources *before, 
 	return code;
 }
 
-static int run_once(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_result *ret, struct vhu_err *err)
+static int run_once(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_result *ret,
+		    struct vhu_err *err)
 {
 	struct vhu_resources before;
 	struct vhu_result result = {0};
@@ -173,7 +174,8 @@ static int badness(enum vhu_verdict v)
 	return v == VHU_SKIP ? -1 : (int)v;
 }
 
-int vhu_runner_run(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_outcome *ret, struct vhu_err *err)
+int vhu_runner_run(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_outcome *ret,
+		   struct vhu_err *err)
 {
 	struct vhu_outcome o = {0};
 	bool more = true;

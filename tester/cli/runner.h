@@ -21,8 +21,8 @@ struct vhu_runner {
  * Makes loop, target and engine; starts nothing. Sockets and images go to `dir`, NULL: TMPDIR.
  * -EINVAL if the options are wrong.
  */
-int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device, const char *dir,
-		    struct vhu_err *err);
+int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device,
+		    const char *dir, struct vhu_err *err);
 /* Lets go of the target; the loop, with its signals, stays. */
 void vhu_runner_release_target(struct vhu_runner *r);
 void vhu_runner_close(struct vhu_runner *r);	/* a zeroed one is fine */
@@ -37,7 +37,8 @@ int vhu_runner_probe(struct vhu_runner *r, struct vhu_err *err);
  * Runs the case as often as --repeat says and keeps the worst result. -EINTR on a signal (*ret
  * untouched), another negative errno if no further case makes sense.
  */
-int vhu_runner_run(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_outcome *ret, struct vhu_err *err);
+int vhu_runner_run(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_outcome *ret,
+		   struct vhu_err *err);
 
 /* An outcome for a case that did not run, or not to its end. */
 int vhu_outcome_without_run(const struct vhu_plan *plan, enum vhu_verdict verdict, const char *reason,

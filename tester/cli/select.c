@@ -56,7 +56,8 @@ static void add_hint(struct vhu_err *err)
 	size_t len = err ? strlen(err->text) : 0;
 
 	if (err)
-		snprintf(err->text + len, sizeof(err->text) - len, "\n  'vhu-conform --list' shows the installed ones");
+		snprintf(err->text + len, sizeof(err->text) - len,
+			 "\n  'vhu-conform --list' shows the installed ones");
 }
 
 int vhu_select_load(const struct vhu_conform_opts *o, struct vhu_case_set **ret, struct vhu_diags *diags,
@@ -69,7 +70,8 @@ int vhu_select_load(const struct vhu_conform_opts *o, struct vhu_case_set **ret,
 	int code = paths ? 0 : vhu_err_errno(err, -ENOMEM, "cases");
 
 	if (code == 0 && !words->n && !root)
-		code = vhu_err_set(err, -ENOENT, "cases: none are installed\n  name case files, or set VHU_CASES");
+		code = vhu_err_set(err, -ENOENT,
+				   "cases: none are installed\n  name case files, or set VHU_CASES");
 	for (size_t i = 0; i < n && code == 0; i++) {
 		const char *word = words->n ? words->items[i] : root;
 
@@ -114,7 +116,8 @@ static bool named(const struct vhu_words *words, const struct vhu_case_info *inf
 			if (!strcmp(word, info->id))
 				return true;
 			restricted |= base_length(word) == base && !strncmp(word, info->id, base);
-		} else if ((strlen(word) == base && !strncmp(word, info->id, base)) || path_covers(word, info->file)) {
+		} else if ((strlen(word) == base && !strncmp(word, info->id, base)) ||
+			   path_covers(word, info->file)) {
 			return true;
 		}
 	}
@@ -164,10 +167,12 @@ static bool fits_device(const struct vhu_case_info *info, enum vhu_device device
 /* By the id alone: a case stays in its shard whatever cases come and go. */
 static bool in_shard(const struct vhu_conform_opts *o, const char *id)
 {
-	return !o->shards || vhu_mix64(vhu_fnv1a64(id, strlen(id), VHU_FNV1A64_SEED)) % o->shards == o->shard - 1;
+	return !o->shards ||
+	       vhu_mix64(vhu_fnv1a64(id, strlen(id), VHU_FNV1A64_SEED)) % o->shards == o->shard - 1;
 }
 
-static bool selected(const struct vhu_conform_opts *o, const struct vhu_case_info *info, enum vhu_device device)
+static bool selected(const struct vhu_conform_opts *o, const struct vhu_case_info *info,
+		     enum vhu_device device)
 {
 	return (o->parsed.rest.n ? named(&o->parsed.rest, info) : fits_device(info, device)) &&
 	       any_glob(&o->filters, info->id) && any_requirement(&o->requirements, info) &&
@@ -326,8 +331,8 @@ void vhu_selection_list(const struct vhu_selection *s, struct vhu_buf *out)
 		vhu_buf_reset(&reqs);
 		add_requirements(s->info[i], &reqs);
 		vhu_buf_printf(out, "%-*s  %-7s  %-*s  %s\n", (int)id_width, s->info[i]->id,
-			       vhu_level_name(vhu_case_level(s->info[i])), (int)req_width, vhu_buf_text(&reqs),
-			       s->info[i]->title);
+			       vhu_level_name(vhu_case_level(s->info[i])), (int)req_width,
+			       vhu_buf_text(&reqs), s->info[i]->title);
 	}
 	vhu_buf_done(&reqs);
 }

@@ -56,8 +56,8 @@ static int set_device(void *opts, const char *arg, struct vhu_err *err)
 	near = vhu_nearest_name(arg, device_at, NULL);
 	for (size_t i = 0; device_at(NULL, i); i++)
 		vhu_buf_printf(&names, " %s", device_at(NULL, i));
-	vhu_err_set(err, -EINVAL, "there is no device '%s'\n  %s%s%sknown:%s", arg, near ? "did you mean '" : "",
-		    near ? near : "", near ? "'? " : "", vhu_buf_text(&names));
+	vhu_err_set(err, -EINVAL, "there is no device '%s'\n  %s%s%sknown:%s", arg,
+		    near ? "did you mean '" : "", near ? near : "", near ? "'? " : "", vhu_buf_text(&names));
 	vhu_buf_done(&names);
 	return -EINVAL;
 }
@@ -92,15 +92,18 @@ static int set_spawn_per(void *opts, const char *arg, struct vhu_err *err)
 static const struct vhu_option rows[] = {
 	{"backend", 'b', "SOCKET", GROUP, "connect to a back-end that listens there, anew for each case",
 	 VHU_OPTION_TEXT, ROW(backend), .rerun = true},
-	{"spawn", 's', "COMMAND", GROUP, "start the back-end ourselves: {socket}, {image} and {fd} in COMMAND are a "
+	{"spawn", 's', "COMMAND", GROUP,
+	 "start the back-end ourselves: {socket}, {image} and {fd} in COMMAND are a "
 	 "socket's path, a fresh disk image and a listening descriptor; words are split as by a shell",
 	 VHU_OPTION_TEXT, ROW(spawn), .rerun = true},
 	{"listen", 'l', "SOCKET", GROUP, "be the socket's server; the back-end connects to us",
 	 VHU_OPTION_TEXT, ROW(listen), .rerun = true},
-	{"reference", 'r', "[=FAULT]", GROUP, "start the bundled reference back-end, with one planted fault if given",
-	 VHU_OPTION_CALL, .set = set_reference, .rerun = true},
-	{"after-start", 0, "COMMAND", GROUP, "with --spawn: run by sh -c once the process is up, before the first connect",
-	 VHU_OPTION_TEXT, ROW(after_start), .rerun = true},
+	{"reference", 'r', "[=FAULT]", GROUP,
+	 "start the bundled reference back-end, with one planted fault if given", VHU_OPTION_CALL,
+	 .set = set_reference, .rerun = true},
+	{"after-start", 0, "COMMAND", GROUP,
+	 "with --spawn: run by sh -c once the process is up, before the first connect", VHU_OPTION_TEXT,
+	 ROW(after_start), .rerun = true},
 	{"one-shot", '1', NULL, GROUP, "the back-end serves one connection and exits; that is no finding",
 	 VHU_OPTION_FLAG, ROW(one_shot), .rerun = true},
 	{"spawn-per", 0, "case", GROUP, "with --spawn or --reference: a new process for each case",
@@ -109,19 +112,22 @@ static const struct vhu_option rows[] = {
 	 VHU_OPTION_SIZE, ROW(image_size), .min = 512, .max = UINT64_C(1) << 50, .rerun = true},
 	{"queues", 'Q', "N", GROUP, "rings that the target really serves; default: what it tells",
 	 VHU_OPTION_NUMBER, ROW(queues), .min = 1, .max = 256, .rerun = true},
-	{"device", 'd', "NAME", GROUP, "blk, net, scsi, fs …; default auto: from the cases and from the target",
-	 VHU_OPTION_CALL, .set = set_device, .rerun = true},
+	{"device", 'd', "NAME", GROUP,
+	 "blk, net, scsi, fs …; default auto: from the cases and from the target", VHU_OPTION_CALL,
+	 .set = set_device, .rerun = true},
 	{"allow-writes", 'w', NULL, GROUP, "run what changes the disk; implied where we made the disk",
 	 VHU_OPTION_FLAG, ROW(allow_writes), .rerun = true},
-	{"settle", 0, "MS", GROUP, "how long to watch where only time can show that nothing happens; default 20, or 50 "
+	{"settle", 0, "MS", GROUP,
+	 "how long to watch where only time can show that nothing happens; default 20, or 50 "
 	 "round trips if that is more",
 	 VHU_OPTION_NUMBER, ROW(settle_ms), .min = 1, .max = 600000, .rerun = true},
 	{"memory", 'm', "KIND", GROUP, "memory of the fake guest: hugetlb, memfd, or auto (default)",
 	 VHU_OPTION_CALL, .set = set_memory, .rerun = true},
-	{"timeout", 'T', "MS", GROUP, "an answer's deadline; default 5000",
-	 VHU_OPTION_NUMBER, ROW(timeout_ms), .min = 1, .max = 3600000, .rerun = true},
-	{"max-time", 0, "S", GROUP, "bound on the whole run: what has not run by then is skipped, exit code 4",
-	 VHU_OPTION_NUMBER, ROW(max_time_s), .min = 1, .max = 1000000},
+	{"timeout", 'T', "MS", GROUP, "an answer's deadline; default 5000", VHU_OPTION_NUMBER,
+	 ROW(timeout_ms), .min = 1, .max = 3600000, .rerun = true},
+	{"max-time", 0, "S", GROUP,
+	 "bound on the whole run: what has not run by then is skipped, exit code 4", VHU_OPTION_NUMBER,
+	 ROW(max_time_s), .min = 1, .max = 1000000},
 };
 
 const struct vhu_option_part vhu_target_options = {rows, VHU_ARRAY_SIZE(rows)};
@@ -146,7 +152,8 @@ bool vhu_target_cli_spawns(const struct vhu_target_cli *t)
 int vhu_target_cli_check(struct vhu_target_cli *t, struct vhu_err *err)
 {
 	if (!!t->backend + !!t->spawn + !!t->listen + t->reference > 1)
-		return vhu_err_set(err, -EINVAL, "target: only one of --backend, --spawn, --listen, --reference");
+		return vhu_err_set(err, -EINVAL,
+				   "target: only one of --backend, --spawn, --listen, --reference");
 	if (t->after_start && !t->spawn)
 		return vhu_err_set(err, -EINVAL, "--after-start: only with --spawn");
 	if (t->spawn_per_case && !vhu_target_cli_spawns(t))
@@ -163,7 +170,8 @@ int vhu_target_cli_check(struct vhu_target_cli *t, struct vhu_err *err)
 void vhu_target_cli_name(const struct vhu_target_cli *t, struct vhu_buf *out)
 {
 	if (t->reference)
-		vhu_buf_printf(out, "reference back-end%s%s", t->fault ? " with fault " : "", t->fault ? t->fault : "");
+		vhu_buf_printf(out, "reference back-end%s%s", t->fault ? " with fault " : "",
+			       t->fault ? t->fault : "");
 	else
 		vhu_buf_puts(out, t->backend ? t->backend : t->spawn ? t->spawn : t->listen ? t->listen : "");
 }
@@ -208,7 +216,8 @@ int vhu_reference_command(const struct vhu_target_cli *t, struct vhu_reference *
 
 	if (code < 0)
 		return code;
-	snprintf(queues, sizeof(queues), "%llu", (unsigned long long)(t->queues ? t->queues : REFERENCE_QUEUES));
+	snprintf(queues, sizeof(queues), "%llu",
+		 (unsigned long long)(t->queues ? t->queues : REFERENCE_QUEUES));
 	code |= add_word(&r, &n, path) | add_word(&r, &n, "--socket") | add_word(&r, &n, "{socket}");
 	code |= add_word(&r, &n, "--queues") | add_word(&r, &n, queues);
 	if (t->device != VHU_DEV_ANY)

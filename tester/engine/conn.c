@@ -53,7 +53,8 @@ static const struct vhu_chan_events main_events = {.frame = on_main_frame, .clos
 void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64_t value)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(request);
-	struct vhu_frame answer = {.channel = VHU_CHAN_BACKEND, .dir = VHU_DIR_FE, .request = request->request};
+	struct vhu_frame answer = {
+		.channel = VHU_CHAN_BACKEND, .dir = VHU_DIR_FE, .request = request->request};
 	struct vhu_err err = {0};
 
 	if (!(request->flags & VHU_C_HEADER_NEED_REPLY) && !(row && row->answer == VHU_ANSWER_ALWAYS))
@@ -119,7 +120,8 @@ int vhu_conn_backend_open(struct vhu_conn *c)
 		return -1;
 	}
 	vhu_conn_backend_close(c);
-	if (vhu_chan_new(c->r->e->loop, pair[0], VHU_CHAN_BACKEND, VHU_DIR_BE, &backend_events, c, &c->backend, &err) < 0) {
+	if (vhu_chan_new(c->r->e->loop, pair[0], VHU_CHAN_BACKEND, VHU_DIR_BE, &backend_events, c,
+			 &c->backend, &err) < 0) {
 		close(pair[1]);
 		vhu_run_broken(c->r, "%s", err.text);
 		return -1;
@@ -163,10 +165,15 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 		r->interrupted = r->stop = true;
 		return false;
 	}
-	if (rc < 0) {
+	/* It died of what came before, and was started again for this connection. */
+	if (r->exited && rc == 0)
+		close(fd);
+	if (r->exited)
+		r->stop = true;
+	else if (rc < 0)
 		unreachable(r, &err);
+	if (r->stop)
 		return false;
-	}
 	if (vhu_chan_new(r->e->loop, fd, VHU_CHAN_MAIN, VHU_DIR_BE, &main_events, c, &c->main, &err) < 0) {
 		vhu_run_broken(r, "%s", err.text);
 		return false;
@@ -202,7 +209,8 @@ bool vhu_conn_live(const struct vhu_conn *c)
 	return c->main && !c->closed;
 }
 
-uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces, size_t n_pieces)
+uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
+		       size_t n_pieces)
 {
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 	struct vhu_run *r = c->r;

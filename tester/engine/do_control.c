@@ -32,12 +32,14 @@ static bool asks_reply(const struct vhu_conn *c, const struct vhu_step *s)
 		return true;
 	if (!send->row || send->row->answer == VHU_ANSWER_ALWAYS)
 		return false;
-	return !s->breaks.set && !s->expect_given && vhu_profile_need_reply(c->r->plan->profile, send->row->msg);
+	return !s->breaks.set && !s->expect_given &&
+	       vhu_profile_need_reply(c->r->plan->profile, send->row->msg);
 }
 
 static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
 {
-	return b->req != VHU_REQ_MAX ? i->req == b->req : (i->req == VHU_REQ_MAX && (unsigned)i->malformed == b->malformed);
+	return b->req != VHU_REQ_MAX ? i->req == b->req
+				     : (i->req == VHU_REQ_MAX && (unsigned)i->malformed == b->malformed);
 }
 
 /*
@@ -50,15 +52,19 @@ static bool legality(struct vhu_conn *c, const struct vhu_step *s, const struct 
 	size_t n = vhu_send_illegal(&c->oracle.session, &s->send, f, illegal, VHU_ARRAY_SIZE(illegal));
 
 	if (!n && s->breaks.set)
-		vhu_run_skip(c->r, "%s: on this target the step is legal, so that there is nothing to provoke", s->where);
+		vhu_run_skip(c->r,
+			     "%s: on this target the step is legal, so that there is nothing to provoke",
+			     s->where);
 	if (n && !s->breaks.set)
-		vhu_run_broken(c->r, "%s: the case sends an illegal frame without saying so (breaks): %s", s->where, illegal[0].text);
+		vhu_run_broken(c->r, "%s: the case sends an illegal frame without saying so (breaks): %s",
+			       s->where, illegal[0].text);
 	if (!n || !s->breaks.set)
 		return !c->r->stop;
 	for (size_t i = 0; i < n; i++)
 		if (names(&s->breaks, &illegal[i]))
 			return true;
-	vhu_run_broken(c->r, "%s: the frame breaks something else than the step says: %s", s->where, illegal[0].text);
+	vhu_run_broken(c->r, "%s: the frame breaks something else than the step says: %s", s->where,
+		       illegal[0].text);
 	return false;
 }
 
@@ -75,8 +81,9 @@ static struct vhu_moment moment_of(struct vhu_conn *c, const struct vhu_step_sen
 			m.queue = (unsigned)VHU_MIN(index, (uint64_t)VHU_C_VRING_INDEX_MAX);
 	}
 	if (m.queue < r->n_rings)
-		m.base = r->rings[m.queue].base_known ? r->rings[m.queue].base :
-							vhu_vring_avail_idx(vhu_driver_ring(r->driver, m.queue));
+		m.base = r->rings[m.queue].base_known
+				 ? r->rings[m.queue].base
+				 : vhu_vring_avail_idx(vhu_driver_ring(r->driver, m.queue));
 	return m;
 }
 
@@ -87,7 +94,8 @@ static void judge_reply(struct vhu_conn *c, const struct vhu_step *s)
 	enum vhu_payload pl = vhu_frame_payload(f);
 
 	for (size_t i = 0; i < send->n_reply; i++) {
-		const struct vhu_field_row *row = pl < VHU_PL_MAX ? vhu_field_by_name(pl, send->reply[i].field) : NULL;
+		const struct vhu_field_row *row =
+			pl < VHU_PL_MAX ? vhu_field_by_name(pl, send->reply[i].field) : NULL;
 		uint64_t x;
 
 		if (row && row->kind == VHU_FIELD_BYTES) {
@@ -95,15 +103,18 @@ static void judge_reply(struct vhu_conn *c, const struct vhu_step *s)
 			size_t len = row->size ? VHU_MIN(row->size, f->len - off) : f->len - off;
 			char accepted[240], hex[200];
 
-			if (vhu_match_bytes(&send->reply[i].match, f->payload + off, len, c->r->vars, c->r->vars_set, &term) == 1)
+			if (vhu_match_bytes(&send->reply[i].match, f->payload + off, len, c->r->vars,
+					    c->r->vars_set, &term) == 1)
 				continue;
-			vhu_matcher_describe(&send->reply[i].match, c->r->vars, c->r->vars_set, accepted, sizeof(accepted));
+			vhu_matcher_describe(&send->reply[i].match, c->r->vars, c->r->vars_set, accepted,
+					     sizeof(accepted));
 			vhu_run_unmet(c->r, s, VHU_FINDING_RULE, accepted, "%s = %s", send->reply[i].field,
 				      vhu_hex_format(f->payload + off, len, hex, sizeof(hex)));
 		} else if (pl < VHU_PL_MAX && vhu_frame_get(f, pl, send->reply[i].field, &x)) {
 			vhu_run_match(c->r, s, &send->reply[i].match, send->reply[i].field, x);
 		} else {
-			vhu_run_unmet(c->r, s, VHU_FINDING_RULE, send->reply[i].field, "a reply without this field (%zu bytes)", f->len);
+			vhu_run_unmet(c->r, s, VHU_FINDING_RULE, send->reply[i].field,
+				      "a reply without this field (%zu bytes)", f->len);
 		}
 	}
 	vhu_run_match(c->r, s, &send->reply_size, "the reply's size", f->len);
@@ -147,7 +158,8 @@ static bool breaks_framing(const struct vhu_frame *f)
 	return f->size != f->len;
 }
 
-static void settle_send(struct vhu_conn *c, const struct vhu_step *s, struct vhu_exchange *x, const struct vhu_frame *f)
+static void settle_send(struct vhu_conn *c, const struct vhu_step *s, struct vhu_exchange *x,
+			const struct vhu_frame *f)
 {
 	uint32_t outcome = vhu_exchange_settle(x);
 
@@ -209,7 +221,8 @@ void vhu_do_raw(struct vhu_run *r, const struct vhu_step *s)
 	if (vhu_run_attach_fds(c, &carrier, &fds)) {
 		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index, "%zu raw bytes", s->raw.n_bytes);
 		c->oracle.session.tainted = true;
-		if (vhu_chan_send_bytes(chan, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds, &err) < 0)
+		if (vhu_chan_send_bytes(chan, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds,
+					&err) < 0)
 			vhu_run_broken(r, "%s", err.text);
 		else if (s->expect_given && s->raw.channel == VHU_CHAN_MAIN) {
 			x.serial = c->watch = UINT64_MAX;
@@ -242,18 +255,21 @@ static bool received(void *ctx)
 	return w->c->closed || w->c->r->exited || find_in_inbox(w->c, w->s) >= 0;
 }
 
-static void answer_request(struct vhu_run *r, const struct vhu_step *s, struct vhu_conn *c, const struct vhu_frame *f)
+static void answer_request(struct vhu_run *r, const struct vhu_step *s, struct vhu_conn *c,
+			   const struct vhu_frame *f)
 {
 	uint64_t value = s->recv.answer == VHU_RECV_NACK;
 
 	if (s->recv.answer == VHU_RECV_NONE)
 		return;
-	if (s->recv.answer == VHU_RECV_FIELDS && s->recv.n_fields && !vhu_run_value(r, &s->recv.fields[0].value, &value))
+	if (s->recv.answer == VHU_RECV_FIELDS && s->recv.n_fields &&
+	    !vhu_run_value(r, &s->recv.fields[0].value, &value))
 		return;
 	vhu_conn_answer(c, f, value);
 }
 
-static void judge_request(struct vhu_run *r, const struct vhu_step *s, struct vhu_conn *c, const struct vhu_frame *f)
+static void judge_request(struct vhu_run *r, const struct vhu_step *s, struct vhu_conn *c,
+			  const struct vhu_frame *f)
 {
 	for (size_t i = 0; i < s->recv.n_with; i++) {
 		uint64_t x;
@@ -261,7 +277,8 @@ static void judge_request(struct vhu_run *r, const struct vhu_step *s, struct vh
 		if (vhu_frame_get(f, vhu_frame_payload(f), s->recv.with[i].field, &x))
 			vhu_run_match(r, s, &s->recv.with[i].match, s->recv.with[i].field, x);
 		else
-			vhu_run_unmet(r, s, VHU_FINDING_RULE, s->recv.with[i].field, "a request without this field");
+			vhu_run_unmet(r, s, VHU_FINDING_RULE, s->recv.with[i].field,
+				      "a request without this field");
 	}
 	if (s->recv.fds >= 0 && f->n_fds != (size_t)s->recv.fds)
 		vhu_run_unmet(r, s, VHU_FINDING_RULE, "another number of descriptors", "%zu", f->n_fds);
@@ -284,7 +301,8 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 	i = find_in_inbox(c, s);
 	if (i < 0) {
 		if (!s->recv.optional && !r->stop)
-			vhu_run_unmet(r, s, VHU_FINDING_RULE, s->recv.row->name, "no such request until the deadline");
+			vhu_run_unmet(r, s, VHU_FINDING_RULE, s->recv.row->name,
+				      "no such request until the deadline");
 		return;
 	}
 	judge_request(r, s, c, &c->inbox[i]);
@@ -472,10 +490,12 @@ void vhu_do_assert(struct vhu_run *r, const struct vhu_step *s)
 {
 	uint64_t a, b;
 
-	if (!vhu_run_value(r, &s->assertion.a, &a) || !vhu_run_value(r, &s->assertion.b, &b) || holds(s->assertion.op, a, b))
+	if (!vhu_run_value(r, &s->assertion.a, &a) || !vhu_run_value(r, &s->assertion.b, &b) ||
+	    holds(s->assertion.op, a, b))
 		return;
 	vhu_run_unmet(r, s, VHU_FINDING_RULE, s->assertion.says ? s->assertion.says : s->assertion.text,
-		      "%s with 0x%llx and 0x%llx", s->assertion.text, (unsigned long long)a, (unsigned long long)b);
+		      "%s with 0x%llx and 0x%llx", s->assertion.text, (unsigned long long)a,
+		      (unsigned long long)b);
 }
 
 void vhu_do_note(struct vhu_run *r, const struct vhu_step *s)

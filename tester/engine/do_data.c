@@ -64,8 +64,11 @@ static void ring_enable(struct vhu_run *r, const struct vhu_step *s, uint64_t on
 	struct vhu_step step = *s;
 
 	step.verb = VHU_VERB_SEND;
-	step.send = (struct vhu_step_send){
-		.row = vhu_msg_row(VHU_MSG_SET_VRING_ENABLE), .request = VHU_ID_SET_VRING_ENABLE, .with = with, .n_with = 2, .reply_fds = -1};
+	step.send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_VRING_ENABLE),
+					   .request = VHU_ID_SET_VRING_ENABLE,
+					   .with = with,
+					   .n_with = 2,
+					   .reply_fds = -1};
 	vhu_do_send(r, &step);
 }
 
@@ -100,8 +103,9 @@ static bool check_done(void *ctx)
 
 	vhu_driver_poll(w->r->driver);
 	collect(w->r, ring->queue, w->v);
-	return w->r->exited || (satisfied(w->r, &ring->used, vhu_vring_used_idx(w->v)) &&
-				satisfied(w->r, &ring->called, rr->calls) && satisfied(w->r, &ring->error, rr->errors));
+	return w->r->exited ||
+	       (satisfied(w->r, &ring->used, vhu_vring_used_idx(w->v)) &&
+		satisfied(w->r, &ring->called, rr->calls) && satisfied(w->r, &ring->error, rr->errors));
 }
 
 static bool has_deadline_value(const struct vhu_step_ring *ring)
@@ -119,8 +123,8 @@ static void check_idle(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 		return;
 	vhu_run_settle(r, s->ring.settle_ms ? s->ring.settle_ms * MS : vhu_run_settle_ns(r));
 	if (vhu_vring_used_idx(v) != before)
-		vhu_run_unmet(r, s, VHU_FINDING_RULE, "no progress on the ring", "the used index went from %u to %u", before,
-			      vhu_vring_used_idx(v));
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "no progress on the ring",
+			      "the used index went from %u to %u", before, vhu_vring_used_idx(v));
 }
 
 static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
@@ -139,7 +143,8 @@ static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 	vhu_run_match(r, s, &s->ring.called, "signals on the call descriptor", ring->calls);
 	vhu_run_match(r, s, &s->ring.error, "signals on the error descriptor", ring->errors);
 	if (s->ring.stale.n)
-		vhu_run_match(r, s, &s->ring.stale, "signals on replaced call descriptors", vhu_vring_take_stale(v));
+		vhu_run_match(r, s, &s->ring.stale, "signals on replaced call descriptors",
+			      vhu_vring_take_stale(v));
 	ring->calls = ring->errors = 0;
 }
 
@@ -191,20 +196,24 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 /* --- memory --------------------------------------------------------------------------------------------- */
 
 /* Sends one message as the case's own step: its expectations, its note. */
-static void send_as_step(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg, const struct vhu_region_assign *regions,
-			 size_t n_regions)
+static void send_as_step(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg,
+			 const struct vhu_region_assign *regions, size_t n_regions)
 {
 	struct vhu_step step = *s;
 
 	step.verb = VHU_VERB_SEND;
-	step.send = (struct vhu_step_send){
-		.row = vhu_msg_row(msg), .request = vhu_msg_row(msg)->id, .regions = regions, .n_regions = n_regions,
-		.regions_given = n_regions > 0, .reply_fds = -1};
+	step.send = (struct vhu_step_send){.row = vhu_msg_row(msg),
+					   .request = vhu_msg_row(msg)->id,
+					   .regions = regions,
+					   .n_regions = n_regions,
+					   .regions_given = n_regions > 0,
+					   .reply_fds = -1};
 	vhu_do_send(r, &step);
 }
 
 /* A region of the guest's own for `add`: behind all others in each of the three address spaces. */
-static bool spare_region(struct vhu_run *r, const struct vhu_region_assign *wish, struct vhu_region_layout *at)
+static bool spare_region(struct vhu_run *r, const struct vhu_region_assign *wish,
+			 struct vhu_region_layout *at)
 {
 	const struct vhu_mem *mem = vhu_driver_mem(r->driver);
 	uint64_t gpa = 0, uaddr = 0;
@@ -216,21 +225,28 @@ static bool spare_region(struct vhu_run *r, const struct vhu_region_assign *wish
 		uaddr = VHU_MAX(uaddr, have->uaddr + have->size);
 	}
 	/* A hole of a region's size behind each neighbour, so that an overrun hits nothing. */
-	*at = (struct vhu_region_layout){
-		.gpa = gpa + VHU_REGION_ALIGN, .uaddr = uaddr + VHU_REGION_ALIGN, .size = VHU_REGION_ALIGN,
-		.backing = wish ? wish->backing : VHU_BACKING_MEMFD};
+	*at = (struct vhu_region_layout){.gpa = gpa + VHU_REGION_ALIGN,
+					 .uaddr = uaddr + VHU_REGION_ALIGN,
+					 .size = VHU_REGION_ALIGN,
+					 .backing = wish ? wish->backing : VHU_BACKING_MEMFD};
 	if (!wish)
 		return true;
-	return (!wish->gpa.n || vhu_run_value(r, &wish->gpa, &at->gpa)) && (!wish->size.n || vhu_run_value(r, &wish->size, &at->size)) &&
+	return (!wish->gpa.n || vhu_run_value(r, &wish->gpa, &at->gpa)) &&
+	       (!wish->size.n || vhu_run_value(r, &wish->size, &at->size)) &&
 	       (!wish->uaddr.n || vhu_run_value(r, &wish->uaddr, &at->uaddr)) &&
 	       (!wish->offset.n || vhu_run_value(r, &wish->offset, &at->offset));
 }
 
-static void region_message(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg, const struct vhu_region_layout *at)
+static void region_message(struct vhu_run *r, const struct vhu_step *s, enum vhu_msg msg,
+			   const struct vhu_region_layout *at)
 {
-	struct vhu_term gpa = {.u = at->gpa}, size = {.u = at->size}, uaddr = {.u = at->uaddr}, offset = {.u = at->offset};
-	struct vhu_region_assign region = {
-		.gpa = {&gpa, 1}, .size = {&size, 1}, .uaddr = {&uaddr, 1}, .offset = {&offset, 1}, .backing = at->backing};
+	struct vhu_term gpa = {.u = at->gpa}, size = {.u = at->size}, uaddr = {.u = at->uaddr},
+			offset = {.u = at->offset};
+	struct vhu_region_assign region = {.gpa = {&gpa, 1},
+					   .size = {&size, 1},
+					   .uaddr = {&uaddr, 1},
+					   .offset = {&offset, 1},
+					   .backing = at->backing};
 
 	send_as_step(r, s, msg, &region, 1);
 }
@@ -305,12 +321,14 @@ static void memory_check(struct vhu_run *r, const struct vhu_step *s)
 	if (!p)
 		return;
 	for (uint64_t i = 0; i < len; i++) {
-		uint8_t expected = s->memory.n_match ? s->memory.match[i % s->memory.n_match] : (uint8_t)s->memory.pattern_arg;
+		uint8_t expected = s->memory.n_match ? s->memory.match[i % s->memory.n_match]
+						     : (uint8_t)s->memory.pattern_arg;
 
 		if (p[i] == expected)
 			continue;
 		snprintf(want, sizeof(want), "0x%02x at byte %llu", expected, (unsigned long long)i);
-		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, want, "%s", vhu_hex_format(p + i, VHU_MIN(len - i, UINT64_C(16)), got, sizeof(got)));
+		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, want, "%s",
+			      vhu_hex_format(p + i, VHU_MIN(len - i, UINT64_C(16)), got, sizeof(got)));
 		return;
 	}
 }
@@ -323,7 +341,8 @@ void vhu_do_memory(struct vhu_run *r, const struct vhu_step *s)
 		return;
 	switch (s->memory.op) {
 	case VHU_MEMORY_MAP:
-		if (s->memory.n_regions || s->expect_given || r->plan->layout.n_regions <= VHU_C_MEM_TABLE_REGIONS)
+		if (s->memory.n_regions || s->expect_given ||
+		    r->plan->layout.n_regions <= VHU_C_MEM_TABLE_REGIONS)
 			send_as_step(r, s, VHU_MSG_SET_MEM_TABLE, s->memory.regions, s->memory.n_regions);
 		else
 			vhu_run_prelude(c, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, NULL, s);

@@ -10,7 +10,8 @@
 static bool send_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue)
 {
 	struct vhu_script_item item = {.msg = msg, .queue = queue, .need_reply = true};
-	struct vhu_step step = {.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
+	struct vhu_step step = {
+		.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
 	struct vhu_moment m = vhu_run_moment(c);
 
 	return vhu_run_item(c, &item, &step, &m);
@@ -71,7 +72,8 @@ static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
 
 static bool dirty_page(const struct vhu_run *r, uint64_t page)
 {
-	return page / 8 < r->log.size && (__atomic_load_n(&r->log.map[page / 8], __ATOMIC_ACQUIRE) >> (page % 8) & 1);
+	return page / 8 < r->log.size &&
+	       (__atomic_load_n(&r->log.map[page / 8], __ATOMIC_ACQUIRE) >> (page % 8) & 1);
 }
 
 static void expect_page(struct vhu_run *r, uint8_t *expected, uint64_t gpa, uint64_t len)
@@ -83,7 +85,8 @@ static void expect_page(struct vhu_run *r, uint8_t *expected, uint64_t gpa, uint
 			expected[page / 8] |= (uint8_t)(1 << (page % 8));
 }
 
-/* Pages that the device wrote for the requests of a tag: of each chain, the bytes that the used length counts. */
+/* Pages that the device wrote for the requests of a tag: of each chain, the bytes that the used length
+ * counts. */
 static void expect_buffers(struct vhu_run *r, uint8_t *expected, const char *tag)
 {
 	for (size_t k = 0; k < r->n_ios; k++) {
@@ -110,7 +113,8 @@ static bool expect_dirty(struct vhu_run *r, const struct vhu_step *s, uint8_t *e
 		if (d->buffers) {
 			expect_buffers(r, expected, d->buffers);
 		} else if (d->ring >= 0) {
-			/* The index and the elements lie in one page for the sizes that cases use; the first counts. */
+			/* The index and the elements lie in one page for the sizes that cases use; the first
+			 * counts. */
 			expect_page(r, expected, r->plan->layout.ring[d->ring].used, 4);
 		} else if (vhu_run_value(r, &d->gpa, &gpa) && vhu_run_value(r, &d->len, &len)) {
 			expect_page(r, expected, gpa, len);
@@ -124,7 +128,7 @@ static bool expect_dirty(struct vhu_run *r, const struct vhu_step *s, uint8_t *e
 struct log_wait {
 	struct vhu_run *r;
 	const uint8_t *expected;
-	uint64_t missing;		/* first page that is not marked */
+	uint64_t missing; /* first page that is not marked */
 };
 
 static bool all_marked(void *ctx)
@@ -149,8 +153,8 @@ static void check_only(struct vhu_run *r, const struct vhu_step *s, const uint8_
 	for (uint64_t page = 0; page < r->log.size * 8; page++) {
 		if (!dirty_page(r, page) || (expected[page / 8] >> (page % 8) & 1))
 			continue;
-		vhu_run_unmet(r, s, VHU_FINDING_RULE, "marks on pages that were written", "page 0x%llx is marked",
-			      (unsigned long long)page);
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "marks on pages that were written",
+			      "page 0x%llx is marked", (unsigned long long)page);
 		return;
 	}
 }
@@ -236,10 +240,13 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 	in->size = vhu_frame_u64(&c->answer, "mmap_size");
 	in->offset = vhu_frame_u64(&c->answer, "mmap_offset");
 	in->fd = vhu_frame_take_fd(&c->answer, 0);
-	map = in->size && in->fd >= 0 ? mmap(NULL, in->size, PROT_READ | PROT_WRITE, MAP_SHARED, in->fd, (off_t)in->offset) : MAP_FAILED;
+	map = in->size && in->fd >= 0
+		      ? mmap(NULL, in->size, PROT_READ | PROT_WRITE, MAP_SHARED, in->fd, (off_t)in->offset)
+		      : MAP_FAILED;
 	if (map == MAP_FAILED) {
-		vhu_run_unmet(r, s, VHU_FINDING_RULE, "a buffer that can be mapped", "%llu bytes at %llu, descriptor %s",
-			      (unsigned long long)in->size, (unsigned long long)in->offset, in->fd < 0 ? "missing" : "given");
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "a buffer that can be mapped",
+			      "%llu bytes at %llu, descriptor %s", (unsigned long long)in->size,
+			      (unsigned long long)in->offset, in->fd < 0 ? "missing" : "given");
 		r->stop = true;
 		return;
 	}
@@ -281,10 +288,10 @@ static bool inflight_matches(void *ctx)
 		for (unsigned i = 0; i < r->inflight.queue_size; i++)
 			w->entries += __atomic_load_n(&region[16 + 16 * i], __ATOMIC_ACQUIRE) == 1;
 	}
-	return r->exited || ((!w->s->inflight.entries.n ||
-			      vhu_match_u64(&w->s->inflight.entries, w->entries, r->vars, r->vars_set, &term) == 1) &&
-			     (!w->s->inflight.version.n ||
-			      vhu_match_u64(&w->s->inflight.version, w->version, r->vars, r->vars_set, &term) == 1));
+	return r->exited || ((!w->s->inflight.entries.n || vhu_match_u64(&w->s->inflight.entries, w->entries,
+									 r->vars, r->vars_set, &term) == 1) &&
+			     (!w->s->inflight.version.n || vhu_match_u64(&w->s->inflight.version, w->version,
+									 r->vars, r->vars_set, &term) == 1));
 }
 
 static void inflight_check(struct vhu_run *r, const struct vhu_step *s)

@@ -7,22 +7,14 @@
 #include "internal.h"
 
 static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
-	[VHU_VERB_SEND] = vhu_do_send,
-	[VHU_VERB_RAW] = vhu_do_raw,
-	[VHU_VERB_RECV] = vhu_do_recv,
-	[VHU_VERB_FENCE] = vhu_do_fence,
-	[VHU_VERB_CONNECT] = vhu_do_connect,
-	[VHU_VERB_CLOSE] = vhu_do_close,
-	[VHU_VERB_RECONNECT] = vhu_do_reconnect,
-	[VHU_VERB_TARGET] = vhu_do_target,
-	[VHU_VERB_RING] = vhu_do_ring,
-	[VHU_VERB_IO] = vhu_do_io,
-	[VHU_VERB_CHAIN] = vhu_do_chain,
-	[VHU_VERB_AWAIT] = vhu_do_await,
-	[VHU_VERB_MEMORY] = vhu_do_memory,
-	[VHU_VERB_LOG] = vhu_do_log,
-	[VHU_VERB_INFLIGHT] = vhu_do_inflight,
-	[VHU_VERB_ASSERT] = vhu_do_assert,
+	[VHU_VERB_SEND] = vhu_do_send,		 [VHU_VERB_RAW] = vhu_do_raw,
+	[VHU_VERB_RECV] = vhu_do_recv,		 [VHU_VERB_FENCE] = vhu_do_fence,
+	[VHU_VERB_CONNECT] = vhu_do_connect,	 [VHU_VERB_CLOSE] = vhu_do_close,
+	[VHU_VERB_RECONNECT] = vhu_do_reconnect, [VHU_VERB_TARGET] = vhu_do_target,
+	[VHU_VERB_RING] = vhu_do_ring,		 [VHU_VERB_IO] = vhu_do_io,
+	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
+	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
+	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_ASSERT] = vhu_do_assert,
 	[VHU_VERB_NOTE] = vhu_do_note,
 };
 
@@ -35,6 +27,7 @@ static void on_exit_cb(void *ctx)
 	if (!e->run || x->expected)
 		return;
 	e->run->exited = true;
+	snprintf(e->run->exit_what, sizeof(e->run->exit_what), "%s", x->what);
 	vhu_trace_log_note(e->trace, vhu_now_ns(), 0, "the back-end's process: %s", x->what);
 }
 
@@ -76,17 +69,17 @@ void vhu_engine_free(struct vhu_engine *e)
 static void tell_exit(struct vhu_run *r)
 {
 	const struct vhu_step *at = r->closed ? &r->closing : r->step;
-	const struct vhu_exit *x = vhu_target_exit(r->e->target);
-	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = x->what};
+	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = r->exit_what};
 
 	if (r->exit_told)
 		return;
 	r->exit_told = true;
 	r->res->target_died = true;
 	r->stop = true;
+	r->step = at;
 	vhu_oracle_observe(&r->conns[0].oracle, &obs);
 	if (at)
-		vhu_run_unmet(r, at, VHU_FINDING_ROBUST, "a back-end that lives", "%s", x->what);
+		vhu_run_unmet(r, at, VHU_FINDING_ROBUST, "a back-end that lives", "%s", r->exit_what);
 }
 
 static void check_exit(struct vhu_run *r)
@@ -117,7 +110,8 @@ static void run_case(struct vhu_run *r)
 	snprintf(where, sizeof(where), "start: %s", vhu_state_name(r->plan->start));
 	r->phase = start.where;
 	vhu_trace_log_clear(r->e->trace);
-	if (vhu_conn_open(r, &r->conns[0]) && vhu_run_prelude(&r->conns[0], VHU_STATE_CONNECTED, r->plan->start, NULL, &start))
+	if (vhu_conn_open(r, &r->conns[0]) &&
+	    vhu_run_prelude(&r->conns[0], VHU_STATE_CONNECTED, r->plan->start, NULL, &start))
 		run_steps(r);
 	vhu_run_epilogue(r);
 	if (!r->exit_told)
@@ -139,7 +133,8 @@ static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan 
 	ret->title = strdup(plan->title);
 	ret->file = strdup(plan->file);
 	ret->requirements = calloc(plan->n_requirements + 1, sizeof(*ret->requirements));
-	if (!r->conns || !r->vars || !r->vars_set || !ret->id || !ret->title || !ret->file || !ret->requirements)
+	if (!r->conns || !r->vars || !r->vars_set || !ret->id || !ret->title || !ret->file ||
+	    !ret->requirements)
 		return -ENOMEM;
 	memcpy(ret->requirements, plan->requirements, plan->n_requirements * sizeof(*ret->requirements));
 	ret->n_requirements = plan->n_requirements;
@@ -161,7 +156,8 @@ static void end(struct vhu_run *r)
 	free(r->vars_set);
 }
 
-int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret, struct vhu_err *err)
+int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+		   struct vhu_err *err)
 {
 	uint64_t start = vhu_now_ns();
 	struct vhu_run r;

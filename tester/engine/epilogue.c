@@ -44,7 +44,8 @@ static void audit_stopped(struct vhu_run *r)
 
 		if (!ring->stopped || ring->busy_stop || used == ring->used_at_stop)
 			continue;
-		snprintf(text, sizeof(text), "ring %u: the used index went from %u to %u", q, ring->used_at_stop, used);
+		snprintf(text, sizeof(text), "ring %u: the used index went from %u to %u", q,
+			 ring->used_at_stop, used);
 		obs.text = text;
 		vhu_oracle_observe(&r->conns[0].oracle, &obs);
 	}
@@ -99,7 +100,8 @@ static void release(struct vhu_run *r)
 
 void vhu_run_epilogue(struct vhu_run *r)
 {
-	bool reachable = !r->interrupted && !r->exited && !r->death_wanted && !r->res->deadline && !r->res->target_died;
+	bool reachable = !r->interrupted && !r->exited && !r->death_wanted && !r->res->deadline &&
+			 !r->res->target_died;
 
 	r->step = NULL;
 	r->phase = "epilogue";

@@ -139,7 +139,8 @@ static const struct {
 	{VHU_MSG_SET_VRING_ERR, VHU_VRING_ERR},
 };
 
-/* The ring's descriptor in service; a fresh one if `renew`. A ring that we don't have lends none of its own. */
+/* The ring's descriptor in service; a fresh one if `renew`. A ring that we don't have lends none of its own.
+ */
 static bool give_ring_fd(struct vhu_conn *c, struct vhu_frame *f, enum vhu_vring_fd which, bool renew)
 {
 	struct vhu_vring *v = ring_of(c, f);
@@ -171,7 +172,8 @@ static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 	case VHU_MSG_SET_BACKEND_REQ_FD:
 		return give(r, f, vhu_conn_backend_open(c));
 	case VHU_MSG_SET_LOG_BASE:
-		return !(vhu_session_pfeatures(&c->oracle.session) & VHU_P(LOG_SHMFD)) || lend(r, f, r->log.fd);
+		return !(vhu_session_pfeatures(&c->oracle.session) & VHU_P(LOG_SHMFD)) ||
+		       lend(r, f, r->log.fd);
 	case VHU_MSG_SET_LOG_FD:
 		return give(r, f, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	case VHU_MSG_SET_INFLIGHT_FD:

@@ -16,8 +16,8 @@
 #include "wire/frame.h"
 
 enum {
-	VHU_INBOX_MAX = 64,	/* back-end requests that wait for a step */
-	VHU_LENT_MAX = 64,	/* descriptors kept open for the case's life */
+	VHU_INBOX_MAX = 64, /* back-end requests that wait for a step */
+	VHU_LENT_MAX = 64,  /* descriptors kept open for the case's life */
 };
 
 struct vhu_engine {
@@ -25,50 +25,50 @@ struct vhu_engine {
 	struct vhu_target *target;
 	struct vhu_engine_opts opts;
 	struct vhu_trace_log *trace;
-	uint64_t rtt_ns;	/* the first round trip seen; 0: none yet */
-	unsigned rings;		/* indexes below this exist, by the probe; 0: unknown */
-	uint64_t capacity;	/* blk: sectors, from the probe */
-	size_t config_size;	/* bytes of config space that the target gives */
-	struct vhu_run *run;	/* the case that runs, for the exit callback */
+	uint64_t rtt_ns;     /* the first round trip seen; 0: none yet */
+	unsigned rings;	     /* indexes below this exist, by the probe; 0: unknown */
+	uint64_t capacity;   /* blk: sectors, from the probe */
+	size_t config_size;  /* bytes of config space that the target gives */
+	struct vhu_run *run; /* the case that runs, for the exit callback */
 };
 
 /* One connection of a case. */
 struct vhu_conn {
 	struct vhu_run *r;
 	unsigned index;
-	bool used;			/* it was opened in this case */
+	bool used; /* it was opened in this case */
 	struct vhu_chan *main, *backend;
 	struct vhu_oracle oracle;
-	uint64_t features, pfeatures;	/* to negotiate */
+	uint64_t features, pfeatures; /* to negotiate */
 	bool logging;
 	bool no_status;
-	bool framing_lost;		/* we sent half a message: no fence can be believed */
+	bool framing_lost; /* we sent half a message: no fence can be believed */
 
-	bool closed;			/* the peer ended it */
+	bool closed; /* the peer ended it */
 	int closed_errno;
-	bool close_told;		/* and a step has dealt with it */
-	uint64_t last_serial;		/* of the request that was answered last */
-	uint64_t watch;			/* serial whose answer is kept */
+	bool close_told;      /* and a step has dealt with it */
+	uint64_t last_serial; /* of the request that was answered last */
+	uint64_t watch;	      /* serial whose answer is kept */
 	bool have_answer;
 	struct vhu_frame answer;
 
-	struct vhu_frame inbox[VHU_INBOX_MAX];	/* requests of the back-end that a recv step will take */
+	struct vhu_frame inbox[VHU_INBOX_MAX]; /* requests of the back-end that a recv step will take */
 	size_t n_inbox;
-	uint64_t requests;		/* seen in all */
+	uint64_t requests; /* seen in all */
 };
 
 /* Per ring, what the driver does not know. */
 struct vhu_ring_run {
-	struct vhu_source *call;	/* watched */
-	int call_fd;			/* that `call` watches */
-	uint64_t calls, errors;		/* since the last check */
-	bool started;			/* by us, on some connection */
-	bool stopped;			/* answered GET_VRING_BASE: nothing may move any more */
-	bool busy_stop;			/* requests were in flight then */
+	struct vhu_source *call; /* watched */
+	int call_fd;		 /* that `call` watches */
+	uint64_t calls, errors;	 /* since the last check */
+	bool started;		 /* by us, on some connection */
+	bool stopped;		 /* answered GET_VRING_BASE: nothing may move any more */
+	bool busy_stop;		 /* requests were in flight then */
 	uint16_t used_at_stop;
 	bool base_known;
-	bool base_is_used;		/* the next start sets the used index as memory has it then */
-	uint32_t base;			/* what the next start sets: from the last stop */
+	bool base_is_used; /* the next start sets the used index as memory has it then */
+	uint32_t base;	   /* what the next start sets: from the last stop */
 };
 
 /* A request of the case that is not settled yet. */
@@ -76,7 +76,7 @@ struct vhu_io_run {
 	struct vhu_io *io;
 	const struct vhu_step *step;
 	const char *tag;
-	bool settled;			/* judged; kept because its tag may be asked for */
+	bool settled; /* judged; kept because its tag may be asked for */
 };
 
 struct vhu_log_run {
@@ -96,8 +96,8 @@ struct vhu_run {
 	struct vhu_engine *e;
 	const struct vhu_plan *plan;
 	struct vhu_result *res;
-	const struct vhu_step *step;	/* the one that runs; NULL in prelude and epilogue */
-	const char *phase;		/* "start: running", "epilogue" … for findings outside of steps */
+	const struct vhu_step *step; /* the one that runs; NULL in prelude and epilogue */
+	const char *phase;	     /* "start: running", "epilogue" … for findings outside of steps */
 	size_t step_index;
 
 	struct vhu_conn *conns;
@@ -107,29 +107,30 @@ struct vhu_run {
 	size_t n_rings;
 	struct vhu_io_run *ios;
 	size_t n_ios, cap_ios;
-	size_t last_added_region;	/* SIZE_MAX: none */
+	size_t last_added_region; /* SIZE_MAX: none */
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;
-	int lent[VHU_LENT_MAX];		/* other ends of pipes and sockets that the target holds */
+	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
 	bool *vars_set;
 
-	bool hostile;			/* the case has spoilt a ring on purpose */
-	bool stop;			/* no further step makes sense */
-	bool broken;			/* a failure of ours */
+	bool hostile; /* the case has spoilt a ring on purpose */
+	bool stop;    /* no further step makes sense */
+	bool broken;  /* a failure of ours */
 	bool skipped;
 	bool interrupted;
-	bool exited;			/* the spawned target ended and nobody wanted that */
+	bool exited; /* the spawned target ended and nobody wanted that */
 	bool exit_told;
-	bool death_wanted;		/* the last thing the case wanted was its end */
-	bool closed;			/* a connection ended: a death that shows later belongs to this step */
+	char exit_what[160];
+	bool death_wanted; /* the last thing the case wanted was its end */
+	bool closed;	   /* a connection ended: a death that shows later belongs to this step */
 	struct vhu_step closing;
 };
 
 /* --- result.c: findings and verdicts -------------------------------------------------------------- */
 
-void vhu_run_found(void *ctx, const struct vhu_finding *f);	/* for oracles; ctx is the conn */
+void vhu_run_found(void *ctx, const struct vhu_finding *f); /* for oracles; ctx is the conn */
 void vhu_run_finding(struct vhu_run *r, struct vhu_finding *f);
 /* An expectation of the case that was not met; cites the step's requirement. */
 void VHU_PRINTF(5, 6) vhu_run_unmet(struct vhu_run *r, const struct vhu_step *s, enum vhu_finding_kind kind,
@@ -146,7 +147,8 @@ void vhu_conn_close(struct vhu_conn *c);
 void vhu_conn_done(struct vhu_conn *c);
 bool vhu_conn_live(const struct vhu_conn *c);
 /* Observes and sends; returns the serial, 0 when it could not be sent (BROKEN). */
-uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces, size_t n_pieces);
+uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
+		       size_t n_pieces);
 /* Makes the back-end channel; returns the descriptor to send (the caller's), or -1. */
 int vhu_conn_backend_open(struct vhu_conn *c);
 void vhu_conn_backend_close(struct vhu_conn *c);
@@ -159,17 +161,17 @@ uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s);
 uint64_t vhu_run_settle_ns(const struct vhu_run *r);
 /* Runs the loop until done or a deadline: 0, -ETIME; other failures mark the case and return it. */
 int vhu_run_wait(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns, bool spin);
-void vhu_run_closed_at(struct vhu_run *r, const struct vhu_step *s);
+void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s);
 /* Watches that nothing happens. */
 void vhu_run_settle(struct vhu_run *r, uint64_t ns);
 
 /* One request on its way to a verdict. */
 struct vhu_exchange {
 	struct vhu_conn *c;
-	const struct vhu_step *s;	/* for where, expect, tolerate, within; may be a pseudo step */
-	const struct vhu_msg_row *row;	/* NULL: unknown */
+	const struct vhu_step *s;      /* for where, expect, tolerate, within; may be a pseudo step */
+	const struct vhu_msg_row *row; /* NULL: unknown */
 	uint64_t serial;
-	enum vhu_due due;		/* as it was when sent */
+	enum vhu_due due; /* as it was when sent */
 	bool need_reply;
 	bool intended;
 };
@@ -186,7 +188,8 @@ bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct v
 /* Everything about the moment that the legal value of a field depends on. */
 struct vhu_moment vhu_run_moment(struct vhu_conn *c);
 /* Builds, sends and settles one message of a script; its pseudo step is `s`. False if the case stops. */
-bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s, struct vhu_moment *m);
+bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
+		  struct vhu_moment *m);
 /* Brings a connection from one state to another by the persona's script. */
 bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
 		     const struct vhu_step *s);
@@ -196,7 +199,7 @@ bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile,
 bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base);
 /* Attaches what a message carries by its row; false: BROKEN. */
 bool vhu_run_attach_fds(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_step_send *send);
-bool vhu_run_driver(struct vhu_run *r);	/* makes memory and rings if there are none yet */
+bool vhu_run_driver(struct vhu_run *r); /* makes memory and rings if there are none yet */
 void vhu_run_watch_calls(struct vhu_run *r, unsigned queue);
 void vhu_run_unwatch_calls(struct vhu_run *r);
 
@@ -210,7 +213,8 @@ vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
 /* A matcher that does not hold is a finding; `what` names the value. */
-void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu_matcher *m, const char *what, uint64_t x);
+void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu_matcher *m, const char *what,
+		   uint64_t x);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
 /* Waits until every request of `tag` (NULL: all) is done and settles them. */

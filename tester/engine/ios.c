@@ -27,7 +27,8 @@ static bool add_io(struct vhu_run *r, struct vhu_io *io, const struct vhu_step *
 
 static const char *status_name(unsigned status, char *buf, size_t cap)
 {
-	static const char *const names[] = {[VHU_C_BLK_S_OK] = "ok", [VHU_C_BLK_S_IOERR] = "ioerr", [VHU_C_BLK_S_UNSUPP] = "unsupp"};
+	static const char *const names[] = {
+		[VHU_C_BLK_S_OK] = "ok", [VHU_C_BLK_S_IOERR] = "ioerr", [VHU_C_BLK_S_UNSUPP] = "unsupp"};
 
 	if (status < VHU_ARRAY_SIZE(names))
 		return names[status];
@@ -45,8 +46,10 @@ static void judge_status(struct vhu_run *r, const struct vhu_io_run *i)
 		return;
 	for (unsigned st = 0; st < 8; st++)
 		if (accepted >> st & 1)
-			n += (size_t)snprintf(want + n, sizeof(want) - n, "%sstatus %s", n ? "\n" : "", status_name(st, got, sizeof(got)));
-	vhu_run_unmet(r, i->step, VHU_FINDING_ROBUST, want, "status %s of %s", status_name(vhu_io_status(i->io), got, sizeof(got)),
+			n += (size_t)snprintf(want + n, sizeof(want) - n, "%sstatus %s", n ? "\n" : "",
+					      status_name(st, got, sizeof(got)));
+	vhu_run_unmet(r, i->step, VHU_FINDING_ROBUST, want, "status %s of %s",
+		      status_name(vhu_io_status(i->io), got, sizeof(got)),
 		      vhu_io_describe(i->io, text, sizeof(text)));
 }
 
@@ -67,7 +70,8 @@ static void judge_parts(struct vhu_run *r, const struct vhu_io_run *i)
 			for (size_t fi = 0; vhu_layout_field(e->layout, fi); fi++) {
 				const struct vhu_layout_row *row = vhu_layout_field(e->layout, fi);
 
-				if (!strcmp(row->field, e->matches[m].field) && row->offset + row->size <= len)
+				if (!strcmp(row->field, e->matches[m].field) &&
+				    row->offset + row->size <= len)
 					vhu_run_match(r, i->step, &e->matches[m].match, row->field,
 						      vhu_le_get(bytes + row->offset, row->size));
 			}
@@ -75,7 +79,8 @@ static void judge_parts(struct vhu_run *r, const struct vhu_io_run *i)
 			continue;
 		vhu_matcher_describe(&e->match, r->vars, r->vars_set, accepted, sizeof(accepted));
 		snprintf(what, sizeof(what), "part %zu", k);
-		vhu_run_unmet(r, i->step, VHU_FINDING_RULE, accepted, "%s = %s", what, vhu_hex_format(bytes, len, hex, sizeof(hex)));
+		vhu_run_unmet(r, i->step, VHU_FINDING_RULE, accepted, "%s = %s", what,
+			      vhu_hex_format(bytes, len, hex, sizeof(hex)));
 	}
 }
 
@@ -146,7 +151,7 @@ void vhu_run_forget_ios(struct vhu_run *r)
 struct io_wait {
 	struct vhu_run *r;
 	const char *tag;
-	size_t want;			/* so many may stay outstanding */
+	size_t want; /* so many may stay outstanding */
 };
 
 static size_t outstanding(const struct vhu_run *r, const char *tag)
@@ -227,17 +232,19 @@ static void tell_lost(struct vhu_run *r, const struct vhu_step *s, const char *t
 	for (size_t k = 0; k < r->n_ios && !text[0]; k++)
 		if (selected(&r->ios[k], tag) && !vhu_io_done(r->ios[k].io))
 			vhu_io_describe(r->ios[k].io, text, sizeof(text));
-	vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "every request completed", "%zu not completed until the deadline: %s", n, text);
+	vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "every request completed",
+		      "%zu not completed until the deadline: %s", n, text);
 	r->res->deadline = true;
 	r->stop = true;
 }
 
 static void tell_gone(struct vhu_run *r, const struct vhu_step *s)
 {
-	vhu_run_closed_at(r, s);
+	vhu_run_closed_at(&r->conns[s->conn], s);
 	r->stop = true;
 	if (!r->exited)
-		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "every request completed", "the back-end closed the connection");
+		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "every request completed",
+			      "the back-end closed the connection");
 }
 
 static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag, size_t want)
@@ -289,8 +296,8 @@ static void publish(struct vhu_run *r, unsigned queue, bool kick)
 }
 
 /* When the ring is full, what is in it is let go first. */
-static bool submit(struct vhu_run *r, const struct vhu_step *s, unsigned queue, const struct vhu_io_spec *spec, bool kick,
-		   const char *tag)
+static bool submit(struct vhu_run *r, const struct vhu_step *s, unsigned queue,
+		   const struct vhu_io_spec *spec, bool kick, const char *tag)
 {
 	struct vhu_io *io;
 	struct vhu_err err = {0};
@@ -373,11 +380,16 @@ static bool build_desc(struct vhu_run *r, const struct vhu_chain_elem *e, struct
 {
 	uint64_t addr = 0, len = 0, flags = 0, next = 0;
 
-	if ((e->addr.n && !vhu_run_value(r, &e->addr, &addr)) || (e->dlen.n && !vhu_run_value(r, &e->dlen, &len)) ||
-	    (e->flags.n && !vhu_run_value(r, &e->flags, &flags)) || (e->next.n && !vhu_run_value(r, &e->next, &next)))
+	if ((e->addr.n && !vhu_run_value(r, &e->addr, &addr)) ||
+	    (e->dlen.n && !vhu_run_value(r, &e->dlen, &len)) ||
+	    (e->flags.n && !vhu_run_value(r, &e->flags, &flags)) ||
+	    (e->next.n && !vhu_run_value(r, &e->next, &next)))
 		return false;
-	*d = (struct vhu_raw_desc){
-		.addr = addr, .len = (uint32_t)len, .flags = (uint16_t)flags, .next = (uint16_t)next, .next_set = e->next.n > 0};
+	*d = (struct vhu_raw_desc){.addr = addr,
+				   .len = (uint32_t)len,
+				   .flags = (uint16_t)flags,
+				   .next = (uint16_t)next,
+				   .next_set = e->next.n > 0};
 	return true;
 }
 
@@ -417,7 +429,8 @@ static bool build_part(struct vhu_run *r, const struct vhu_chain_elem *e, struct
 void vhu_do_chain(struct vhu_run *r, const struct vhu_step *s)
 {
 	const struct vhu_step_chain *chain = &s->chain;
-	struct vhu_io_spec spec = {.op = VHU_IO_CHAIN, .indirect = chain->indirect, .n_parts = chain->n_elems};
+	struct vhu_io_spec spec = {
+		.op = VHU_IO_CHAIN, .indirect = chain->indirect, .n_parts = chain->n_elems};
 	struct vhu_arena *arena = vhu_arena_new();
 	struct vhu_chain_part *parts = arena ? vhu_arena_array(arena, chain->n_elems, sizeof(*parts)) : NULL;
 	struct vhu_raw_desc *descs = arena ? vhu_arena_array(arena, chain->n_elems, sizeof(*descs)) : NULL;
@@ -449,8 +462,10 @@ static void judge_order(struct vhu_run *r, const struct vhu_step *s)
 	for (size_t k = 0; s->await.in_order && k < r->n_ios; k++) {
 		const struct vhu_io_run *i = &r->ios[k];
 
-		if (last && vhu_io_seq(i->io) > vhu_io_seq(last->io) && vhu_io_done_seq(i->io) < vhu_io_done_seq(last->io)) {
-			vhu_run_unmet(r, s, VHU_FINDING_RULE, "completion in the order of submission", "another order");
+		if (last && vhu_io_seq(i->io) > vhu_io_seq(last->io) &&
+		    vhu_io_done_seq(i->io) < vhu_io_done_seq(last->io)) {
+			vhu_run_unmet(r, s, VHU_FINDING_RULE, "completion in the order of submission",
+				      "another order");
 			return;
 		}
 		last = i;

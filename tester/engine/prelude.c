@@ -12,7 +12,8 @@ enum { SCRIPT_MAX = 4096 };
 static void on_breach(void *ctx, const struct vhu_ring_event *event)
 {
 	struct vhu_run *r = ctx;
-	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = event->breach, .text = event->text, .intended = r->hostile};
+	struct vhu_obs obs = {
+		.kind = VHU_OBS_BREACH, .breach = event->breach, .text = event->text, .intended = r->hostile};
 
 	vhu_oracle_observe(&r->conns[0].oracle, &obs);
 }
@@ -110,7 +111,8 @@ struct vhu_moment vhu_run_moment(struct vhu_conn *c)
 	};
 }
 
-bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s, struct vhu_moment *m)
+bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
+		  struct vhu_moment *m)
 {
 	struct vhu_exchange x = {.c = c, .s = s, .row = vhu_msg_row(item->msg)};
 	struct vhu_frame f = {0};
@@ -118,7 +120,7 @@ bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const 
 	bool ok = false;
 
 	if (!vhu_conn_live(c))
-		return vhu_conn_fence(c, s, NULL);	/* says that it is gone */
+		return vhu_conn_fence(c, s, NULL); /* says that it is gone */
 	m->queue = item->queue;
 	m->region = item->region;
 	m->status = item->status;
@@ -126,7 +128,9 @@ bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const 
 		vhu_run_broken(c->r, "%s: %s", x.row->name, err.text);
 		goto out;
 	}
-	x.need_reply = item->need_reply && vhu_session_reply_ack(&c->oracle.session);
+	/* A message with a reply of its own needs no acknowledgement, and front-ends don't ask for one. */
+	x.need_reply = item->need_reply && vhu_session_reply_ack(&c->oracle.session) &&
+		       vhu_session_due(&c->oracle.session, &f) != VHU_DUE_REPLY;
 	if (x.need_reply)
 		f.flags |= VHU_C_HEADER_NEED_REPLY;
 	if (!vhu_run_attach_fds(c, &f, NULL))
@@ -139,13 +143,15 @@ out:
 	return ok;
 }
 
-static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile)
+static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state from, enum vhu_state to,
+					  const char *profile)
 {
 	return (struct vhu_script_opts){
 		.profile = profile ? profile : c->r->plan->profile,
 		.from = from,
 		.to = to,
-		.features_offered = c->oracle.session.features_known ? c->oracle.session.features_offered : c->features,
+		.features_offered =
+			c->oracle.session.features_known ? c->oracle.session.features_offered : c->features,
 		.features = c->features,
 		.pfeatures = c->pfeatures,
 		.queues = c->r->plan->queues,
@@ -157,7 +163,8 @@ static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state fro
 /* A pseudo step in place of the given one: default expectations whatever that one says. */
 static struct vhu_step plain_step(const struct vhu_step *s)
 {
-	return (struct vhu_step){.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
+	return (struct vhu_step){
+		.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
 }
 
 /* The rings come up one by one, each as `ring: start` does; what follows them is the script's. */
@@ -174,7 +181,8 @@ static bool is_ring_message(const struct vhu_script_item *item)
 	return vhu_msg_row(item->msg)->scope == VHU_SCOPE_RING;
 }
 
-static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, size_t n, const char *profile, const struct vhu_step *s)
+static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, size_t n, const char *profile,
+		       const struct vhu_step *s)
 {
 	struct vhu_moment m = vhu_run_moment(c);
 	bool rings_up = false;
@@ -191,7 +199,8 @@ static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, 
 	return true;
 }
 
-bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile, const struct vhu_step *s)
+bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
+		     const struct vhu_step *s)
 {
 	struct vhu_script_opts opts = script_opts(c, from, to, profile);
 	struct vhu_step step = plain_step(s);
@@ -275,7 +284,8 @@ static void judge_base(struct vhu_conn *c, const struct vhu_step *s, unsigned qu
 
 	if ((uint16_t)(base - used) <= (uint16_t)(avail - used))
 		return;
-	vhu_finding_init(&f, VHU_REQ_VRING_08, VHU_FINDING_ROBUST, "GET_VRING_BASE does not give the next available index");
+	vhu_finding_init(&f, VHU_REQ_VRING_08, VHU_FINDING_ROBUST,
+			 "GET_VRING_BASE does not give the next available index");
 	snprintf(f.accepted, sizeof(f.accepted), "%u (used) to %u (available)", used, avail);
 	snprintf(f.actual, sizeof(f.actual), "%u", base);
 	snprintf(f.where, sizeof(f.where), "%s", s->where);

@@ -64,7 +64,8 @@ static void read_config(struct vhu_facts *ret)
 	} else if (row->offset + row->size <= ret->config_size) {
 		num = vhu_le_get(ret->config + row->offset, row->size);
 		if (num)
-			ret->queues = (unsigned)VHU_MIN(num, (uint64_t)(ret->queues ? ret->queues : VHU_SESSION_RINGS));
+			ret->queues = (unsigned)VHU_MIN(
+				num, (uint64_t)(ret->queues ? ret->queues : VHU_SESSION_RINGS));
 	}
 }
 
@@ -84,7 +85,8 @@ static void collect(struct probe *p, struct vhu_facts *ret)
 		if (!ask(p, VHU_MSG_GET_PROTOCOL_FEATURES, &m))
 			return;
 		ret->pfeatures = vhu_frame_u64(&p->conn.answer, "u64");
-		p->conn.pfeatures = m.pfeatures = ret->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, VHU_DEV_ANY);
+		p->conn.pfeatures = m.pfeatures =
+			ret->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, VHU_DEV_ANY);
 		if (!vhu_run_item(&p->conn, &set, &step, &m))
 			return;
 	}
@@ -137,7 +139,12 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		return vhu_err_set(err, -ENOMEM, "out of memory");
 	p->plan = (struct vhu_plan){.id = "probe", .profile = "plain", .device = e->opts.device, .queues = 1};
 	p->conn.r = &p->run;
-	p->run = (struct vhu_run){.e = e, .plan = &p->plan, .res = &p->result, .phase = "probe", .conns = &p->conn, .n_conns = 1};
+	p->run = (struct vhu_run){.e = e,
+				  .plan = &p->plan,
+				  .res = &p->result,
+				  .phase = "probe",
+				  .conns = &p->conn,
+				  .n_conns = 1};
 	p->run.log.fd = p->run.inflight.fd = -1;
 	e->run = &p->run;
 	if (vhu_conn_open(&p->run, &p->conn))

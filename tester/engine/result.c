@@ -27,7 +27,8 @@ static bool told(const struct vhu_result *res, const struct vhu_finding *f)
 	for (size_t i = 0; i < res->n_findings; i++) {
 		const struct vhu_finding *have = &res->findings[i];
 
-		if (have->req == f->req && !strcmp(have->summary, f->summary) && !strcmp(have->actual, f->actual))
+		if (have->req == f->req && !strcmp(have->summary, f->summary) &&
+		    !strcmp(have->actual, f->actual))
 			return true;
 	}
 	return false;
@@ -59,10 +60,12 @@ void vhu_run_finding(struct vhu_run *r, struct vhu_finding *f)
 	}
 	findings[res->n_findings] = *f;
 	grades[res->n_findings++] = vhu_finding_grade(f, &r->e->opts.judge);
-	vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "FINDING %s: %s", vhu_req_row(f->req)->id, f->summary);
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "FINDING %s: %s", vhu_req_row(f->req)->id,
+			   f->summary);
 }
 
-/* Findings about ourselves are mistakes of the case or of the tester: they were asked about before sending. */
+/* Findings about ourselves are mistakes of the case or of the tester: they were asked about before sending.
+ */
 void vhu_run_found(void *ctx, const struct vhu_finding *f)
 {
 	struct vhu_conn *c = ctx;
@@ -74,13 +77,14 @@ void vhu_run_found(void *ctx, const struct vhu_finding *f)
 	vhu_run_finding(c->r, &copy);
 }
 
-void vhu_run_unmet(struct vhu_run *r, const struct vhu_step *s, enum vhu_finding_kind kind, const char *accepted,
-		   const char *actual, ...)
+void vhu_run_unmet(struct vhu_run *r, const struct vhu_step *s, enum vhu_finding_kind kind,
+		   const char *accepted, const char *actual, ...)
 {
 	struct vhu_finding f;
 	va_list ap;
 
-	vhu_finding_init(&f, s->requirement, kind, "%s", s->note ? s->note : vhu_req_row(s->requirement)->text);
+	vhu_finding_init(&f, s->requirement, kind, "%s",
+			 s->note ? s->note : vhu_req_row(s->requirement)->text);
 	snprintf(f.accepted, sizeof(f.accepted), "%s", accepted);
 	snprintf(f.where, sizeof(f.where), "%s", s->where);
 	va_start(ap, actual);

@@ -137,11 +137,21 @@ static void tell_deadline(struct vhu_conn *c, const struct vhu_step *s, const ch
 	c->r->stop = true;
 }
 
-/* Remembers where a connection ended, and whether the process did with it: that shows a moment later. */
-void vhu_run_closed_at(struct vhu_run *r, const struct vhu_step *s)
+static void remember_close(struct vhu_conn *c, const struct vhu_step *s)
 {
-	r->closed = true;
-	r->closing = *s;
+	/* A connection that was never served died of what the one before it did. */
+	if (c->r->closed && !c->last_serial)
+		return;
+	c->r->closed = true;
+	c->r->closing = *s;
+}
+
+/* Remembers where a connection ended, and whether the process did with it: that shows a moment later. */
+void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s)
+{
+	struct vhu_run *r = c->r;
+
+	remember_close(c, s);
 	if (vhu_target_spawned(r->e->target) && !r->exited)
 		vhu_run_settle(r, vhu_run_settle_ns(r));
 }
@@ -154,7 +164,7 @@ static void tell_closed(struct vhu_conn *c, const struct vhu_step *s, const char
 	c->close_told = c->r->stop = true;
 	if (told)
 		return;
-	vhu_run_closed_at(c->r, s);
+	vhu_run_closed_at(c, s);
 	if (c->r->exited)
 		return;
 	vhu_run_unmet(c->r, s, VHU_FINDING_ROBUST, accepted, "the back-end closed the connection%s%s",
@@ -200,7 +210,8 @@ static uint32_t resolve(const struct vhu_exchange *x, uint32_t set, bool given)
 		return x->due == VHU_DUE_ACK ? VHU_OUT_ACK : VHU_OUT_NONE;
 	}
 	if (set & VHU_OUT_ACCEPTS)
-		set |= VHU_OUT_ACK | (asked && vhu_session_reply_ack(&x->c->oracle.session) ? 0 : VHU_OUT_SILENT);
+		set |= VHU_OUT_ACK |
+		       (asked && vhu_session_reply_ack(&x->c->oracle.session) ? 0 : VHU_OUT_SILENT);
 	if (set & VHU_OUT_REJECTS)
 		set |= VHU_OUT_NACK | VHU_OUT_CLOSES |
 		       (asked && vhu_session_reply_ack(&x->c->oracle.session) ? 0 : VHU_OUT_SILENT);
@@ -211,14 +222,15 @@ static uint32_t resolve(const struct vhu_exchange *x, uint32_t set, bool given)
 static uint32_t classify(const struct vhu_exchange *x)
 {
 	const struct vhu_frame *f = &x->c->answer;
-	bool own = x->row && x->row->answer != VHU_ANSWER_ON_NEED_REPLY && x->row->answer != VHU_ANSWER_NEVER &&
-		   x->due != VHU_DUE_ACK;
+	bool own = x->row && x->row->answer != VHU_ANSWER_ON_NEED_REPLY &&
+		   x->row->answer != VHU_ANSWER_NEVER && x->due != VHU_DUE_ACK;
 
 	if (own && x->row->reply == VHU_PL_NONE && x->row->answer != VHU_ANSWER_WITH_LOG_SHMFD)
 		own = false;
 	if (own && !(x->intended && f->len == sizeof(uint64_t) && x->row->reply != VHU_PL_U64))
 		return VHU_OUT_REPLY;
-	return f->len >= sizeof(uint64_t) && vhu_ne_get(f->payload, sizeof(uint64_t)) ? VHU_OUT_NACK : VHU_OUT_ACK;
+	return f->len >= sizeof(uint64_t) && vhu_ne_get(f->payload, sizeof(uint64_t)) ? VHU_OUT_NACK
+										      : VHU_OUT_ACK;
 }
 
 /* Acknowledged with 0: whether the connection then ends after all, which is a refusal (and reported). */
@@ -235,7 +247,8 @@ static uint32_t after_zero(struct vhu_exchange *x, uint32_t accepted)
 	await_answer(x->c, serial, vhu_run_deadline(x->c->r, x->s));
 	if (!x->c->closed)
 		return VHU_OUT_ACK;
-	vhu_finding_init(&f, VHU_REQ_REPLY_23, VHU_FINDING_QUIRK, "a refusal is acknowledged with 0 before the connection closes");
+	vhu_finding_init(&f, VHU_REQ_REPLY_23, VHU_FINDING_QUIRK,
+			 "a refusal is acknowledged with 0 before the connection closes");
 	snprintf(f.accepted, sizeof(f.accepted), "a value other than 0\nthe end of the connection alone");
 	snprintf(f.actual, sizeof(f.actual), "0, then the end of the connection");
 	snprintf(f.where, sizeof(f.where), "%s", x->s->where);
@@ -299,8 +312,9 @@ static const char *describe_answer(const struct vhu_exchange *x, uint32_t outcom
 	} else if (outcome == VHU_OUT_CLOSES) {
 		snprintf(buf, cap, "the back-end closed the connection");
 	} else {
-		snprintf(buf, cap, "%s", outcome == VHU_OUT_SILENT ? "no answer (the fence behind it was answered)" :
-								     "an answer to another request");
+		snprintf(buf, cap, "%s",
+			 outcome == VHU_OUT_SILENT ? "no answer (the fence behind it was answered)"
+						   : "an answer to another request");
 	}
 	return buf;
 }
@@ -362,10 +376,10 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 		return 0;
 	}
 	if (outcome == VHU_OUT_CLOSES) {
-		x->c->close_told = r->closed = true;
-		r->closing = *x->s;
+		x->c->close_told = true;
+		remember_close(x->c, x->s);
 		if (!matches(outcome, accepted))
-			vhu_run_closed_at(r, x->s);
+			vhu_run_closed_at(x->c, x->s);
 		/* A death is told as one, once the step is over. */
 		if (r->exited)
 			return 0;

@@ -16,7 +16,8 @@ bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret)
 	return rc == 0;
 }
 
-void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu_matcher *m, const char *what, uint64_t x)
+void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu_matcher *m, const char *what,
+		   uint64_t x)
 {
 	char accepted[240];
 	size_t term;
@@ -29,8 +30,8 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 		vhu_run_broken(r, "the matcher of %s: %s", what, strerror(-rc));
 	} else if (rc == 0) {
 		vhu_matcher_describe(m, r->vars, r->vars_set, accepted, sizeof(accepted));
-		vhu_run_unmet(r, s, VHU_FINDING_RULE, accepted, "%s = %llu (0x%llx)", what, (unsigned long long)x,
-			      (unsigned long long)x);
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, accepted, "%s = %llu (0x%llx)", what,
+			      (unsigned long long)x, (unsigned long long)x);
 	}
 }
 
@@ -40,7 +41,8 @@ void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, cons
 		uint64_t x;
 
 		if (!vhu_frame_get(f, vhu_frame_payload(f), save[i].field, &x)) {
-			vhu_run_unmet(r, r->step, VHU_FINDING_RULE, save[i].field, "an answer without this field");
+			vhu_run_unmet(r, r->step, VHU_FINDING_RULE, save[i].field,
+				      "an answer without this field");
 			r->stop = true;
 			return;
 		}

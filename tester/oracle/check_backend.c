@@ -8,7 +8,8 @@ static bool bad_header(struct vhu_judgement *j)
 	const struct vhu_frame *f = j->f;
 
 	if (f->defects & (VHU_DEFECT_OVERSIZED | VHU_DEFECT_TRUNCATED))
-		return vhu_differs(j, "a header and its payload", "size %u, %zu bytes of payload", f->size, f->len);
+		return vhu_differs(j, "a header and its payload", "size %u, %zu bytes of payload", f->size,
+				   f->len);
 	if ((f->flags & VHU_C_HEADER_VERSION_MASK) != VHU_C_HEADER_VERSION || (f->flags & VHU_C_HEADER_REPLY))
 		return vhu_differs(j, "flags 0x1\nflags 0x9 with REPLY_ACK", "flags 0x%x", f->flags);
 	if (j->row && !vhu_payload_size_ok(j->row->request, f->payload, f->len))
@@ -23,7 +24,8 @@ static bool unknown_request(struct vhu_judgement *j)
 
 static bool too_many_fds(struct vhu_judgement *j)
 {
-	return j->f->n_fds > VHU_C_BACKEND_REQUEST_FDS && vhu_differs(j, "at most 8 descriptors", "%zu", j->f->n_fds);
+	return j->f->n_fds > VHU_C_BACKEND_REQUEST_FDS &&
+	       vhu_differs(j, "at most 8 descriptors", "%zu", j->f->n_fds);
 }
 
 static bool fds_unnegotiated(struct vhu_judgement *j)
@@ -47,13 +49,14 @@ static bool gate_missing(struct vhu_judgement *j)
 
 	if (!(needs & ~vhu_session_pfeatures(j->s)))
 		return false;
-	return vhu_differs(j, "only requests whose protocol feature was negotiated", "protocol features 0x%llx",
-			   (unsigned long long)vhu_session_pfeatures(j->s));
+	return vhu_differs(j, "only requests whose protocol feature was negotiated",
+			   "protocol features 0x%llx", (unsigned long long)vhu_session_pfeatures(j->s));
 }
 
 static bool inband_num(struct vhu_judgement *j)
 {
-	return vhu_frame_u64(j->f, "num") && vhu_differs(j, "num 0", "num %llu", (unsigned long long)vhu_frame_u64(j->f, "num"));
+	return vhu_frame_u64(j->f, "num") &&
+	       vhu_differs(j, "num 0", "num %llu", (unsigned long long)vhu_frame_u64(j->f, "num"));
 }
 
 /* All rings that ever ran are stopped: the device is suspended. */
@@ -72,15 +75,24 @@ static bool while_suspended(struct vhu_judgement *j)
 const struct vhu_rule vhu_rules_backend[] = {
 	{VHU_REQ_BACKENDREQ_14, VHU_FINDING_RULE, -1, bad_header, "a back-end request has a wrong form"},
 	{VHU_REQ_BACKENDREQ_16, VHU_FINDING_RULE, -1, unknown_request, "a back-end request is unknown"},
-	{VHU_REQ_BACKENDREQ_05, VHU_FINDING_RULE, -1, too_many_fds, "a back-end request carries too many descriptors"},
-	{VHU_REQ_BACKENDREQ_06, VHU_FINDING_RULE, -1, fds_unnegotiated, "descriptors come without BACKEND_SEND_FD"},
-	{VHU_REQ_BACKENDREQ_13, VHU_FINDING_RULE, -1, need_reply_unnegotiated, "need_reply is set without REPLY_ACK"},
-	{VHU_REQ_BACKENDREQ_07, VHU_FINDING_RULE, VHU_MSG_BACKEND_CONFIG_CHANGE_MSG, gate_missing, "a config change is told without CONFIG"},
-	{VHU_REQ_BACKENDREQ_09, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_HOST_NOTIFIER_MSG, gate_missing, "a host notifier comes without HOST_NOTIFIER"},
-	{VHU_REQ_PROTO_07, VHU_FINDING_RULE, -1, gate_missing, "an extension is used that was not negotiated"},
-	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_CALL, inband_num, "num of an in-band message is not 0"},
-	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_ERR, inband_num, "num of an in-band message is not 0"},
+	{VHU_REQ_BACKENDREQ_05, VHU_FINDING_RULE, -1, too_many_fds,
+	 "a back-end request carries too many descriptors"},
+	{VHU_REQ_BACKENDREQ_06, VHU_FINDING_RULE, -1, fds_unnegotiated,
+	 "descriptors come without BACKEND_SEND_FD"},
+	{VHU_REQ_BACKENDREQ_13, VHU_FINDING_RULE, -1, need_reply_unnegotiated,
+	 "need_reply is set without REPLY_ACK"},
+	{VHU_REQ_BACKENDREQ_07, VHU_FINDING_RULE, VHU_MSG_BACKEND_CONFIG_CHANGE_MSG, gate_missing,
+	 "a config change is told without CONFIG"},
+	{VHU_REQ_BACKENDREQ_09, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_HOST_NOTIFIER_MSG, gate_missing,
+	 "a host notifier comes without HOST_NOTIFIER"},
+	{VHU_REQ_PROTO_07, VHU_FINDING_RULE, -1, gate_missing,
+	 "an extension is used that was not negotiated"},
+	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_CALL, inband_num,
+	 "num of an in-band message is not 0"},
+	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_ERR, inband_num,
+	 "num of an in-band message is not 0"},
 	/* Whether a request may still be under way at the stop is left open, so this is told, not judged. */
-	{VHU_REQ_STATE_19, VHU_FINDING_QUIRK, -1, while_suspended, "a request comes while the device is suspended"},
+	{VHU_REQ_STATE_19, VHU_FINDING_QUIRK, -1, while_suspended,
+	 "a request comes while the device is suspended"},
 	{.broken = NULL},
 };

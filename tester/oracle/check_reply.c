@@ -75,7 +75,8 @@ static bool features_changed(struct vhu_judgement *j)
 
 static bool no_version_1(struct vhu_judgement *j)
 {
-	return !(u64_of(j) & VHU_V(VIRTIO_F_VERSION_1)) && vhu_differs(j, "bit 32 set", "0x%llx", (unsigned long long)u64_of(j));
+	return !(u64_of(j) & VHU_V(VIRTIO_F_VERSION_1)) &&
+	       vhu_differs(j, "bit 32 set", "0x%llx", (unsigned long long)u64_of(j));
 }
 
 static bool foreign_bits(struct vhu_judgement *j)
@@ -86,7 +87,8 @@ static bool foreign_bits(struct vhu_judgement *j)
 		return false;
 	for (unsigned bit = 0; bit < 24; bit++)
 		if ((v >> bit & 1) && !vhu_feature_by_bit(VHU_NS_VIRTIO, bit, j->s->device))
-			return vhu_differs(j, "bits that the device type defines", "bit %u (0x%llx)", bit, (unsigned long long)v);
+			return vhu_differs(j, "bits that the device type defines", "bit %u (0x%llx)", bit,
+					   (unsigned long long)v);
 	return false;
 }
 
@@ -94,7 +96,8 @@ static bool wce_without_flush(struct vhu_judgement *j)
 {
 	uint64_t v = u64_of(j);
 
-	if (j->s->device != VHU_DEV_BLK || !(v & VHU_V(VIRTIO_BLK_F_CONFIG_WCE)) || (v & VHU_V(VIRTIO_BLK_F_FLUSH)))
+	if (j->s->device != VHU_DEV_BLK || !(v & VHU_V(VIRTIO_BLK_F_CONFIG_WCE)) ||
+	    (v & VHU_V(VIRTIO_BLK_F_FLUSH)))
 		return false;
 	return vhu_differs(j, "FLUSH beside CONFIG_WCE", "0x%llx", (unsigned long long)v);
 }
@@ -120,7 +123,8 @@ static bool pfeatures_undefined(struct vhu_judgement *j)
 
 static bool no_mq(struct vhu_judgement *j)
 {
-	return !(u64_of(j) & VHU_P(MQ)) && vhu_differs(j, "bit 0 (MQ) set", "0x%llx", (unsigned long long)u64_of(j));
+	return !(u64_of(j) & VHU_P(MQ)) &&
+	       vhu_differs(j, "bit 0 (MQ) set", "0x%llx", (unsigned long long)u64_of(j));
 }
 
 static bool lacks(struct vhu_judgement *j, uint64_t bit, uint64_t needs, const char *accepted)
@@ -132,7 +136,8 @@ static bool lacks(struct vhu_judgement *j, uint64_t bit, uint64_t needs, const c
 
 static bool notifier_alone(struct vhu_judgement *j)
 {
-	return lacks(j, VHU_P(HOST_NOTIFIER), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD), "BACKEND_REQ and BACKEND_SEND_FD beside it");
+	return lacks(j, VHU_P(HOST_NOTIFIER), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD),
+		     "BACKEND_REQ and BACKEND_SEND_FD beside it");
 }
 
 static bool send_fd_alone(struct vhu_judgement *j)
@@ -142,17 +147,20 @@ static bool send_fd_alone(struct vhu_judgement *j)
 
 static bool shmem_alone(struct vhu_judgement *j)
 {
-	return lacks(j, VHU_P(SHMEM_MAP), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD), "BACKEND_REQ and BACKEND_SEND_FD beside it");
+	return lacks(j, VHU_P(SHMEM_MAP), VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD),
+		     "BACKEND_REQ and BACKEND_SEND_FD beside it");
 }
 
 static bool inband_alone(struct vhu_judgement *j)
 {
-	return lacks(j, VHU_P(INBAND_NOTIFICATIONS), VHU_P(BACKEND_REQ) | VHU_P(REPLY_ACK), "BACKEND_REQ and REPLY_ACK beside it");
+	return lacks(j, VHU_P(INBAND_NOTIFICATIONS), VHU_P(BACKEND_REQ) | VHU_P(REPLY_ACK),
+		     "BACKEND_REQ and REPLY_ACK beside it");
 }
 
 static bool log_without_log_all(struct vhu_judgement *j)
 {
-	if (!j->s->features_known || !(u64_of(j) & VHU_P(LOG_SHMFD)) || (j->s->features_offered & VHU_V(VHOST_F_LOG_ALL)))
+	if (!j->s->features_known || !(u64_of(j) & VHU_P(LOG_SHMFD)) ||
+	    (j->s->features_offered & VHU_V(VHOST_F_LOG_ALL)))
 		return false;
 	return vhu_differs(j, "VHOST_F_LOG_ALL offered beside LOG_SHMFD", "features 0x%llx",
 			   (unsigned long long)j->s->features_offered);
@@ -175,7 +183,8 @@ static bool queue_num_zero(struct vhu_judgement *j)
 
 static bool queue_num_huge(struct vhu_judgement *j)
 {
-	return u64_of(j) > VHU_C_VRING_INDEX_MAX + 1 && vhu_differs(j, "at most 256", "%llu", (unsigned long long)u64_of(j));
+	return u64_of(j) > VHU_C_VRING_INDEX_MAX + 1 &&
+	       vhu_differs(j, "at most 256", "%llu", (unsigned long long)u64_of(j));
 }
 
 static bool no_slots(struct vhu_judgement *j)
@@ -191,7 +200,8 @@ static bool base_index(struct vhu_judgement *j)
 
 	if (index == j->to->index)
 		return false;
-	return vhu_differs(j, "the index of the request", "%llu for %u", (unsigned long long)index, j->to->index);
+	return vhu_differs(j, "the index of the request", "%llu for %u", (unsigned long long)index,
+			   j->to->index);
 }
 
 static bool base_high_bits(struct vhu_judgement *j)
@@ -211,7 +221,8 @@ static bool config_size(struct vhu_judgement *j)
 
 	if (j->f->len == j->to->size || config_error(j->f))
 		return false;
-	snprintf(accepted, sizeof(accepted), "%u bytes as in the request\nan empty payload (an error)", j->to->size);
+	snprintf(accepted, sizeof(accepted), "%u bytes as in the request\nan empty payload (an error)",
+		 j->to->size);
 	return vhu_differs(j, accepted, "%zu bytes", j->f->len);
 }
 
@@ -219,14 +230,17 @@ static bool config_offset(struct vhu_judgement *j)
 {
 	uint64_t offset;
 
-	if (config_error(j->f) || !vhu_frame_get(j->f, VHU_PL_CONFIG, "offset", &offset) || offset == j->to->value)
+	if (config_error(j->f) || !vhu_frame_get(j->f, VHU_PL_CONFIG, "offset", &offset) ||
+	    offset == j->to->value)
 		return false;
-	return vhu_differs(j, "the offset of the request", "%llu for %llu", (unsigned long long)offset, (unsigned long long)j->to->value);
+	return vhu_differs(j, "the offset of the request", "%llu for %llu", (unsigned long long)offset,
+			   (unsigned long long)j->to->value);
 }
 
 static bool status_high_bits(struct vhu_judgement *j)
 {
-	return u64_of(j) > UINT8_MAX && vhu_differs(j, "a value below 256", "0x%llx", (unsigned long long)u64_of(j));
+	return u64_of(j) > UINT8_MAX &&
+	       vhu_differs(j, "a value below 256", "0x%llx", (unsigned long long)u64_of(j));
 }
 
 /* --- inflight ------------------------------------------------------------------------------------ */
@@ -236,17 +250,25 @@ static bool inflight_echo(struct vhu_judgement *j)
 	uint64_t size = vhu_frame_u64(j->f, "mmap_size");
 
 	if (size && !j->f->n_fds)
-		return vhu_differs(j, "one descriptor with a buffer", "mmap_size %llu and none", (unsigned long long)size);
+		return vhu_differs(j, "one descriptor with a buffer", "mmap_size %llu and none",
+				   (unsigned long long)size);
 	return false;
 }
 
-#define SIZE_RULE(req, msg) {VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, bad_reply_size, "the reply has a wrong size"}
-#define RULE(req, msg, check, summary) {VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, check, summary}
+#define SIZE_RULE(req, msg)                                                                                  \
+	{                                                                                                    \
+		VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, bad_reply_size, "the reply has a wrong size" \
+	}
+#define RULE(req, msg, check, summary)                                                                       \
+	{                                                                                                    \
+		VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, check, summary                               \
+	}
 
 const struct vhu_rule vhu_rules_reply[] = {
 	{VHU_REQ_HDR_06, VHU_FINDING_RULE, -1, bad_reply_size, "the reply's size is not that of its payload"},
 	{VHU_REQ_REPLY_02, VHU_FINDING_RULE, -1, bad_ack_size, "the acknowledgement is not a u64"},
-	{VHU_REQ_HDR_39, VHU_FINDING_RULE, -1, bad_fds, "a reply carries descriptors that it does not define"},
+	{VHU_REQ_HDR_39, VHU_FINDING_RULE, -1, bad_fds,
+	 "a reply carries descriptors that it does not define"},
 
 	SIZE_RULE(FEAT_01, GET_FEATURES),
 	RULE(FEAT_09, GET_FEATURES, features_changed, "the offered features changed"),
@@ -256,13 +278,18 @@ const struct vhu_rule vhu_rules_reply[] = {
 
 	SIZE_RULE(PROTO_01, GET_PROTOCOL_FEATURES),
 	RULE(PROTO_13, GET_PROTOCOL_FEATURES, pfeatures_changed, "the offered protocol features changed"),
-	RULE(PROTO_14, GET_PROTOCOL_FEATURES, pfeatures_undefined, "an undefined protocol feature is offered"),
+	RULE(PROTO_14, GET_PROTOCOL_FEATURES, pfeatures_undefined,
+	     "an undefined protocol feature is offered"),
 	RULE(PROTO_11, GET_PROTOCOL_FEATURES, no_mq, "MQ is not offered"),
-	RULE(PROTO_22, GET_PROTOCOL_FEATURES, notifier_alone, "HOST_NOTIFIER is offered without what it needs"),
-	RULE(PROTO_23, GET_PROTOCOL_FEATURES, send_fd_alone, "BACKEND_SEND_FD is offered without BACKEND_REQ"),
+	RULE(PROTO_22, GET_PROTOCOL_FEATURES, notifier_alone,
+	     "HOST_NOTIFIER is offered without what it needs"),
+	RULE(PROTO_23, GET_PROTOCOL_FEATURES, send_fd_alone,
+	     "BACKEND_SEND_FD is offered without BACKEND_REQ"),
 	RULE(PROTO_24, GET_PROTOCOL_FEATURES, shmem_alone, "SHMEM_MAP is offered without what it needs"),
-	RULE(PROTO_25, GET_PROTOCOL_FEATURES, inband_alone, "INBAND_NOTIFICATIONS is offered without what it needs"),
-	RULE(FEAT_19, GET_PROTOCOL_FEATURES, log_without_log_all, "LOG_SHMFD is offered without VHOST_F_LOG_ALL"),
+	RULE(PROTO_25, GET_PROTOCOL_FEATURES, inband_alone,
+	     "INBAND_NOTIFICATIONS is offered without what it needs"),
+	RULE(FEAT_19, GET_PROTOCOL_FEATURES, log_without_log_all,
+	     "LOG_SHMFD is offered without VHOST_F_LOG_ALL"),
 
 	SIZE_RULE(MQ_01, GET_QUEUE_NUM),
 	RULE(MQ_01, GET_QUEUE_NUM, queue_num_zero, "the back-end says that it supports no queue"),

@@ -5,7 +5,8 @@
 #include "internal.h"
 
 static const char *const verdict_names[VHU_VERDICT_MAX] = {
-	[VHU_PASS] = "PASS", [VHU_WARN] = "WARN", [VHU_FAIL] = "FAIL", [VHU_SKIP] = "SKIP", [VHU_BROKEN] = "BROKEN",
+	[VHU_PASS] = "PASS", [VHU_WARN] = "WARN",     [VHU_FAIL] = "FAIL",
+	[VHU_SKIP] = "SKIP", [VHU_BROKEN] = "BROKEN",
 };
 
 const char *vhu_verdict_name(enum vhu_verdict v)
@@ -70,7 +71,8 @@ enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu
 	return VHU_FAIL;
 }
 
-void vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind, const char *format, ...)
+void vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind, const char *format,
+		      ...)
 {
 	va_list ap;
 

@@ -14,7 +14,7 @@ struct verdicts {
 	const struct vhu_msg_row *row;
 	struct vhu_illegal *out;
 	size_t n, max;
-	struct vhu_illegal spill;	/* beyond max: written and never read */
+	struct vhu_illegal spill; /* beyond max: written and never read */
 };
 
 static struct vhu_illegal *add(struct verdicts *v)
@@ -58,7 +58,8 @@ static void check_header(struct verdicts *v)
 	if (f->flags & VHU_C_HEADER_REPLY)
 		breaks(v, VHU_REQ_HDR_07, "a request has the reply flag set");
 	if (f->size != f->len)
-		malformed(v, VHU_MALFORMED_SIZE, "the size field says %u, the payload has %zu bytes", f->size, f->len);
+		malformed(v, VHU_MALFORMED_SIZE, "the size field says %u, the payload has %zu bytes", f->size,
+			  f->len);
 }
 
 /* Messages that real front-ends send with need_reply before REPLY_ACK is agreed, or without it. */
@@ -70,7 +71,8 @@ static bool need_reply_is_custom(const struct vhu_msg_row *row)
 
 static void check_need_reply(struct verdicts *v)
 {
-	if (!(v->f->flags & VHU_C_HEADER_NEED_REPLY) || vhu_session_reply_ack(v->s) || need_reply_is_custom(v->row))
+	if (!(v->f->flags & VHU_C_HEADER_NEED_REPLY) || vhu_session_reply_ack(v->s) ||
+	    need_reply_is_custom(v->row))
 		return;
 	breaks(v, VHU_REQ_HDR_08, "need_reply is set without REPLY_ACK");
 }
@@ -80,7 +82,8 @@ static void check_size(struct verdicts *v)
 	const struct vhu_frame *f = v->f;
 
 	if (vhu_payload_size_ok(v->row->request, f->payload, f->len) ||
-	    (v->row->request_alt != v->row->request && vhu_payload_size_ok(v->row->request_alt, f->payload, f->len)))
+	    (v->row->request_alt != v->row->request &&
+	     vhu_payload_size_ok(v->row->request_alt, f->payload, f->len)))
 		return;
 	malformed(v, VHU_MALFORMED_SIZE, "%zu bytes are no legal payload of %s", f->len, v->row->name);
 }
@@ -90,7 +93,7 @@ static void check_size(struct verdicts *v)
 /* Messages whose count of descriptors has a requirement of its own. */
 static const struct {
 	enum vhu_msg msg;
-	enum vhu_req few, many;		/* VHU_REQ_MAX: malformed */
+	enum vhu_req few, many; /* VHU_REQ_MAX: malformed */
 } fd_rules[] = {
 	{VHU_MSG_SET_LOG_FD, VHU_REQ_HDR_49, VHU_REQ_MAX},
 	{VHU_MSG_SET_BACKEND_REQ_FD, VHU_REQ_HDR_49, VHU_REQ_MAX},
@@ -125,7 +128,8 @@ static void check_mem_table_fds(struct verdicts *v)
 
 	if (vhu_frame_get(v->f, VHU_PL_MEM_TABLE, "num_regions", &n) && n != v->f->n_fds &&
 	    vhu_frame_payload(v->f) == VHU_PL_MEM_TABLE)
-		breaks(v, VHU_REQ_MEM_02, "%llu regions with %zu descriptors", (unsigned long long)n, v->f->n_fds);
+		breaks(v, VHU_REQ_MEM_02, "%llu regions with %zu descriptors", (unsigned long long)n,
+		       v->f->n_fds);
 }
 
 static void check_ring_fd(struct verdicts *v)
@@ -150,7 +154,8 @@ static void check_fds(struct verdicts *v)
 		check_ring_fd(v);
 		return;
 	}
-	if (v->row->msg == VHU_MSG_SET_LOG_BASE && (vhu_session_pfeatures(v->s) & VHU_P(LOG_SHMFD)) && !v->f->n_fds) {
+	if (v->row->msg == VHU_MSG_SET_LOG_BASE && (vhu_session_pfeatures(v->s) & VHU_P(LOG_SHMFD)) &&
+	    !v->f->n_fds) {
 		breaks(v, VHU_REQ_HDR_49, "SET_LOG_BASE without a descriptor");
 		return;
 	}
@@ -169,16 +174,11 @@ static const struct {
 	enum vhu_msg msg;
 	enum vhu_req req;
 } gate_rules[] = {
-	{VHU_MSG_GET_QUEUE_NUM, VHU_REQ_MQ_02},
-	{VHU_MSG_SEND_RARP, VHU_REQ_NET_02},
-	{VHU_MSG_NET_SET_MTU, VHU_REQ_NET_05},
-	{VHU_MSG_SET_BACKEND_REQ_FD, VHU_REQ_BACKENDREQ_03},
-	{VHU_MSG_SET_VRING_ENDIAN, VHU_REQ_VRING_26},
-	{VHU_MSG_RESET_DEVICE, VHU_REQ_RESET_04},
-	{VHU_MSG_GET_MAX_MEM_SLOTS, VHU_REQ_MEMSLOT_10},
-	{VHU_MSG_ADD_MEM_REG, VHU_REQ_MEMSLOT_10},
-	{VHU_MSG_REM_MEM_REG, VHU_REQ_MEMSLOT_10},
-	{VHU_MSG_SET_STATUS, VHU_REQ_STATUS_03},
+	{VHU_MSG_GET_QUEUE_NUM, VHU_REQ_MQ_02},		 {VHU_MSG_SEND_RARP, VHU_REQ_NET_02},
+	{VHU_MSG_NET_SET_MTU, VHU_REQ_NET_05},		 {VHU_MSG_SET_BACKEND_REQ_FD, VHU_REQ_BACKENDREQ_03},
+	{VHU_MSG_SET_VRING_ENDIAN, VHU_REQ_VRING_26},	 {VHU_MSG_RESET_DEVICE, VHU_REQ_RESET_04},
+	{VHU_MSG_GET_MAX_MEM_SLOTS, VHU_REQ_MEMSLOT_10}, {VHU_MSG_ADD_MEM_REG, VHU_REQ_MEMSLOT_10},
+	{VHU_MSG_REM_MEM_REG, VHU_REQ_MEMSLOT_10},	 {VHU_MSG_SET_STATUS, VHU_REQ_STATUS_03},
 	{VHU_MSG_GET_STATUS, VHU_REQ_STATUS_03},
 };
 
@@ -186,14 +186,16 @@ static void check_gate(struct verdicts *v)
 {
 	uint64_t missing = v->row->gate & ~vhu_session_pfeatures(v->s);
 
-	/* These need the bit to be offered only; before the first SET_PROTOCOL_FEATURES that is all there is. */
+	/* These need the bit to be offered only; before the first SET_PROTOCOL_FEATURES that is all there is.
+	 */
 	if (missing && (v->row->msg == VHU_MSG_SET_BACKEND_REQ_FD || v->row->msg == VHU_MSG_GET_QUEUE_NUM))
 		missing &= ~v->s->pfeatures_offered;
 	if (!missing)
 		return;
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(gate_rules); i++) {
 		if (gate_rules[i].msg == v->row->msg) {
-			breaks(v, gate_rules[i].req, "%s without the protocol feature that it needs", v->row->name);
+			breaks(v, gate_rules[i].req, "%s without the protocol feature that it needs",
+			       v->row->name);
 			return;
 		}
 	}
@@ -289,7 +291,8 @@ static void check_enable(struct verdicts *v)
 static void check_endian(struct verdicts *v)
 {
 	if (vhu_frame_u64(v->f, "num") > 1)
-		breaks(v, VHU_REQ_VRING_79, "SET_VRING_ENDIAN with %llu", (unsigned long long)vhu_frame_u64(v->f, "num"));
+		breaks(v, VHU_REQ_VRING_79, "SET_VRING_ENDIAN with %llu",
+		       (unsigned long long)vhu_frame_u64(v->f, "num"));
 	while_running(v);
 }
 
@@ -318,12 +321,14 @@ static void check_ring_part(struct verdicts *v, const char *field, uint64_t alig
 	uint64_t at = vhu_frame_u64(v->f, field);
 
 	if (at % align)
-		malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is not aligned", field, (unsigned long long)at);
+		malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is not aligned", field,
+			  (unsigned long long)at);
 	/* With an IOMMU the address is an IOVA, which no region tells. */
 	if (vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
 		return;
 	if (v->s->memory_set && !in_regions(v->s, at, len))
-		malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is in no region", field, (unsigned long long)at);
+		malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is in no region", field,
+			  (unsigned long long)at);
 }
 
 /* A running ring keeps its addresses; only its log flag may change. */
@@ -373,12 +378,15 @@ static void check_region(struct verdicts *v, const struct vhu_region_state *r)
 	if (r->gpa + r->size < r->gpa || r->uaddr + r->size < r->uaddr || r->offset + r->size < r->offset)
 		malformed(v, VHU_MALFORMED_ADDRESS, "a region that wraps");
 	if (r->offset % 4096)
-		malformed(v, VHU_MALFORMED_ADDRESS, "an offset of 0x%llx is not page aligned", (unsigned long long)r->offset);
+		malformed(v, VHU_MALFORMED_ADDRESS, "an offset of 0x%llx is not page aligned",
+			  (unsigned long long)r->offset);
 	if ((vhu_session_pfeatures(v->s) & VHU_P(GPA_ADDRESSES)) && r->uaddr != r->gpa)
-		breaks(v, VHU_REQ_MEM_48, "the user address is not the guest address although GPA_ADDRESSES is negotiated");
+		breaks(v, VHU_REQ_MEM_48,
+		       "the user address is not the guest address although GPA_ADDRESSES is negotiated");
 }
 
-static void check_overlap(struct verdicts *v, const struct vhu_region_state *a, const struct vhu_region_state *b)
+static void check_overlap(struct verdicts *v, const struct vhu_region_state *a,
+			  const struct vhu_region_state *b)
 {
 	if (overlap(a->gpa, a->size, b->gpa, b->size))
 		breaks(v, VHU_REQ_MEM_09, "regions overlap in guest addresses");
@@ -399,7 +407,8 @@ static void check_mem_table(struct verdicts *v)
 	struct vhu_region_state r[VHU_C_MEM_TABLE_REGIONS] = {0};
 	uint64_t n = 0;
 
-	if (vhu_frame_payload(v->f) != VHU_PL_MEM_TABLE || !vhu_frame_get(v->f, VHU_PL_MEM_TABLE, "num_regions", &n))
+	if (vhu_frame_payload(v->f) != VHU_PL_MEM_TABLE ||
+	    !vhu_frame_get(v->f, VHU_PL_MEM_TABLE, "num_regions", &n))
 		return;
 	if (n > VHU_C_MEM_TABLE_REGIONS)
 		breaks(v, VHU_REQ_MEM_49, "a table of %llu regions", (unsigned long long)n);
@@ -436,7 +445,8 @@ static void check_remove_region(struct verdicts *v)
 
 	read_region(v->f, VHU_PL_MEM_REG, 0, &r);
 	for (size_t i = 0; i < v->s->n_regions; i++)
-		if (v->s->region[i].gpa == r.gpa && v->s->region[i].uaddr == r.uaddr && v->s->region[i].size == r.size)
+		if (v->s->region[i].gpa == r.gpa && v->s->region[i].uaddr == r.uaddr &&
+		    v->s->region[i].size == r.size)
 			return;
 	malformed(v, VHU_MALFORMED_ADDRESS, "no such region is mapped");
 }
@@ -456,7 +466,8 @@ static void check_features(struct verdicts *v)
 	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
 		if (!v->s->ring[i].started)
 			continue;
-		malformed(v, VHU_MALFORMED_ORDER, "features other than LOG_ALL change while ring %zu is started", i);
+		malformed(v, VHU_MALFORMED_ORDER,
+			  "features other than LOG_ALL change while ring %zu is started", i);
 		return;
 	}
 }
@@ -484,8 +495,8 @@ static void check_config(struct verdicts *v)
 	if (flags > VHU_C_CONFIG_MIGRATION)
 		breaks(v, VHU_REQ_CONFIG_29, "config flags 0x%llx", (unsigned long long)flags);
 	if (size == 0 || offset + size > VHU_C_CONFIG_SIZE_MAX)
-		malformed(v, VHU_MALFORMED_PAYLOAD, "%llu bytes of config space at %llu", (unsigned long long)size,
-			  (unsigned long long)offset);
+		malformed(v, VHU_MALFORMED_PAYLOAD, "%llu bytes of config space at %llu",
+			  (unsigned long long)size, (unsigned long long)offset);
 }
 
 static void check_owner(struct verdicts *v)
@@ -521,10 +532,12 @@ static void check_log_base(struct verdicts *v)
 {
 	uint64_t size, offset;
 
-	if (!vhu_frame_get(v->f, VHU_PL_LOG, "mmap_size", &size) || !vhu_frame_get(v->f, VHU_PL_LOG, "mmap_offset", &offset))
+	if (!vhu_frame_get(v->f, VHU_PL_LOG, "mmap_size", &size) ||
+	    !vhu_frame_get(v->f, VHU_PL_LOG, "mmap_offset", &offset))
 		return;
 	if (size == 0 || size + offset < size)
-		malformed(v, VHU_MALFORMED_ADDRESS, "a log of %llu bytes at %llu", (unsigned long long)size, (unsigned long long)offset);
+		malformed(v, VHU_MALFORMED_ADDRESS, "a log of %llu bytes at %llu", (unsigned long long)size,
+			  (unsigned long long)offset);
 }
 
 static void check_inflight(struct verdicts *v)
@@ -576,7 +589,8 @@ static void check_answer(struct verdicts *v)
 		malformed(v, VHU_MALFORMED_REQUEST, "an answer to another request");
 }
 
-size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_illegal *out, size_t max)
+size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_illegal *out,
+			  size_t max)
 {
 	struct verdicts v = {.s = s, .f = f, .row = vhu_frame_row(f), .out = out, .max = max};
 

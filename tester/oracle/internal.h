@@ -5,10 +5,10 @@
 #include "wire/frame.h"
 
 struct vhu_judgement {
-	const struct vhu_session *s;	/* before the frame */
+	const struct vhu_session *s; /* before the frame */
 	const struct vhu_frame *f;
-	const struct vhu_msg_row *row;	/* NULL: unknown id */
-	const struct vhu_pending *to;	/* the request that it answers, or NULL */
+	const struct vhu_msg_row *row; /* NULL: unknown id */
+	const struct vhu_pending *to;  /* the request that it answers, or NULL */
 	char accepted[400];
 	char actual[400];
 };
@@ -19,7 +19,7 @@ typedef bool vhu_check_fn(struct vhu_judgement *j);
 struct vhu_rule {
 	enum vhu_req req;
 	enum vhu_finding_kind kind;
-	int msg;			/* enum vhu_msg, or -1 for every frame of its kind */
+	int msg; /* enum vhu_msg, or -1 for every frame of its kind */
 	vhu_check_fn *broken;
 	const char *summary;
 };

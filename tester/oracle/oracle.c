@@ -211,7 +211,8 @@ static void observe_eof(struct vhu_oracle *o, const struct vhu_obs *obs)
 
 	if (obs->channel != VHU_CHAN_MAIN || obs->expected || !p || o->session.tainted)
 		return;
-	vhu_finding_init(&f, VHU_REQ_REPLY_12, VHU_FINDING_ROBUST, "the back-end closed the connection instead of answering %s",
+	vhu_finding_init(&f, VHU_REQ_REPLY_12, VHU_FINDING_ROBUST,
+			 "the back-end closed the connection instead of answering %s",
 			 pending_name(p, name, sizeof(name)));
 	vhu_differs(&j, "an answer", "the end of the connection");
 	report(o, &f, &j);
@@ -238,14 +239,16 @@ static void observe_deadline(struct vhu_oracle *o, const struct vhu_obs *obs)
 		return;
 	vhu_finding_init(&f, vhu_answer_req(p), VHU_FINDING_ROBUST, "%s was not answered in time",
 			 pending_name(p, name, sizeof(name)));
-	vhu_differs(&j, p->due == VHU_DUE_ACK ? "its acknowledgement" : "its reply", "nothing until the deadline");
+	vhu_differs(&j, p->due == VHU_DUE_ACK ? "its acknowledgement" : "its reply",
+		    "nothing until the deadline");
 	report(o, &f, &j);
 }
 
 /* Breaches that harm nobody by themselves: a wrong count, a call too few. */
 static bool harmless(enum vhu_breach b)
 {
-	return b == VHU_BREACH_USED_LEN_SHORT || b == VHU_BREACH_BLK_ID_FORM || b == VHU_BREACH_BLK_FAILED_LEN;
+	return b == VHU_BREACH_USED_LEN_SHORT || b == VHU_BREACH_BLK_ID_FORM ||
+	       b == VHU_BREACH_BLK_FAILED_LEN;
 }
 
 /* What a device does with a ring that was spoilt on purpose is told, not judged; it has to survive. */

@@ -162,7 +162,8 @@ static json_t *case_json(const struct vhu_outcome *o)
 	bad |= json_object_set_new(j, "ios", json_integer((json_int_t)r->ios));
 	bad |= json_object_set_new(j, "findings", findings_json(o));
 	if (r->dropped_findings)
-		bad |= json_object_set_new(j, "dropped_findings", json_integer((json_int_t)r->dropped_findings));
+		bad |= json_object_set_new(j, "dropped_findings",
+					   json_integer((json_int_t)r->dropped_findings));
 	if (o->verdict == VHU_SKIP)
 		bad |= json_object_set_new(j, "skip_reason", text_json(r->reason ? r->reason : ""));
 	else

@@ -82,7 +82,8 @@ static void describe(const struct vhu_outcome *o, struct vhu_buf *out)
 	vhu_buf_done(&text);
 }
 
-static void add_element(const char *element, const char *type, const struct vhu_outcome *o, struct vhu_buf *out)
+static void add_element(const char *element, const char *type, const struct vhu_outcome *o,
+			struct vhu_buf *out)
 {
 	struct vhu_buf message = {0};
 

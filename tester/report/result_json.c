@@ -37,15 +37,15 @@ static json_t *finding_to_json(const struct vhu_finding *f, enum vhu_verdict gra
 /* Consumes the arrays. */
 static json_t *result_object(const struct vhu_result *r, json_t *requirements, json_t *findings)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b}",
-			 "requirements", requirements, "findings", findings,
-			 "id", text_or_null(r->id), "title", text_or_null(r->title), "file", text_or_null(r->file),
-			 "verdict", (int)r->verdict, "dropped", number(r->dropped_findings),
-			 "reason", text_or_null(r->reason), "trace", text_or_null(r->trace),
-			 "stderr", text_or_null(r->target_stderr), "rerun", text_or_null(r->rerun),
-			 "duration", number(r->duration_ns), "settle", number(r->settle_ns),
-			 "frames", number(r->frames), "ios", number(r->ios),
-			 "gone", (int)r->target_gone, "died", (int)r->target_died, "deadline", (int)r->deadline);
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b}",
+		"requirements", requirements, "findings", findings, "id", text_or_null(r->id), "title",
+		text_or_null(r->title), "file", text_or_null(r->file), "verdict", (int)r->verdict, "dropped",
+		number(r->dropped_findings), "reason", text_or_null(r->reason), "trace",
+		text_or_null(r->trace), "stderr", text_or_null(r->target_stderr), "rerun",
+		text_or_null(r->rerun), "duration", number(r->duration_ns), "settle", number(r->settle_ns),
+		"frames", number(r->frames), "ios", number(r->ios), "gone", (int)r->target_gone, "died",
+		(int)r->target_died, "deadline", (int)r->deadline);
 }
 
 char *vhu_result_to_json(const struct vhu_result *r)
@@ -121,7 +121,8 @@ static int get_verdict(const json_t *object, const char *key, enum vhu_verdict *
 	return code;
 }
 
-static int finding_from_json(const json_t *j, struct vhu_finding *f, enum vhu_verdict *grade, struct vhu_err *err)
+static int finding_from_json(const json_t *j, struct vhu_finding *f, enum vhu_verdict *grade,
+			     struct vhu_err *err)
 {
 	const char *id = json_string_value(json_object_get(j, "req"));
 	const struct vhu_req_row *row = id ? vhu_req_by_id(id) : NULL;
@@ -228,7 +229,8 @@ int vhu_result_from_json(const char *text, size_t len, struct vhu_result *ret, s
 
 	if (!json_is_object(root)) {
 		json_decref(root);
-		return vhu_err_set(err, -EINVAL, "a result between processes: %s", root ? "no object" : where.text);
+		return vhu_err_set(err, -EINVAL, "a result between processes: %s",
+				   root ? "no object" : where.text);
 	}
 	code = get_texts(root, &r, err);
 	code = code < 0 ? code : get_scalars(root, &r, err);

@@ -81,7 +81,11 @@ static bool binds_target(const struct vhu_req_row *row)
 
 static const char *verdict_of(const struct seen *s)
 {
-	return s->failed ? "fail" : s->warned ? "warn" : s->passed ? "pass" : s->skipped ? "skip" : "untested";
+	return s->failed    ? "fail"
+	       : s->warned  ? "warn"
+	       : s->passed  ? "pass"
+	       : s->skipped ? "skip"
+			    : "untested";
 }
 
 json_t *vhu_rollup_json(const struct vhu_rollup *u)
@@ -96,8 +100,9 @@ json_t *vhu_rollup_json(const struct vhu_rollup *u)
 		if (!s->cases && !binds_target(row))
 			continue;
 		cases = s->cases ? json_incref(s->cases) : json_array();
-		if (json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:o}", "id", row->id,
-				"level", vhu_level_name(row->level), "verdict", verdict_of(s), "cases", cases))) {
+		if (json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:o}", "id", row->id, "level",
+							   vhu_level_name(row->level), "verdict",
+							   verdict_of(s), "cases", cases))) {
 			json_decref(array);
 			return NULL;
 		}

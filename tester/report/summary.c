@@ -60,7 +60,8 @@ size_t vhu_summary_ran(const struct vhu_summary *s)
 
 void vhu_summary_line(const struct vhu_summary *s, struct vhu_buf *out)
 {
-	vhu_buf_printf(out, "%zu passed, %zu failed, %zu warned, %zu skipped", s->pass, s->fail, s->warn, s->skip);
+	vhu_buf_printf(out, "%zu passed, %zu failed, %zu warned, %zu skipped", s->pass, s->fail, s->warn,
+		       s->skip);
 	if (s->broken)
 		vhu_buf_printf(out, ", %zu broken", s->broken);
 	if (s->flaky)

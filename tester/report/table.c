@@ -79,7 +79,8 @@ static int flush(struct vhu_report *r, struct vhu_err *err)
 	return 0;
 }
 
-int vhu_report_begin(struct vhu_report *r, const struct vhu_report_run *run, size_t planned, struct vhu_err *err)
+int vhu_report_begin(struct vhu_report *r, const struct vhu_report_run *run, size_t planned,
+		     struct vhu_err *err)
 {
 	int code;
 

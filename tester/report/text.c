@@ -38,7 +38,11 @@ static const char *escaped(enum vhu_text_for how, uint32_t c)
 	case VHU_TEXT_LINE:
 		return c == '\n' || c == '\t' ? " " : NULL;
 	case VHU_TEXT_XML:
-		return c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&quot;" : NULL;
+		return c == '&'	  ? "&amp;"
+		       : c == '<' ? "&lt;"
+		       : c == '>' ? "&gt;"
+		       : c == '"' ? "&quot;"
+				  : NULL;
 	case VHU_TEXT_YAML:
 		return c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\t' ? "\\t" : NULL;
 	}

@@ -130,7 +130,9 @@ static void add_finding(const struct vhu_outcome *o, size_t i, struct vhu_buf *o
 	struct vhu_buf where = {0};
 
 	vhu_buf_printf(out, "  %s %s%s: %s [%s]\n", row->id, vhu_level_name(row->level),
-		       f->kind == VHU_FINDING_RULE ? "" : f->kind == VHU_FINDING_ROBUST ? ", robustness" : ", quirk",
+		       f->kind == VHU_FINDING_RULE     ? ""
+		       : f->kind == VHU_FINDING_ROBUST ? ", robustness"
+						       : ", quirk",
 		       row->text, row->section);
 	add_field("wrong:", f->summary, out);
 	add_field("accepted:", f->accepted, out);
@@ -191,7 +193,8 @@ static void failure_key(const struct vhu_outcome *o, struct vhu_buf *key)
 		const struct vhu_finding *f = &r->findings[i];
 
 		if (r->grades[i] == VHU_FAIL)
-			vhu_buf_printf(key, "\n%d %d %s\n%s", (int)f->req, (int)f->kind, f->summary, f->actual);
+			vhu_buf_printf(key, "\n%d %d %s\n%s", (int)f->req, (int)f->kind, f->summary,
+				       f->actual);
 	}
 	/* Without findings there is nothing that could be the same. */
 	if (r->n_findings == 0)
@@ -230,7 +233,8 @@ static int keep_failure(struct vhu_report *r, const struct vhu_outcome *o)
 /* --- everything else ------------------------------------------------------------------------- */
 
 /* One line for all cases that share `key`; `text` is what the first of them shows. */
-static int keep_line(struct vhu_report *r, enum section section, const char *key, const char *text, const char *id)
+static int keep_line(struct vhu_report *r, enum section section, const char *key, const char *text,
+		     const char *id)
 {
 	struct group *g = group_of(r->state, section, key);
 
@@ -357,11 +361,13 @@ static int begin(struct vhu_report *r, struct vhu_err *err)
 			target->device == VHU_DEV_ANY ? NULL : vhu_device_row(target->device);
 
 		vhu_text_add(&t->line, VHU_TEXT_LINE, target->name);
-		vhu_buf_printf(&t->line, ": %s, %u queue%s, features 0x%llx, protocol features 0x%llx, %s memory, seed %llu\n",
-			       device ? device->name : "unknown device", target->queues,
-			       target->queues == 1 ? "" : "s", (unsigned long long)target->features,
-			       (unsigned long long)target->pfeatures, target->memory,
-			       (unsigned long long)r->run.seed);
+		vhu_buf_printf(
+			&t->line,
+			": %s, %u queue%s, features 0x%llx, protocol features 0x%llx, %s memory, seed %llu\n",
+			device ? device->name : "unknown device", target->queues,
+			target->queues == 1 ? "" : "s", (unsigned long long)target->features,
+			(unsigned long long)target->pfeatures, target->memory,
+			(unsigned long long)r->run.seed);
 	}
 	show_counter(r, t);
 	return vhu_report_write(r, &t->line, err);
@@ -407,7 +413,8 @@ static void add_others(const struct group *g, struct vhu_buf *out)
 static const char *const headings[SECTION_MAX] = {
 	[SECTION_BROKEN] = "Broken: the tester could not judge these",
 	[SECTION_FAILED] = "Failed",
-	[SECTION_ROBUST] = "Robustness: no keyword of the specification asks for it, but the target did not survive",
+	[SECTION_ROBUST] =
+		"Robustness: no keyword of the specification asks for it, but the target did not survive",
 	[SECTION_WARNED] = "Warnings",
 	[SECTION_SKIPPED] = "Skipped",
 	[SECTION_KNOWN] = "Known failures, as the baseline says",

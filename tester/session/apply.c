@@ -67,7 +67,8 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 {
 	uint64_t n = 0;
 
-	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE || !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
+	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
+	    !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
 		return;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
 	for (size_t i = 0; i < s->n_regions; i++)
@@ -354,7 +355,8 @@ static void apply_backend(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	}
 	if (need_reply || (row && row->answer == VHU_ANSWER_ALWAYS)) {
-		struct vhu_pending p = {.row = row, .request = f->request, .need_reply = need_reply, .due = VHU_DUE_ACK};
+		struct vhu_pending p = {
+			.row = row, .request = f->request, .need_reply = need_reply, .due = VHU_DUE_ACK};
 
 		remember(s->pending_backend, &s->n_pending_backend, &p);
 	}

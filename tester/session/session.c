@@ -45,7 +45,8 @@ static bool answer_is_open(const struct vhu_session *s, const struct vhu_msg_row
 }
 
 /* What a message without a reply of its own has to be acknowledged with. */
-static enum vhu_due acknowledgement_due(const struct vhu_session *s, const struct vhu_msg_row *row, bool need_reply)
+static enum vhu_due acknowledgement_due(const struct vhu_session *s, const struct vhu_msg_row *row,
+					bool need_reply)
 {
 	if (!need_reply)
 		return VHU_DUE_NOTHING;

@@ -39,7 +39,8 @@ static const char known[] =
 	" \"core/c\": {\"verdict\": \"fail\", \"findings\": []}}}\n";
 
 /* An outcome with FAIL findings of these requirements. */
-static struct vhu_outcome outcome(const char *id, enum vhu_verdict verdict, const enum vhu_req *reqs, size_t n)
+static struct vhu_outcome outcome(const char *id, enum vhu_verdict verdict, const enum vhu_req *reqs,
+				  size_t n)
 {
 	struct vhu_outcome o = {.verdict = verdict, .runs = 1};
 
@@ -68,7 +69,8 @@ static void assert_judged(struct vhu_baseline *b, struct vhu_outcome o, bool upd
 	vhu_outcome_done(&o);
 }
 
-static const enum vhu_req one[] = {VHU_REQ_HDR_01}, other[] = {VHU_REQ_HDR_01, VHU_REQ_HDR_02, VHU_REQ_HDR_02};
+static const enum vhu_req one[] = {VHU_REQ_HDR_01},
+			  other[] = {VHU_REQ_HDR_01, VHU_REQ_HDR_02, VHU_REQ_HDR_02};
 
 static void test_judge(void **state)
 {
@@ -140,20 +142,25 @@ static void test_absent(void **state)
 
 static void test_errors(void **state)
 {
-	static const struct { const char *text, *where; } wrong[] = {
+	static const struct { const char *text, *where;
+	} wrong[] = {
 		{"", ":1:"},
 		{"{", ":1:"},
 		{"[]", ":1:1: /format: "},
 		{"{\"format\": \"x\"}", ":1:12: /format: "},
 		{"{\"format\": \"vhu-baseline\",\n \"version\": 2}", ":2:13: /version: has to be 1"},
 		{"{\"format\": \"vhu-baseline\", \"version\": 1}", "/cases: has to be an object"},
-		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a/b\": 1}}", ":2:9: /cases/a~1b: has to be an object"},
-		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a\": {\"verdict\": \"bad\"}}}",
+		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a/b\": 1}}",
+		 ":2:9: /cases/a~1b: has to be an object"},
+		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a\": {\"verdict\": "
+		 "\"bad\"}}}",
 		 ":2:19: /cases/a/verdict: has to be"},
-		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a\": {\"verdict\": \"fail\", \"findings\": [1]}}}",
+		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n{\"a\": {\"verdict\": \"fail\", "
+		 "\"findings\": [1]}}}",
 		 "/cases/a/findings: has to be"},
 		{"{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\":\n"
-		 "{\"a\": {\"verdict\": \"fail\", \"findings\": [], \"why\": 1}}}", "/cases/a/why: has to be a text"},
+		 "{\"a\": {\"verdict\": \"fail\", \"findings\": [], \"why\": 1}}}",
+		 "/cases/a/why: has to be a text"},
 		{"{\"format\": \"vhu-baseline\", \"format\": 1}", "duplicate"},
 	};
 

@@ -65,10 +65,11 @@ static void test_everything(void **state)
 	struct vhu_conform_opts o;
 	struct vhu_err err;
 
-	assert_int_equal(parse(&o, &err, "cases/blk", "-s", "be {socket} {image}", "--image-size", "16M", "--queues=0x2",
-			       "-d", "blk", "--settle", "7", "--memory", "memfd", "-T", "250", "--max-time", "9", "-f", "a*",
-			       "--filter", "b*", "-R", "HDR-01", "-R", "VRING-*", "-t", "smoke", "--shard", "2/3", "-S",
-			       "--spec", "10.2", NULL), 0);
+	assert_int_equal(parse(&o, &err, "cases/blk", "-s", "be {socket} {image}", "--image-size", "16M",
+			       "--queues=0x2", "-d", "blk", "--settle", "7", "--memory", "memfd", "-T", "250",
+			       "--max-time", "9", "-f", "a*", "--filter", "b*", "-R", "HDR-01", "-R",
+			       "VRING-*", "-t", "smoke", "--shard", "2/3", "-S", "--spec", "10.2", NULL),
+			 0);
 	assert_string_equal(o.target.spawn, "be {socket} {image}");
 	assert_int_equal(o.target.image_size, 16 << 20);
 	assert_int_equal(o.target.queues, 2);
@@ -96,10 +97,13 @@ static void test_run_and_reports(void **state)
 	struct vhu_conform_opts o;
 	struct vhu_err err;
 
-	assert_int_equal(parse(&o, &err, "-r", "-j", "3", "-n", "5", "--shuffle", "--seed", "42", "-x", "-B", "b.json",
-			       "--update-baseline", "--allow-empty", "--tap", "--junit", "j.xml", "--json", "r.json", "-vv",
-			       "--spawn-per", "case", "-1", "--", "--odd-name", NULL), 0);
-	assert_true(o.target.reference && o.target.allow_writes && o.target.spawn_per_case && o.target.one_shot);
+	assert_int_equal(parse(&o, &err, "-r", "-j", "3", "-n", "5", "--shuffle", "--seed", "42", "-x", "-B",
+			       "b.json", "--update-baseline", "--allow-empty", "--tap", "--junit", "j.xml",
+			       "--json", "r.json", "-vv", "--spawn-per", "case", "-1", "--", "--odd-name",
+			       NULL),
+			 0);
+	assert_true(o.target.reference && o.target.allow_writes && o.target.spawn_per_case &&
+		    o.target.one_shot);
 	assert_null(o.target.fault);
 	assert_int_equal(o.jobs, 3);
 	assert_int_equal(o.repeat, 5);
@@ -137,13 +141,16 @@ static void test_arguments(void **state)
 	assert_refused("--spawn-per: 'step' is not 'case'", "-r", "--spawn-per", "step");
 	assert_refused("--spec: '9.0' is none of", "-r", "--spec", "9.0");
 	assert_refused("--profile: there is no profile 'bochs'", "-r", "--profile", "bochs");
-	assert_refused("--reference: there is no fault 'no-such-fault-at-all'", "--reference=no-such-fault-at-all");
-	assert_refused("--requirement: there is no requirement 'HDR-O1'\n  did you mean 'HDR-01'?", "-r", "-R", "HDR-O1");
+	assert_refused("--reference: there is no fault 'no-such-fault-at-all'",
+		       "--reference=no-such-fault-at-all");
+	assert_refused("--requirement: there is no requirement 'HDR-O1'\n  did you mean 'HDR-01'?", "-r",
+		       "-R", "HDR-O1");
 }
 
 static void test_shards(void **state)
 {
-	static const char *const wrong[] = {"", "1", "/", "0/2", "3/2", "1/0", "1/2/3", "a/b", "1/99999", "-1/2", "123456789012/2"};
+	static const char *const wrong[] = {"",	     "1",   "/",       "0/2",  "3/2",		"1/0",
+					    "1/2/3", "a/b", "1/99999", "-1/2", "123456789012/2"};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(wrong); i++)
 		assert_refused("is not I/N", "-r", "--shard", wrong[i]);
@@ -169,7 +176,8 @@ static void test_contradictions(void **state)
 /* Questions need no target, and help needs nothing at all. */
 static void test_questions(void **state)
 {
-	static const char *const questions[] = {"--list", "--check", "--schema", "--explain=HDR-01", "--help", "-V"};
+	static const char *const questions[] = {"--list",	    "--check", "--schema",
+						"--explain=HDR-01", "--help",  "-V"};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(questions); i++) {
 		struct vhu_conform_opts o;
@@ -274,8 +282,10 @@ static void test_rerun(void **state)
 	struct vhu_buf out = {0};
 	struct vhu_err err;
 
-	assert_int_equal(parse(&o, &err, "-s", "be -s {socket}", "-j4", "--strict", "-q", "-f", "x*", "--timeout=9", "--json", "f",
-			       "--seed=3", "--spawn-per", "case", "cases", NULL), 0);
+	assert_int_equal(parse(&o, &err, "-s", "be -s {socket}", "-j4", "--strict", "-q", "-f", "x*",
+			       "--timeout=9", "--json", "f", "--seed=3", "--spawn-per", "case", "cases",
+			       NULL),
+			 0);
 	vhu_conform_rerun(&o, "core/x#1", NULL, &out);
 	assert_string_equal(vhu_buf_text(&out), "vhu-conform --spawn 'be -s {socket}' --strict --timeout 9 "
 			    "--spawn-per case --seed 3 'core/x#1'");
@@ -283,7 +293,8 @@ static void test_rerun(void **state)
 	vhu_buf_reset(&out);
 	assert_int_equal(parse(&o, &err, "--reference", "-v", NULL), 0);
 	vhu_conform_rerun(&o, "my cases/x.json", "x", &out);
-	assert_string_equal(vhu_buf_text(&out), "vhu-conform --reference --seed 1 --filter x 'my cases/x.json'");
+	assert_string_equal(vhu_buf_text(&out),
+			    "vhu-conform --reference --seed 1 --filter x 'my cases/x.json'");
 	vhu_conform_opts_done(&o);
 	vhu_buf_done(&out);
 }

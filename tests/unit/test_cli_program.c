@@ -87,14 +87,16 @@ static struct ended finish(pid_t pid)
 	return e;
 }
 
-#define assert_exits(code, part, ...) do { \
-	const char *const words_[] = {__VA_ARGS__, NULL}; \
-	struct ended ended_ = finish(start(words_)); \
-	if (!WIFEXITED(ended_.status) || WEXITSTATUS(ended_.status) != (code) || \
-	    (!strstr(vhu_buf_text(&ended_.out), part) && !strstr(vhu_buf_text(&ended_.err), part))) \
-		fail_msg("status 0x%x\n%s\n%s", ended_.status, vhu_buf_text(&ended_.out), vhu_buf_text(&ended_.err)); \
-	ended_done(&ended_); \
-} while (0)
+#define assert_exits(code, part, ...)                                                                        \
+	do {                                                                                                 \
+		const char *const words_[] = {__VA_ARGS__, NULL};                                            \
+		struct ended ended_ = finish(start(words_));                                                 \
+		if (!WIFEXITED(ended_.status) || WEXITSTATUS(ended_.status) != (code) ||                     \
+		    (!strstr(vhu_buf_text(&ended_.out), part) && !strstr(vhu_buf_text(&ended_.err), part)))  \
+			fail_msg("status 0x%x\n%s\n%s", ended_.status, vhu_buf_text(&ended_.out),            \
+				 vhu_buf_text(&ended_.err));                                                 \
+		ended_done(&ended_);                                                                         \
+	} while (0)
 
 /* --- what it is run with ----------------------------------------------------------------------- */
 
@@ -103,7 +105,9 @@ static void write_case(const char *name, const char *requirement, const char *re
 	FILE *f = fopen(in_folder(name), "we");
 
 	assert_non_null(f);
-	fprintf(f, "{\"title\": \"A test of the tester\", \"why\": \"So that the tester itself works.\", \"requirements\": [\"%s\"],\n%s}\n",
+	fprintf(f,
+		"{\"title\": \"A test of the tester\", \"why\": \"So that the tester itself works.\", "
+		"\"requirements\": [\"%s\"],\n%s}\n",
 		requirement, rest);
 	fclose(f);
 }
@@ -112,11 +116,13 @@ static const char good[] = "\"start\": \"connected\", \"steps\": [{\"send\": \"G
 /* No back-end offers that many bits. */
 static const char bad[] = "\"start\": \"connected\", \"steps\": "
 	"[{\"send\": \"GET_FEATURES\", \"reply\": {\"u64\": \"0xffffffffffffffff\"}}]";
-static const char unmet[] = "\"needs\": {\"queues\": 255}, \"start\": \"connected\", \"steps\": [{\"send\": \"GET_FEATURES\"}]";
+static const char unmet[] =
+	"\"needs\": {\"queues\": 255}, \"start\": \"connected\", \"steps\": [{\"send\": \"GET_FEATURES\"}]";
 
 static int setup(void **state)
 {
-	static const char *const rows = "\"rows\": [{\"row\": \"a\"}, {\"row\": \"b\"}, {\"row\": \"c\"}, {\"row\": \"d\"}],\n";
+	static const char *const rows =
+		"\"rows\": [{\"row\": \"a\"}, {\"row\": \"b\"}, {\"row\": \"c\"}, {\"row\": \"d\"}],\n";
 	char text[512];
 
 	program = getenv("VHU_CONFORM");
@@ -132,7 +138,8 @@ static int setup(void **state)
 	write_case("cases/core/unmet.json", "FEAT-01", unmet);
 	snprintf(text, sizeof(text), "%s%s", rows, good);
 	write_case("cases/core/many.json", "FEAT-01", text);
-	write_case("wrong.json", "FEAT-01", "\"start\": \"connected\", \"steps\": [{\"sned\": \"GET_FEATURES\"}]");
+	write_case("wrong.json", "FEAT-01",
+		   "\"start\": \"connected\", \"steps\": [{\"sned\": \"GET_FEATURES\"}]");
 	setenv("VHU_CASES", in_folder("cases"), 1);
 	return 0;
 }
@@ -180,7 +187,8 @@ static void test_exit_codes(void **state)
 	assert_exits(4, "exited with status 1", "--spawn", "false {socket}", "core/good");
 	assert_exits(5, "nothing to run", "--reference", "--filter", "nothing*");
 	assert_exits(5, "0 passed, 0 failed, 0 warned, 1 skipped in ", "--reference", "core/unmet");
-	assert_exits(0, "0 passed, 0 failed, 0 warned, 1 skipped in ", "--reference", "core/unmet", "--allow-empty");
+	assert_exits(0, "0 passed, 0 failed, 0 warned, 1 skipped in ", "--reference", "core/unmet",
+		     "--allow-empty");
 	assert_tidy();
 }
 
@@ -228,8 +236,8 @@ static void test_jobs(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		json_t *root;
 
-		assert_exits(1, "5 passed, 1 failed, 0 warned, 1 skipped in ", "--reference", "--jobs", jobs[i], "--json",
-			     in_folder("report.json"));
+		assert_exits(1, "5 passed, 1 failed, 0 warned, 1 skipped in ", "--reference", "--jobs",
+			     jobs[i], "--json", in_folder("report.json"));
 		root = load_json("report.json");
 		cases[i] = json_incref(json_object_get(root, "cases"));
 		json_decref(root);
@@ -237,7 +245,8 @@ static void test_jobs(void **state)
 	assert_int_equal(json_array_size(cases[0]), 7);
 	assert_int_equal(json_array_size(cases[1]), 7);
 	for (size_t i = 0; i < 7; i++) {
-		static const char *const keys[] = {"id", "title", "verdict", "requirements", "skip_reason", "messages"};
+		static const char *const keys[] = {"id",	   "title",	  "verdict",
+						   "requirements", "skip_reason", "messages"};
 
 		for (size_t k = 0; k < VHU_ARRAY_SIZE(keys); k++) {
 			const json_t *a = json_object_get(json_array_get(cases[0], i), keys[k]);
@@ -268,15 +277,16 @@ static void test_baseline(void **state)
 	assert_exits(2, "known.json", "--reference", "core/bad", "--baseline", file);
 	assert_exits(0, "Known failures", "--reference", "core/bad", "--baseline", file, "--update-baseline");
 	assert_exits(0, "0 passed, 0 failed, 1 warned", "--reference", "core/bad", "--baseline", file);
-	assert_exits(0, "1 passed, 0 failed, 1 warned", "--reference", "core/bad", "core/good", "--baseline", file);
+	assert_exits(0, "1 passed, 0 failed, 1 warned", "--reference", "core/bad", "core/good", "--baseline",
+		     file);
 }
 
 /* A signal ends the run, with whole reports; what was not run is left out. */
 static void interrupt(int sig, const char *jobs)
 {
 	char report[128];
-	const char *const words[] = {"--reference", "--repeat", "1000000", "--jobs", jobs, "--json", report, "core/good",
-				     "core/many", NULL};
+	const char *const words[] = {"--reference", "--repeat", "1000000",   "--jobs",	  jobs,
+				     "--json",	    report,	"core/good", "core/many", NULL};
 	json_t *root;
 	struct ended e;
 	pid_t pid;
@@ -312,9 +322,10 @@ static void test_signals(void **state)
 static void test_max_time(void **state)
 {
 	need_program();
-	assert_exits(4, "out of time", "--reference", "--repeat", "1000000", "--max-time", "1", "core/good", "core/many");
-	assert_exits(4, "0 passed, 0 failed, 0 warned, 5 skipped", "--reference", "--repeat", "1000000", "--max-time", "1",
-		     "--jobs", "2", "core/good", "core/many");
+	assert_exits(4, "out of time", "--reference", "--repeat", "1000000", "--max-time", "1", "core/good",
+		     "core/many");
+	assert_exits(4, "0 passed, 0 failed, 0 warned, 5 skipped", "--reference", "--repeat", "1000000",
+		     "--max-time", "1", "--jobs", "2", "core/good", "core/many");
 	assert_tidy();
 }
 

@@ -12,7 +12,8 @@
 
 static const enum vhu_req hdr[] = {VHU_REQ_HDR_01, VHU_REQ_HDR_05};
 static const enum vhu_req implied[] = {VHU_REQ_HDR_05};
-static const enum vhu_device blk[] = {VHU_DEV_BLK}, net[] = {VHU_DEV_NET}, both[] = {VHU_DEV_BLK, VHU_DEV_NET};
+static const enum vhu_device blk[] = {VHU_DEV_BLK}, net[] = {VHU_DEV_NET},
+			     both[] = {VHU_DEV_BLK, VHU_DEV_NET};
 static const char *const smoke[] = {"slow", "smoke"}, *const slow[] = {"slow"};
 
 #define CASE(name, ...) {.id = name, .file = "/nonexistent/x.json", .title = "Title", __VA_ARGS__}
@@ -77,7 +78,8 @@ static void test_device(void **state)
 static void test_filters(void **state)
 {
 	struct vhu_conform_opts o = {0};
-	const char *globs[] = {"core/b*", "blk/?ead"}, *tags[] = {"smoke"}, *reqs[] = {"HDR-01"}, *areas[] = {"HDR-*"};
+	const char *globs[] = {"core/b*", "blk/?ead"}, *tags[] = {"smoke"}, *reqs[] = {"HDR-01"},
+		   *areas[] = {"HDR-*"};
 	const char *none[] = {"nothing"};
 
 	o.filters = words(globs, 2);

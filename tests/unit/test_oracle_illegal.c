@@ -21,15 +21,18 @@ static struct vhu_session session(enum state state)
 
 	vhu_session_init(&s, VHU_DEV_BLK, 4);
 	if (state >= NEGOTIATED) {
-		s.features_known = s.features_set_known = s.pfeatures_known = s.pfeatures_set_known = s.owned = true;
+		s.features_known = s.features_set_known = s.pfeatures_known = s.pfeatures_set_known =
+			s.owned = true;
 		s.features_offered = s.features_set = OFFER;
 		s.pfeatures_offered = s.pfeatures_set = VHU_P(REPLY_ACK) | VHU_P(MQ) | VHU_P(CONFIG) |
-							VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(STATUS) | VHU_P(BACKEND_REQ);
+							VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(STATUS) |
+							VHU_P(BACKEND_REQ);
 	}
 	if (state >= MAPPED) {
 		s.memory_set = true;
 		s.n_regions = 1;
-		s.region[0] = (struct vhu_region_state){.gpa = 0x100000000, .size = 0x200000, .uaddr = 0x7f0000000000};
+		s.region[0] = (struct vhu_region_state){
+			.gpa = 0x100000000, .size = 0x200000, .uaddr = 0x7f0000000000};
 	}
 	if (state >= RUNNING) {
 		s.ring[0].started = s.ring[0].num_set = s.ring[0].addr_set = true;
@@ -46,14 +49,14 @@ struct row {
 	enum vhu_msg msg;
 	const char *field;
 	uint64_t value;
-	uint32_t flags;			/* beside the version */
+	uint32_t flags; /* beside the version */
 	size_t n_fds;
-	enum vhu_req req;		/* VHU_REQ_MAX: malformed; both MAX: legal */
+	enum vhu_req req; /* VHU_REQ_MAX: malformed; both MAX: legal */
 	enum vhu_malformed malformed;
 };
 
-#define LEGAL VHU_REQ_MAX, VHU_MALFORMED_MAX
-#define BREAKS(id) VHU_REQ_##id, VHU_MALFORMED_MAX
+#define LEGAL		VHU_REQ_MAX, VHU_MALFORMED_MAX
+#define BREAKS(id)	VHU_REQ_##id, VHU_MALFORMED_MAX
 #define MALFORMED(kind) VHU_REQ_MAX, VHU_MALFORMED_##kind
 
 static const struct row rows[] = {
@@ -74,7 +77,8 @@ static const struct row rows[] = {
 	{NEGOTIATED, VHU_MSG_SET_FEATURES, "u64", OFFER, VHU_C_HEADER_NEED_REPLY, 0, LEGAL},
 	{NEGOTIATED, VHU_MSG_SET_FEATURES, "u64", OFFER | 1, 0, 0, BREAKS(RING_93)},
 	{NEGOTIATED, VHU_MSG_SET_PROTOCOL_FEATURES, "u64", UINT64_C(1) << 40, 0, 0, MALFORMED(PAYLOAD)},
-	{NEGOTIATED, VHU_MSG_SET_PROTOCOL_FEATURES, "u64", VHU_P(INBAND_NOTIFICATIONS), 0, 0, BREAKS(PROTO_09)},
+	{NEGOTIATED, VHU_MSG_SET_PROTOCOL_FEATURES, "u64", VHU_P(INBAND_NOTIFICATIONS), 0, 0,
+	 BREAKS(PROTO_09)},
 	{NEGOTIATED, VHU_MSG_SET_BACKEND_REQ_FD, NULL, 0, 0, 1, LEGAL},
 	{NEGOTIATED, VHU_MSG_SET_BACKEND_REQ_FD, NULL, 0, 0, 0, BREAKS(HDR_49)},
 	{NEGOTIATED, VHU_MSG_SET_VRING_NUM, "num", 256, 0, 0, LEGAL},
@@ -106,7 +110,8 @@ static const struct row rows[] = {
 
 static bool names(const struct row *row, const struct vhu_illegal *i)
 {
-	return row->req != VHU_REQ_MAX ? i->req == row->req : i->req == VHU_REQ_MAX && i->malformed == row->malformed;
+	return row->req != VHU_REQ_MAX ? i->req == row->req
+				       : i->req == VHU_REQ_MAX && i->malformed == row->malformed;
 }
 
 static void test_table(void **state)
@@ -130,7 +135,8 @@ static void test_table(void **state)
 			named |= names(row, &out[i]);
 		if (row->req == VHU_REQ_MAX && row->malformed == VHU_MALFORMED_MAX) {
 			if (n)
-				fail_msg("row %zu (%s) is legal, but: %s", k, vhu_msg_row(row->msg)->name, out[0].text);
+				fail_msg("row %zu (%s) is legal, but: %s", k, vhu_msg_row(row->msg)->name,
+					 out[0].text);
 		} else if (!named) {
 			fail_msg("row %zu (%s): %zu found, not the one", k, vhu_msg_row(row->msg)->name, n);
 		}
@@ -167,7 +173,8 @@ static void test_a_table_of_regions_that_overlap(void **state)
 	assert_int_equal(vhu_frame_set(&f, VHU_PL_MEM_TABLE, "num_regions", 2), 0);
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(vhu_frame_set_region(&f, VHU_PL_MEM_TABLE, i, "memory_size", 0x2000), 0);
-		assert_int_equal(vhu_frame_set_region(&f, VHU_PL_MEM_TABLE, i, "guest_phys_addr", i * 0x1000), 0);
+		assert_int_equal(vhu_frame_set_region(&f, VHU_PL_MEM_TABLE, i, "guest_phys_addr", i * 0x1000),
+				 0);
 		assert_int_equal(vhu_frame_give_fd(&f, dup(0), NULL), 0);
 	}
 	n = vhu_oracle_illegal(&s, &f, out, 8);

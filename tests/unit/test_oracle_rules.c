@@ -221,12 +221,14 @@ static void test_offers_depend_on_each_other(void **state)
 	struct bench *b = *state;
 
 	ask(b, VHU_MSG_GET_FEATURES, NULL, 0, 0);
-	say(b, VHU_MSG_GET_FEATURES, VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) | VHU_V(VIRTIO_BLK_F_CONFIG_WCE) | 1 << 3);
+	say(b, VHU_MSG_GET_FEATURES,
+	    VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) | VHU_V(VIRTIO_BLK_F_CONFIG_WCE) | 1 << 3);
 	assert_found(b, VHU_REQ_FEAT_20);
 	assert_found(b, VHU_REQ_FEAT_27);
 	b->n = 0;
 	ask(b, VHU_MSG_GET_PROTOCOL_FEATURES, NULL, 0, 0);
-	say(b, VHU_MSG_GET_PROTOCOL_FEATURES, VHU_P(HOST_NOTIFIER) | VHU_P(INBAND_NOTIFICATIONS) | UINT64_C(1) << 60);
+	say(b, VHU_MSG_GET_PROTOCOL_FEATURES,
+	    VHU_P(HOST_NOTIFIER) | VHU_P(INBAND_NOTIFICATIONS) | UINT64_C(1) << 60);
 	assert_found(b, VHU_REQ_PROTO_11);
 	assert_found(b, VHU_REQ_PROTO_14);
 	assert_found(b, VHU_REQ_PROTO_22);
@@ -288,7 +290,8 @@ static void test_backend_requests(void **state)
 static void test_deadline_and_end_name_what_was_owed(void **state)
 {
 	struct bench *b = *state;
-	struct vhu_obs late = {.kind = VHU_OBS_DEADLINE}, eof = {.kind = VHU_OBS_EOF, .channel = VHU_CHAN_MAIN};
+	struct vhu_obs late = {.kind = VHU_OBS_DEADLINE},
+		       eof = {.kind = VHU_OBS_EOF, .channel = VHU_CHAN_MAIN};
 
 	ask(b, VHU_MSG_GET_FEATURES, NULL, 0, 0);
 	vhu_oracle_observe(&b->o, &late);

@@ -22,7 +22,8 @@ static char *dup_or_null(const char *text)
 	return text ? strdup(text) : NULL;
 }
 
-static struct vhu_outcome outcome(const char *id, const char *title, enum vhu_verdict verdict, const char *req)
+static struct vhu_outcome outcome(const char *id, const char *title, enum vhu_verdict verdict,
+				  const char *req)
 {
 	struct vhu_outcome o = {.verdict = verdict, .runs = verdict == VHU_SKIP ? 0 : 1};
 
@@ -65,13 +66,15 @@ static struct vhu_outcome failed(const char *id)
 
 	add_finding(&o, "HDR-01", VHU_FINDING_RULE, VHU_FAIL, "the index was accepted", "ack");
 	add_finding(&o, "HDR-02", VHU_FINDING_RULE, VHU_WARN, "the version is 0", "flags 0x4");
-	o.result.trace = dup_or_null("    0.000 ms  > GET_FEATURES\n    0.051 ms  < GET_FEATURES reply u64=0x0\n");
+	o.result.trace =
+		dup_or_null("    0.000 ms  > GET_FEATURES\n    0.051 ms  < GET_FEATURES reply u64=0x0\n");
 	o.result.rerun = dup_or_null("vhu-conform --spawn 'a b' --seed 1 'core/example#num'");
 	return o;
 }
 
 /* Texts as a hostile or careless target writes them. */
-static const char nasty[] = "line <1> & \"two\"\r\n\033[31mred\033[0m \xff\xfe not UTF-8 \xe2\x82\xac\n\ttab \\ end";
+static const char nasty[] =
+	"line <1> & \"two\"\r\n\033[31mred\033[0m \xff\xfe not UTF-8 \xe2\x82\xac\n\ttab \\ end";
 
 static size_t make_outcomes(struct vhu_outcome *o)
 {
@@ -178,8 +181,8 @@ static void compare_golden(const char *name, const struct vhu_buf *have)
 	vhu_buf_done(&want);
 }
 
-static void write_report(const char *format, const struct vhu_report_opts *how, const struct vhu_outcome *o, size_t n,
-			 const char *stopped, struct vhu_buf *out)
+static void write_report(const char *format, const struct vhu_report_opts *how, const struct vhu_outcome *o,
+			 size_t n, const char *stopped, struct vhu_buf *out)
 {
 	char path[] = "/tmp/vhu-report-XXXXXX";
 	struct vhu_report_opts opts = *how;
@@ -202,7 +205,8 @@ static void write_report(const char *format, const struct vhu_report_opts *how, 
 	unlink(path);
 }
 
-static void check_golden(const char *format, const struct vhu_report_opts *how, const char *stopped, const char *name)
+static void check_golden(const char *format, const struct vhu_report_opts *how, const char *stopped,
+			 const char *name)
 {
 	struct vhu_outcome o[32];
 	struct vhu_buf have = {0};

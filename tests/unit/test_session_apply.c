@@ -19,7 +19,8 @@ static struct vhu_frame request(enum vhu_msg msg, const char *field, uint64_t va
 	return f;
 }
 
-static uint64_t send(struct vhu_session *s, enum vhu_msg msg, const char *field, uint64_t value, uint32_t flags)
+static uint64_t send(struct vhu_session *s, enum vhu_msg msg, const char *field, uint64_t value,
+		     uint32_t flags)
 {
 	struct vhu_frame f = request(msg, field, value, flags);
 	uint64_t serial = vhu_session_apply(s, &f, false);

@@ -7,7 +7,7 @@
 #include "fault.h"
 #include "session.h"
 
-enum { FAULT_LATER_NS = 10000000 };
+enum { FAULT_LATER_NS = 3000000 };
 
 static bool answer_ok(const struct msg *m)
 {

@@ -18,7 +18,11 @@
 #include "fault.h"
 #include "memory.h"
 
-enum { GUARDS_MAX = 1024 };
+enum {
+	GUARDS_MAX = 1024,
+	POINTER_MIN = 1 << 16, /* what a process may have for its own addresses */
+	POINTER_BITS = 47,
+};
 
 static struct guard {
 	volatile uintptr_t base;
@@ -147,6 +151,8 @@ int region_open(struct region *r, int fd)
 			fault_crash();
 		return -EINVAL;
 	}
+	if (fault(mem_uva_pointer) && (r->uva < POINTER_MIN || (r->uva + r->size - 1) >> POINTER_BITS))
+		return -EFAULT;
 	if (fault(mem_offset))
 		offset = 0;
 	err = mapping_open(&r->map, fd, offset, r->size);
@@ -196,8 +202,6 @@ uint8_t *memory_gpa(const struct memory *m, uint64_t gpa, uint64_t *len)
 
 uint8_t *memory_uva(const struct memory *m, uint64_t uva, uint64_t len)
 {
-	if (fault(mem_uva_pointer))
-		return (uint8_t *)(uintptr_t)uva;
 	for (unsigned i = 0; i < m->n; i++) {
 		const struct region *r = &m->regions[i];
 		uint64_t start = fault(mem_ring_gpa) ? r->gpa : r->uva;

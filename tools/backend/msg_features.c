@@ -22,8 +22,6 @@ uint64_t session_offer(const struct session *s)
 
 	if (options.has_features)
 		offer &= options.features;
-	if (fault(feat_change) && s->connections > 1)
-		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
 	if (fault(feat_no_v1))
 		offer &= ~V(VIRTIO_F_VERSION_1);
 	return offer;
@@ -54,6 +52,8 @@ enum result msg_get_features(struct session *s, struct msg *m, struct reply *r)
 	uint64_t offer = session_offer(s);
 
 	(void)m;
+	if (fault(feat_change) && s->connections % 2)
+		offer &= ~V(VIRTIO_BLK_F_GEOMETRY);
 	if (fault(feat_shrink_after_set) && s->features_set)
 		offer = s->features;
 	if (fault(feat_get_running) && s->n_started)

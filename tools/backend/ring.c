@@ -14,8 +14,8 @@
 enum {
 	ROUNDS = 4,	 /* looks at a busy ring in one visit; after that the others have their turn */
 	FAULT_EVERY = 8, /* how often a fault that is not for every request strikes */
-	FAULT_LATENCY_NS = 20000000,
-	FAULT_LATER_NS = 10000000,
+	FAULT_LATENCY_NS = 5000000,
+	FAULT_LATER_NS = 3000000,
 };
 
 static void close_fd(int *fd)
@@ -411,7 +411,7 @@ static void late_write(struct session *s, uint64_t index)
 
 	used = (uint16_t *)(void *)memory_uva(&s->mem, r->used_addr, 2 * sizeof(*used));
 	if (used && !r->started)
-		used[0] ^= 1;
+		used[1]++;
 }
 
 void ring_stop(struct ring *r)

@@ -66,7 +66,7 @@ struct session {
 
 	/* only planted faults look at these */
 	bool owned, reset_before, first_table_seen;
-	unsigned acks_late, mask_asked;
+	unsigned acks_late, mask_asked, messages;
 	uint32_t held_request;
 	uint64_t held_value;
 	struct dirty_log old_log;

@@ -20,7 +20,8 @@
 enum { ROUNDS = 20000, PAIRS = 5 };
 
 static const char case_text[] =
-	"{\"title\": \"Round trips\", \"why\": \"How fast the engine asks and judges.\", \"requirements\": [\"FEAT-01\"],"
+	"{\"title\": \"Round trips\", \"why\": \"How fast the engine asks and judges.\", \"requirements\": "
+	"[\"FEAT-01\"],"
 	" \"start\": \"connected\", \"steps\": [{\"repeat\": %d, \"do\": [{\"send\": \"GET_FEATURES\"}]}]}";
 
 static void die(const char *what, const struct vhu_err *err)
@@ -52,9 +53,13 @@ static double bare(struct vhu_target *t)
 		die("connect", &err);
 	start = vhu_now_ns();
 	for (int i = 0; i < ROUNDS; i++) {
-		struct iovec out = {.iov_base = request, .iov_len = sizeof(request)}, in = {.iov_base = reply, .iov_len = sizeof(reply)};
+		struct iovec out = {.iov_base = request, .iov_len = sizeof(request)},
+			     in = {.iov_base = reply, .iov_len = sizeof(reply)};
 		struct msghdr send = {.msg_iov = &out, .msg_iovlen = 1};
-		struct msghdr recv = {.msg_iov = &in, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+		struct msghdr recv = {.msg_iov = &in,
+				      .msg_iovlen = 1,
+				      .msg_control = control,
+				      .msg_controllen = sizeof(control)};
 
 		if (sendmsg(fd, &send, MSG_NOSIGNAL) != (ssize_t)sizeof(request))
 			die("sendmsg", NULL);
@@ -70,7 +75,8 @@ static struct vhu_plan *make_plan(struct vhu_case_set **set)
 {
 	char dir[] = "/tmp/vhu-bench-XXXXXX", path[64];
 	const char *paths[] = {path};
-	struct vhu_facts facts = {.known = true, .device = VHU_DEV_BLK, .features = ~UINT64_C(0), .queues = 1};
+	struct vhu_facts facts = {
+		.known = true, .device = VHU_DEV_BLK, .features = ~UINT64_C(0), .queues = 1};
 	struct vhu_compile_opts opts = {.facts = &facts};
 	struct vhu_buf text = {0};
 	struct vhu_diags diags = {.text = &text};
@@ -97,7 +103,9 @@ static struct vhu_plan *make_plan(struct vhu_case_set **set)
 
 static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan)
 {
-	struct vhu_engine_opts opts = {.timeout_ns = UINT64_C(5000000000), .judge = {.spec = VHU_SINCE_V11_1}, .device = VHU_DEV_BLK};
+	struct vhu_engine_opts opts = {.timeout_ns = UINT64_C(5000000000),
+				       .judge = {.spec = VHU_SINCE_V11_1},
+				       .device = VHU_DEV_BLK};
 	struct vhu_engine *e;
 	struct vhu_result res;
 	struct vhu_err err = {0};
@@ -116,7 +124,8 @@ static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const 
 int main(int argc, char **argv)
 {
 	char command[512];
-	struct vhu_target_opts opts = {.how = VHU_TARGET_SPAWN, .command = command, .timeout_ns = UINT64_C(5000000000)};
+	struct vhu_target_opts opts = {
+		.how = VHU_TARGET_SPAWN, .command = command, .timeout_ns = UINT64_C(5000000000)};
 	struct vhu_case_set *set = NULL;
 	struct vhu_plan *plan;
 	struct vhu_loop *loop;
@@ -139,7 +148,8 @@ int main(int argc, char **argv)
 		for (int i = 0; i < PAIRS; i++) {
 			double theirs = bare(t), ours = through_engine(loop, t, plan);
 
-			printf("round trips a second: engine %.0f, bare %.0f, ratio %.2f\n", 1e9 / ours, 1e9 / theirs, theirs / ours);
+			printf("round trips a second: engine %.0f, bare %.0f, ratio %.2f\n", 1e9 / ours,
+			       1e9 / theirs, theirs / ours);
 		}
 	}
 	vhu_plan_free(plan);

@@ -43,7 +43,8 @@ int vhu_conform_opts_parse(int argc, char **argv, struct vhu_conform_opts *ret, 
 void vhu_conform_opts_done(struct vhu_conform_opts *o);
 
 /* The command that runs the case `word` (an id or a file) alone again, as these options ran it. */
-void vhu_conform_rerun(const struct vhu_conform_opts *o, const char *word, const char *filter, struct vhu_buf *out);
+void vhu_conform_rerun(const struct vhu_conform_opts *o, const char *word, const char *filter,
+		       struct vhu_buf *out);
 
 /* "vhu-conform: WHAT: WHY" on stderr. */
 void vhu_complain(const char *program, const struct vhu_err *err);

@@ -74,8 +74,8 @@ bool vhu_parsed_has(const struct vhu_parsed *p, const char *name);
  * Fills opts and *ret. -EINVAL with "--NAME: WHY" and a hint on a line of its own. argv is
  * permuted as getopt_long does.
  */
-int vhu_options_parse(const struct vhu_option_table *t, int argc, char **argv, void *opts, struct vhu_parsed *ret,
-		      struct vhu_err *err);
+int vhu_options_parse(const struct vhu_option_table *t, int argc, char **argv, void *opts,
+		      struct vhu_parsed *ret, struct vhu_err *err);
 void vhu_options_help(const struct vhu_option_table *t, struct vhu_buf *out);
 
 /* "64M", "4k", "1G", "512", "0x1000": bytes. -EINVAL, -ERANGE. */

@@ -7,7 +7,7 @@ struct vhu_resources {
 	bool known;			/* false where /proc is not there */
 	char **kinds;			/* what each open descriptor is, sorted */
 	size_t n;
-	size_t mappings;		/* shared ones: memory of the fake guest, of logs, of inflight regions */
+	size_t mappings;		/* shared ones: guest memory, logs, inflight regions */
 };
 
 /* -ENOMEM. */

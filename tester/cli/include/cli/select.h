@@ -10,7 +10,10 @@ struct vhu_case_set;
 struct vhu_conform_opts;
 struct vhu_diags;
 
-/* Where installed cases are: VHU_CASES, else what was compiled in, else beside the program. malloc'ed, NULL if nowhere. */
+/*
+ * Where installed cases are: VHU_CASES, else what was compiled in, else beside the program.
+ * malloc'ed, NULL if nowhere.
+ */
 char *vhu_case_root(void);
 
 /* Reads the case files that the command line names, all installed ones if it names none. */

@@ -82,7 +82,8 @@ struct vhu_report_opts {
 /* -ENOENT for an unknown format. A report that cannot be written is exit code 3. */
 int vhu_report_open(const char *format, const struct vhu_report_opts *opts, struct vhu_report **ret,
 		    struct vhu_err *err);
-int vhu_report_begin(struct vhu_report *r, const struct vhu_report_run *run, size_t planned, struct vhu_err *err);
+int vhu_report_begin(struct vhu_report *r, const struct vhu_report_run *run, size_t planned,
+		     struct vhu_err *err);
 int vhu_report_case(struct vhu_report *r, const struct vhu_outcome *o, struct vhu_err *err);
 /* Writes the rest and closes the file. */
 int vhu_report_end(struct vhu_report *r, const struct vhu_summary *summary, struct vhu_err *err);
