@@ -46,7 +46,7 @@ def main(args):
     build, *names = [arg for arg in args if arg != '--update']
     build = os.path.abspath(build)
     failed = 0
-    names = names or sorted(name for name in os.listdir(HERE) if os.path.isdir(os.path.join(HERE, name)))
+    names = names or sorted(name for name in os.listdir(HERE) if os.path.exists(os.path.join(HERE, name, 'cmd')))
     for name in names:
         folder = os.path.join(HERE, name)
         got = run(folder, build)
