@@ -418,6 +418,23 @@ int vhu_target_fd_count(const struct vhu_target *t)
 	return n;
 }
 
+int vhu_target_map_count(const struct vhu_target *t)
+{
+	_cleanup_(vhu_fclosep) FILE *maps = NULL;
+	char path[64], line[512], perms[5];
+	int n = 0;
+
+	if (!child_running(&t->child))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->child.pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return -1;
+	while (fgets(line, sizeof(line), maps))
+		n += sscanf(line, "%*s %4s", perms) == 1 && perms[3] == 's';
+	return n;
+}
+
 const char *vhu_target_name(const struct vhu_target *t)
 {
 	return t->name;

@@ -140,13 +140,14 @@ const struct vhu_option_table vhu_conform_options = {
 	.usage = "[TARGET] [OPTIONS] [CASE…]",
 	.intro = "Tests whether a vhost-user back-end keeps to the specification. A CASE is a case file, a "
 		 "folder of them, or a case id; with none, every installed case that fits the device runs.",
-	.outro = "Exit codes: 0 nothing failed, 1 the target failed something, 2 usage or a wrong input file,\n"
-		 "3 the tester itself is at fault, 4 the target died, hung or cannot be reached, 5 nothing ran.\n"
+	.outro = "Exit codes: 0 nothing failed, 1 the target failed something, 2 usage or a wrong input\n"
+		 "file, 3 the tester itself is at fault, 4 the target died, hung or cannot be reached,\n"
+		 "5 nothing ran.\n"
 		 "\n"
 		 "Examples:\n"
 		 "  vhu-conform --reference\n"
 		 "  vhu-conform --backend /run/vhost.sock --filter 'core/*'\n"
-		 "  vhu-conform --spawn './my-backend --socket {socket} --image {image}' --junit report.xml\n",
+		 "  vhu-conform --spawn './backend --socket {socket} --image {image}' --junit out.xml\n",
 	.parts = parts,
 	.n_parts = VHU_ARRAY_SIZE(parts),
 };

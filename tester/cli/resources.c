@@ -109,7 +109,7 @@ static size_t allowance(const struct vhu_resources *before, const struct vhu_res
 
 	for (size_t i = 0; idle && i < VHU_ARRAY_SIZE(of_target); i++)
 		if (!strcmp(of_target[i].kind, kind))
-			return count(idle, kind) + of_target[i].most;
+			return VHU_MAX(n, count(idle, kind) + of_target[i].most);
 	return n;
 }
 

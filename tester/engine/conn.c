@@ -10,7 +10,7 @@ static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended
 {
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 
-	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index, f);
+	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index + 1, f);
 	c->r->res->frames++;
 	vhu_oracle_observe(&c->oracle, &obs);
 }
@@ -41,7 +41,7 @@ static void on_main_closed(void *ctx, int errno_value)
 
 	c->closed = true;
 	c->closed_errno = errno_value;
-	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "the back-end closed the connection%s%s",
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed the connection%s%s",
 			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
 	vhu_oracle_observe(&c->oracle, &obs);
 }
@@ -105,7 +105,7 @@ static void on_backend_closed(void *ctx, int errno_value)
 {
 	struct vhu_conn *c = ctx;
 
-	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "the back-end closed its channel");
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed its channel");
 }
 
 static const struct vhu_chan_events backend_events = {.frame = on_backend_frame, .closed = on_backend_closed};
@@ -165,15 +165,16 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 		r->interrupted = r->stop = true;
 		return false;
 	}
-	/* It died of what came before, and was started again for this connection. */
-	if (r->exited && rc == 0)
-		close(fd);
-	if (r->exited)
+	/* It died of what came before, and was started again for this connection: that end is told. */
+	if (r->exited && r->conns[0].used)
 		r->stop = true;
 	else if (rc < 0)
 		unreachable(r, &err);
-	if (r->stop)
+	if (r->stop) {
+		if (rc == 0)
+			close(fd);
 		return false;
+	}
 	if (vhu_chan_new(r->e->loop, fd, VHU_CHAN_MAIN, VHU_DIR_BE, &main_events, c, &c->main, &err) < 0) {
 		vhu_run_broken(r, "%s", err.text);
 		return false;
@@ -183,7 +184,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->closed = c->close_told = c->framing_lost = c->logging = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
-	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index, "connected");
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
 	return true;
 }
 
@@ -191,7 +192,7 @@ void vhu_conn_close(struct vhu_conn *c)
 {
 	vhu_conn_backend_close(c);
 	if (c->main)
-		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index, "we close the connection");
+		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
 	vhu_chan_free(c->main);
 	c->main = NULL;
 	if (c->have_answer)
@@ -217,7 +218,7 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	struct vhu_err err = {0};
 	uint64_t serial;
 
-	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index, f);
+	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
 	r->res->frames++;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
 	c->watch = serial;

@@ -219,7 +219,7 @@ void vhu_do_raw(struct vhu_run *r, const struct vhu_step *s)
 		return;
 	}
 	if (vhu_run_attach_fds(c, &carrier, &fds)) {
-		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index, "%zu raw bytes", s->raw.n_bytes);
+		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "%zu raw bytes", s->raw.n_bytes);
 		c->oracle.session.tainted = true;
 		if (vhu_chan_send_bytes(chan, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds,
 					&err) < 0)
@@ -500,5 +500,5 @@ void vhu_do_assert(struct vhu_run *r, const struct vhu_step *s)
 
 void vhu_do_note(struct vhu_run *r, const struct vhu_step *s)
 {
-	vhu_trace_log_note(r->e->trace, vhu_now_ns(), s->conn, "%s", s->note);
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), s->conn + 1, "%s", s->note);
 }

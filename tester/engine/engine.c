@@ -77,7 +77,8 @@ static void tell_exit(struct vhu_run *r)
 	r->res->target_died = true;
 	r->stop = true;
 	r->step = at;
-	vhu_oracle_observe(&r->conns[0].oracle, &obs);
+	if (r->conns[0].used)
+		vhu_oracle_observe(&r->conns[0].oracle, &obs);
 	if (at)
 		vhu_run_unmet(r, at, VHU_FINDING_ROBUST, "a back-end that lives", "%s", r->exit_what);
 }
@@ -156,19 +157,16 @@ static void end(struct vhu_run *r)
 	free(r->vars_set);
 }
 
-int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
-		   struct vhu_err *err)
+int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+			struct vhu_holdings *ret_held)
 {
 	uint64_t start = vhu_now_ns();
 	struct vhu_run r;
-	int rc;
+	int rc = begin(&r, e, plan, ret);
 
-	memset(ret, 0, sizeof(*ret));
-	rc = begin(&r, e, plan, ret);
 	if (rc < 0) {
 		end(&r);
-		vhu_result_done(ret);
-		return vhu_err_set(err, rc, "out of memory");
+		return rc;
 	}
 	e->run = &r;
 	vhu_target_clear_exit(e->target);
@@ -181,6 +179,26 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 		vhu_run_skip(&r, "interrupted");
 	vhu_run_conclude(&r);
 	ret->duration_ns = vhu_now_ns() - start;
+	*ret_held = r.held;
 	end(&r);
-	return r.interrupted ? vhu_err_set(err, -EINTR, "interrupted") : 0;
+	return r.interrupted ? -EINTR : 0;
+}
+
+int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+		   struct vhu_err *err)
+{
+	struct vhu_holdings held = {0};
+	int rc;
+
+	memset(ret, 0, sizeof(*ret));
+	rc = vhu_engine_run_once(e, plan, ret, &held);
+	if (rc == -EINTR)
+		return vhu_err_set(err, rc, "interrupted");
+	if (rc < 0) {
+		vhu_result_done(ret);
+		return vhu_err_set(err, rc, "out of memory");
+	}
+	if (held.pid)
+		vhu_engine_check_leaks(e, plan, ret, &held);
+	return 0;
 }

@@ -60,7 +60,8 @@ static void prove_alive(struct vhu_run *r)
 
 	if (!vhu_conn_open(r, c))
 		return;
-	vhu_conn_fence(c, &epilogue_step, NULL);
+	if (vhu_conn_fence(c, &epilogue_step, NULL))
+		r->held = vhu_run_holdings(r);
 	vhu_conn_close(c);
 	/* A death that shows only now still belongs to the step that closed before. */
 	if (closed)

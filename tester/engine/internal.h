@@ -20,16 +20,23 @@ enum {
 	VHU_LENT_MAX = 64,  /* descriptors kept open for the case's life */
 };
 
+/* What a spawned target holds while one fresh connection is open. pid 0: unknown. */
+struct vhu_holdings {
+	pid_t pid;
+	int fds, maps;
+};
+
 struct vhu_engine {
 	struct vhu_loop *loop;
 	struct vhu_target *target;
 	struct vhu_engine_opts opts;
 	struct vhu_trace_log *trace;
-	uint64_t rtt_ns;     /* the first round trip seen; 0: none yet */
-	unsigned rings;	     /* indexes below this exist, by the probe; 0: unknown */
-	uint64_t capacity;   /* blk: sectors, from the probe */
-	size_t config_size;  /* bytes of config space that the target gives */
-	struct vhu_run *run; /* the case that runs, for the exit callback */
+	uint64_t rtt_ns;	  /* the first round trip seen; 0: none yet */
+	unsigned rings;		  /* indexes below this exist, by the probe; 0: unknown */
+	uint64_t capacity;	  /* blk: sectors, from the probe */
+	size_t config_size;	  /* bytes of config space that the target gives */
+	struct vhu_holdings held; /* as last seen */
+	struct vhu_run *run;	  /* the case that runs, for the exit callback */
 };
 
 /* One connection of a case. */
@@ -115,9 +122,10 @@ struct vhu_run {
 	uint64_t *vars;
 	bool *vars_set;
 
-	bool hostile; /* the case has spoilt a ring on purpose */
-	bool stop;    /* no further step makes sense */
-	bool broken;  /* a failure of ours */
+	struct vhu_holdings held; /* at the end, when it was proved alive */
+	bool hostile;		  /* the case has spoilt a ring on purpose */
+	bool stop;		  /* no further step makes sense */
+	bool broken;		  /* a failure of ours */
 	bool skipped;
 	bool interrupted;
 	bool exited; /* the spawned target ended and nobody wanted that */
@@ -217,6 +225,16 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 		   uint64_t x);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
+
+/* --- leak.c ------------------------------------------------------------------------------------------ */
+
+struct vhu_holdings vhu_run_holdings(const struct vhu_run *r);
+/* After a case: descriptors or mappings that grow with each run of it are a finding. */
+void vhu_engine_check_leaks(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+			    const struct vhu_holdings *now);
+/* One run of a plan. *ret_held is what the target held at its end. -ENOMEM. */
+int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+			struct vhu_holdings *ret_held);
 /* Waits until every request of `tag` (NULL: all) is done and settles them. */
 void vhu_run_finish_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag);
 void vhu_run_forget_ios(struct vhu_run *r);

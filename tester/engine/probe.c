@@ -151,6 +151,12 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		collect(p, &facts);
 	answered = p->conn.oracle.session.features_known;
 	vhu_conn_close(&p->conn);
+	/* What it holds before any case, seen as after one. */
+	if (answered && !p->run.stop && !vhu_target_one_shot(e->target) && vhu_conn_open(&p->run, &p->conn) &&
+	    vhu_conn_fence(&p->conn, &(struct vhu_step){.where = "probe", .requirement = VHU_REQ_PROG_16},
+			   NULL))
+		e->held = vhu_run_holdings(&p->run);
+	vhu_conn_close(&p->conn);
 	e->run = NULL;
 	if (!answered || p->run.broken || p->run.interrupted) {
 		rc = failure(p, err);

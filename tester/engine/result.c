@@ -93,7 +93,7 @@ void vhu_run_unmet(struct vhu_run *r, const struct vhu_step *s, enum vhu_finding
 	vhu_run_finding(r, &f);
 }
 
-static void set_reason(struct vhu_run *r, const char *format, va_list ap)
+static void VHU_PRINTF(2, 0) set_reason(struct vhu_run *r, const char *format, va_list ap)
 {
 	char text[800];
 

@@ -7,9 +7,9 @@
 
 #include "load.h"
 
-enum { LEVELS_ABOVE = 3 };		/* cases/core/AREA/x.json finds cases/lib */
+enum { LEVELS_ABOVE = 3 }; /* cases/core/AREA/x.json finds cases/lib */
 
-/* --- folders --------------------------------------------------------------------------------------------- */
+/* --- folders ------------------------------------------------------------------------------------- */
 
 static bool is_folder(const char *path)
 {
@@ -55,7 +55,8 @@ static int each_entry(const char *folder, visit_fn *visit, void *ctx, struct vhu
 	for (int i = 0; i < n; i++) {
 		char path[PATH_MAX];
 
-		if (r == 0 && snprintf(path, sizeof(path), "%s/%s", folder, list[i]->d_name) < (int)sizeof(path))
+		if (r == 0 &&
+		    snprintf(path, sizeof(path), "%s/%s", folder, list[i]->d_name) < (int)sizeof(path))
 			r = visit(ctx, path, list[i]->d_name);
 		free(list[i]);
 	}
@@ -67,7 +68,7 @@ static int visit_library(void *ctx, const char *path, const char *name)
 {
 	struct casefile *f;
 
-	return is_json(name) && is_file(path) ? load_file(ctx, path, true, &f) : 0;
+	return is_json(name) && is_file(path) ? vhu_load_file(ctx, path, true, &f) : 0;
 }
 
 static int load_library_folder(struct load *l, const char *folder)
@@ -100,13 +101,14 @@ static bool go_up(char folder[PATH_MAX])
 	return true;
 }
 
-int load_libraries_of(struct load *l, const char *path)
+int vhu_load_libraries_of(struct load *l, const char *path)
 {
 	char folder[PATH_MAX];
 	const char *slash = strrchr(path, '/');
 	int r = 0;
 
-	if (snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".") >= (int)sizeof(folder))
+	if (snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".") >=
+	    (int)sizeof(folder))
 		return 0;
 	for (int level = 0; r == 0 && level < LEVELS_ABOVE && *folder; level++) {
 		r = load_library_folder(l, folder);
@@ -136,11 +138,12 @@ static int visit_case(void *ctx, const char *path, const char *name)
 	}
 	if (!is_json(name) || !is_file(path))
 		return 0;
-	r = load_file(w->l, path, false, &f);
-	return r < 0 ? r : load_entries(w->l, f, NULL);
+	r = vhu_load_file(w->l, path, false, &f);
+	return r < 0 ? r : vhu_load_entries(w->l, f, NULL);
 }
 
-/* --- ids ---------------------------------------------------------------------------------------------------- */
+/* --- ids
+ * ---------------------------------------------------------------------------------------------------- */
 
 struct ids {
 	struct vhu_arena *arena;
@@ -182,14 +185,15 @@ static int no_such_path(struct load *l, const char *root, const char *path)
 		ids->arena = l->set->arena;
 		ids->root = root;
 		each_entry(root, visit_id, ids, &unread);
-		hint_word(near, path, ids->id);
+		vhu_hint_word(near, path, ids->id);
 	}
 	r = vhu_err_set(l->err, -ENOENT, "no file, folder or case '%s'%s", path, near);
 	free(ids);
 	return r;
 }
 
-/* --- paths ----------------------------------------------------------------------------------------------------- */
+/* --- paths
+ * ----------------------------------------------------------------------------------------------------- */
 
 static int load_one(struct load *l, const char *path, const char *row)
 {
@@ -199,8 +203,8 @@ static int load_one(struct load *l, const char *path, const char *row)
 
 	if (is_folder(path) && !row)
 		return each_entry(path, visit_case, &w, l->err);
-	r = load_file(l, path, false, &f);
-	return r < 0 ? r : load_entries(l, f, row);
+	r = vhu_load_file(l, path, false, &f);
+	return r < 0 ? r : vhu_load_entries(l, f, row);
 }
 
 static int load_path(struct load *l, const char *root, const char *path)
@@ -210,7 +214,8 @@ static int load_path(struct load *l, const char *root, const char *path)
 
 	if (is_folder(path) || is_file(path))
 		return load_one(l, path, NULL);
-	if (snprintf(name, sizeof(name), "%.*s", hash ? (int)(hash - path) : (int)strlen(path), path) >= (int)sizeof(name))
+	if (snprintf(name, sizeof(name), "%.*s", hash ? (int)(hash - path) : (int)strlen(path), path) >=
+	    (int)sizeof(name))
 		return no_such_path(l, NULL, path);
 	if (hash && is_file(name))
 		return load_one(l, name, hash + 1);
@@ -252,7 +257,7 @@ void vhu_case_set_free(struct vhu_case_set *s)
 {
 	if (!s)
 		return;
-	case_set_free_files(s);
+	vhu_case_set_free_files(s);
 	free(s->root);
 	vhu_arena_free(s->arena);
 	free(s);
@@ -268,12 +273,12 @@ const struct vhu_case_info *vhu_case_set_info(const struct vhu_case_set *s, size
 	return i < s->n_entries ? &s->entries[i].info : NULL;
 }
 
-int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_compile_opts *opts, struct vhu_plan **ret,
-		       struct vhu_diags *diags, struct vhu_err *err)
+int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_compile_opts *opts,
+		       struct vhu_plan **ret, struct vhu_diags *diags, struct vhu_err *err)
 {
 	struct report r = {.diags = diags};
 
 	if (i >= s->n_entries)
 		return vhu_err_set(err, -ENOENT, "no case number %zu", i);
-	return compile_case(s, &s->entries[i], opts, &r, ret, err);
+	return vhu_case_compile(s, &s->entries[i], opts, &r, ret, err);
 }

@@ -8,7 +8,7 @@
 
 /* --- memory and nodes --------------------------------------------------------------------------------- */
 
-void *take(struct compile *c, size_t count, size_t size)
+void *vhu_plan_take(struct compile *c, size_t count, size_t size)
 {
 	void *p = vhu_arena_array(c->arena, count, size);
 
@@ -16,7 +16,7 @@ void *take(struct compile *c, size_t count, size_t size)
 	return p;
 }
 
-const char *take_text(struct compile *c, const char *text)
+const char *vhu_plan_text(struct compile *c, const char *text)
 {
 	const char *copy = vhu_arena_strdup(c->arena, text);
 
@@ -24,19 +24,19 @@ const char *take_text(struct compile *c, const char *text)
 	return copy;
 }
 
-struct node node_get(const struct node *n, const char *key, struct path *path)
+struct node vhu_node_get(const struct node *n, const char *key, struct path *path)
 {
 	*path = (struct path){.up = n->path, .key = key};
 	return (struct node){json_object_get(n->json, key), path, n->scope};
 }
 
-struct node node_at(const struct node *n, size_t i, struct path *path)
+struct node vhu_node_at(const struct node *n, size_t i, struct path *path)
 {
 	*path = (struct path){.up = n->path, .index = i};
 	return (struct node){json_array_get(n->json, i), path, n->scope};
 }
 
-void skip_case(struct compile *c, const char *format, ...)
+void vhu_plan_skip(struct compile *c, const char *format, ...)
 {
 	va_list args;
 	char why[512];
@@ -47,7 +47,7 @@ void skip_case(struct compile *c, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	c->plan->skip = take_text(c, why);
+	c->plan->skip = vhu_plan_text(c, why);
 }
 
 /* --- the header ---------------------------------------------------------------------------------------- */
@@ -67,7 +67,8 @@ static uint64_t union_bits(enum vhu_namespace ns, enum vhu_device device)
 static void union_facts(struct compile *c, const struct node *top)
 {
 	struct node needs = NODE_GET(top, "needs"), without = NODE_GET(&needs, "without");
-	struct node features = NODE_GET(&without, "features"), pfeatures = NODE_GET(&without, "protocol_features");
+	struct node features = NODE_GET(&without, "features"),
+		    pfeatures = NODE_GET(&without, "protocol_features");
 	json_int_t queues = json_integer_value(json_object_get(needs.json, "queues"));
 	json_int_t slots = json_integer_value(json_object_get(needs.json, "mem_slots"));
 	json_int_t capacity = json_integer_value(json_object_get(needs.json, "capacity"));
@@ -76,8 +77,8 @@ static void union_facts(struct compile *c, const struct node *top)
 	uint64_t off, poff;
 
 	*f = (struct vhu_facts){.device = c->file->n_devices ? c->file->devices[0] : VHU_DEV_BLK};
-	get_names(c, &features, VHU_NS_VIRTIO, &off);
-	get_names(c, &pfeatures, VHU_NS_PROTOCOL, &poff);
+	vhu_get_names(c, &features, VHU_NS_VIRTIO, &off);
+	vhu_get_names(c, &pfeatures, VHU_NS_PROTOCOL, &poff);
 	f->features = union_bits(VHU_NS_VIRTIO, f->device) & ~off;
 	f->pfeatures = union_bits(VHU_NS_PROTOCOL, f->device) & ~poff;
 	f->queues = (unsigned)VHU_MAX(VHU_MAX(queues, used), (json_int_t)UNION_QUEUES);
@@ -99,16 +100,17 @@ static void get_queues(struct compile *c, const struct node *top)
 	else if (json_is_integer(queues))
 		c->plan->queues = (unsigned)json_integer_value(queues);
 	if (c->plan->queues > VHU_MAX(c->facts.queues, 1u))
-		skip_case(c, "needs %u rings, the target has %u", c->plan->queues, c->facts.queues);
+		vhu_plan_skip(c, "needs %u rings, the target has %u", c->plan->queues, c->facts.queues);
 }
 
 static void get_profile(struct compile *c, const struct node *top)
 {
 	struct node profile = NODE_GET(top, "profile");
 
-	c->plan->profile = json_is_string(profile.json) ? take_text(c, json_string_value(profile.json)) :
-							  take_text(c, c->opts->profile ? c->opts->profile : "plain");
-	known_profile(c, &profile);
+	c->plan->profile = json_is_string(profile.json)
+				   ? vhu_plan_text(c, json_string_value(profile.json))
+				   : vhu_plan_text(c, c->opts->profile ? c->opts->profile : "plain");
+	vhu_profile_check(c, &profile);
 }
 
 static void get_queue_size(struct compile *c, const struct node *top)
@@ -120,7 +122,7 @@ static void get_queue_size(struct compile *c, const struct node *top)
 	if (n <= 0)
 		return;
 	if (n & (n - 1))
-		diag(c->report, size.path, "a split ring has a power of two of entries");
+		vhu_diag(c->report, size.path, "a split ring has a power of two of entries");
 	else
 		c->plan->queue_size = (uint16_t)n;
 }
@@ -132,27 +134,27 @@ static void get_head(struct compile *c, const struct node *top)
 	char why[400];
 
 	p->device = c->facts.device;
-	p->start = (enum vhu_state)get_word(top, "start", words_state, VHU_STATE_CONNECTED);
-	p->writes = get_bool(top, "writes", false);
+	p->start = (enum vhu_state)vhu_get_word(top, "start", vhu_words_state, VHU_STATE_CONNECTED);
+	p->writes = vhu_get_bool(top, "writes", false);
 	get_queue_size(c, top);
 	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
 	get_profile(c, top);
-	if (needs.json && !needs_met(c, &needs, false, why, sizeof(why)))
-		skip_case(c, "%s", why);
+	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
+		vhu_plan_skip(c, "%s", why);
 	get_queues(c, top);
 	if (p->writes && c->facts.read_only)
-		skip_case(c, "changes the disk, and the disk is read-only");
+		vhu_plan_skip(c, "changes the disk, and the disk is read-only");
 	else if (p->writes && c->facts.known && !c->opts->allow_writes)
-		skip_case(c, "changes the disk: --allow-writes");
-	if (get_word(top, "ring", (const char *const[]){"any", "split", "packed", NULL}, 0) == 2)
-		skip_case(c, "packed rings are not supported yet");
-	negotiate(c, top);
+		vhu_plan_skip(c, "changes the disk: --allow-writes");
+	if (vhu_get_word(top, "ring", (const char *const[]){"any", "split", "packed", NULL}, 0) == 2)
+		vhu_plan_skip(c, "packed rings are not supported yet");
+	vhu_plan_negotiate(c, top);
 	if (p->features & VHU_V(VIRTIO_F_RING_PACKED))
-		skip_case(c, "packed rings are not supported yet");
+		vhu_plan_skip(c, "packed rings are not supported yet");
 }
 
-/* --- memory ---------------------------------------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------------------------------- */
 
 /* Laid out twice: once for $mem before the steps, then with all the rings that the steps use. */
 static void lay_out(struct compile *c, const struct node *top, unsigned rings)
@@ -162,26 +164,29 @@ static void lay_out(struct compile *c, const struct node *top, unsigned rings)
 	uint64_t bytes = 64 << 20;
 	struct vhu_layout_opts o = {
 		.regions = json_is_integer(regions) ? (size_t)json_integer_value(regions) : 1,
-		.backing = (enum vhu_backing)get_word(&memory, "backing", words_backing, VHU_BACKING_AUTO),
+		.backing = (enum vhu_backing)vhu_get_word(&memory, "backing", vhu_words_backing,
+							  VHU_BACKING_AUTO),
 		.rings = rings,
 		.queue_size = c->plan->queue_size,
 	};
 	struct vhu_err err = {0};
 
-	if (size.json && !get_count(c, &size, "the memory's size", 1, UINT64_MAX, &bytes))
+	if (size.json && !vhu_get_count(c, &size, "the memory's size", 1, UINT64_MAX, &bytes))
 		return;
 	if (c->opts->backing != VHU_BACKING_AUTO)
 		o.backing = c->opts->backing;
 	o.size = bytes;
 	if (vhu_layout_make(&o, &c->plan->layout, &err) < 0)
-		diag(c->report, memory.json ? memory.path : top->path, "%s", err.text);
+		vhu_diag(c->report, memory.json ? memory.path : top->path, "%s", err.text);
 	else if (o.regions > VHU_C_MEM_TABLE_REGIONS && !(c->plan->pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)))
-		skip_case(c, "%zu memory regions need CONFIGURE_MEM_SLOTS, which is not negotiated", o.regions);
+		vhu_plan_skip(c, "%zu memory regions need CONFIGURE_MEM_SLOTS, which is not negotiated",
+			      o.regions);
 	else if (o.regions > VHU_C_MEM_TABLE_REGIONS && c->facts.known && c->facts.mem_slots < o.regions)
-		skip_case(c, "needs %zu memory slots, the target has %llu", o.regions, (unsigned long long)c->facts.mem_slots);
+		vhu_plan_skip(c, "needs %zu memory slots, the target has %llu", o.regions,
+			      (unsigned long long)c->facts.mem_slots);
 }
 
-/* --- the whole --------------------------------------------------------------------------------------------- */
+/* --- the whole ----------------------------------------------------------------------------------- */
 
 /* Variables of the file and of the row, as bindings; NULL-terminated by `up`. */
 static const struct binding *bind_all(struct compile *c, const struct node *object, const struct path *at,
@@ -191,13 +196,13 @@ static const struct binding *bind_all(struct compile *c, const struct node *obje
 	json_t *value;
 
 	json_object_foreach(object->json, name, value) {
-		struct binding *b = take(c, 1, sizeof(*b));
-		struct path *path = take(c, 1, sizeof(*path));
+		struct binding *b = vhu_plan_take(c, 1, sizeof(*b));
+		struct path *path = vhu_plan_take(c, 1, sizeof(*path));
 
 		if (!b || !path)
 			break;
 		*path = (struct path){.up = at, .key = name};
-		if (!binding_name_ok(c, path, name))
+		if (!vhu_binding_name_ok(c, path, name))
 			continue;
 		*b = (struct binding){scope, name, 0, value, path, NULL};
 		scope = b;
@@ -224,13 +229,15 @@ static void check_unused_macros(struct compile *c, const struct node *top)
 		for (size_t i = 0; i < c->n_used; i++)
 			used |= c->used_macros[i] == macro;
 		if (!used)
-			diag_key(c->report, PATH_KEY(macros.path, name), "nothing uses the macro '%s'", name);
+			vhu_diag_key(c->report, PATH_KEY(macros.path, name), "nothing uses the macro '%s'",
+				     name);
 	}
 }
 
 static void compile_steps(struct compile *c, const struct entry *e, struct node *top)
 {
-	struct node vars = NODE_GET(top, "vars"), rows = NODE_GET(top, "rows"), row = NODE_AT(&rows, e->row_index);
+	struct node vars = NODE_GET(top, "vars"), rows = NODE_GET(top, "rows"),
+		    row = NODE_AT(&rows, e->row_index);
 	struct node steps = NODE_GET(top, "steps");
 	const struct binding *scope;
 
@@ -239,7 +246,7 @@ static void compile_steps(struct compile *c, const struct entry *e, struct node 
 		scope = bind_all(c, &row, row.path, scope);
 	share_scope(scope);
 	steps.scope = c->root_scope = scope;
-	expand_steps(c, &steps);
+	vhu_steps_expand(c, &steps);
 	check_unused_macros(c, top);
 }
 
@@ -274,8 +281,8 @@ static void compile_all(struct compile *c, const struct entry *e, struct node *t
 	finish(c);
 	if (c->oom || c->report->errors != errors)
 		return;
-	reach(c);
-	judge(c);
+	vhu_plan_reach(c);
+	vhu_plan_judge(c);
 }
 
 static bool start_plan(struct compile *c, const struct entry *e)
@@ -286,10 +293,10 @@ static bool start_plan(struct compile *c, const struct entry *e)
 		return false;
 	c->plan = p;
 	p->arena = c->arena;
-	p->id = take_text(c, e->info.id);
-	p->file = take_text(c, e->file->source.file);
-	p->title = e->file->title ? take_text(c, e->file->title) : "";
-	p->why = e->file->why ? take_text(c, e->file->why) : "";
+	p->id = vhu_plan_text(c, e->info.id);
+	p->file = vhu_plan_text(c, e->file->source.file);
+	p->title = e->file->title ? vhu_plan_text(c, e->file->title) : "";
+	p->why = e->file->why ? vhu_plan_text(c, e->file->why) : "";
 	p->requirements = vhu_arena_memdup(c->arena, e->file->requirements,
 					   e->file->n_requirements * sizeof(*e->file->requirements));
 	p->n_requirements = e->file->n_requirements;
@@ -316,12 +323,18 @@ static void drop_scratch(struct compile *c)
 	free(c->used_macros);
 }
 
-int compile_case(const struct vhu_case_set *set, const struct entry *e, const struct vhu_compile_opts *opts,
-		 struct report *r, struct vhu_plan **ret, struct vhu_err *err)
+int vhu_case_compile(const struct vhu_case_set *set, const struct entry *e,
+		     const struct vhu_compile_opts *opts, struct report *r, struct vhu_plan **ret,
+		     struct vhu_err *err)
 {
 	struct path root = {.source = &e->file->source};
 	struct node top = {e->file->source.root, &root, NULL};
-	struct compile c = {.report = r, .arena = vhu_arena_new(), .set = set, .file = e->file, .top = &root, .opts = opts};
+	struct compile c = {.report = r,
+			    .arena = vhu_arena_new(),
+			    .set = set,
+			    .file = e->file,
+			    .top = &root,
+			    .opts = opts};
 	size_t errors = r->errors;
 	int result = 0;
 

@@ -31,7 +31,7 @@ static void put_steps(const struct path *p, bool loops, struct vhu_buf *out)
 		vhu_buf_puts(out, p->loop);
 }
 
-void path_pointer(const struct path *p, struct vhu_buf *out)
+void vhu_path_pointer(const struct path *p, struct vhu_buf *out)
 {
 	put_steps(p, false, out);
 }
@@ -43,12 +43,12 @@ static const struct path *path_root(const struct path *p)
 	return p;
 }
 
-const struct source *path_source(const struct path *p)
+const struct source *vhu_path_source(const struct path *p)
 {
 	return path_root(p)->source;
 }
 
-void path_where(const struct path *p, struct vhu_buf *out)
+void vhu_path_where(const struct path *p, struct vhu_buf *out)
 {
 	const struct path *root = path_root(p);
 
@@ -56,7 +56,7 @@ void path_where(const struct path *p, struct vhu_buf *out)
 		put_steps(p, true, out);
 		return;
 	}
-	path_where(root->via, out);
+	vhu_path_where(root->via, out);
 	vhu_buf_printf(out, " (%s ", root->source->file);
 	put_steps(p, true, out);
 	vhu_buf_puts(out, ")");
@@ -88,8 +88,8 @@ static void emit(struct report *r, struct vhu_buf *line)
 		vhu_buf_add(d->text, line->data, line->len);
 }
 
-static void VHU_PRINTF(6, 0) report_at(struct report *r, const struct source *s, const char *pointer, bool key,
-				       const char *suffix, const char *format, va_list args)
+static void VHU_PRINTF(6, 0) report_at(struct report *r, const struct source *s, const char *pointer,
+				       bool key, const char *suffix, const char *format, va_list args)
 {
 	struct vhu_buf line = {0};
 	struct vhu_json_pos pos = {1, 1};
@@ -98,23 +98,24 @@ static void VHU_PRINTF(6, 0) report_at(struct report *r, const struct source *s,
 	if (s->text)
 		vhu_json_find(s->text, s->len, pointer, key, &pos);
 	vsnprintf(what, sizeof(what), format, args);
-	vhu_buf_printf(&line, "%s:%u:%u: %s: %s%s\n", s->file, pos.line, pos.column, *pointer ? pointer : "/", what, suffix);
+	vhu_buf_printf(&line, "%s:%u:%u: %s: %s%s\n", s->file, pos.line, pos.column, *pointer ? pointer : "/",
+		       what, suffix);
 	emit(r, &line);
 	vhu_buf_done(&line);
 }
 
 static void VHU_PRINTF(4, 0)
-report_path(struct report *r, const struct path *at, bool key, const char *format, va_list args)
+	report_path(struct report *r, const struct path *at, bool key, const char *format, va_list args)
 {
 	const struct path *root = path_root(at);
 	struct vhu_buf pointer = {0}, suffix = {0};
 
 	if (r->muted)
 		return;
-	path_pointer(at, &pointer);
+	vhu_path_pointer(at, &pointer);
 	if (root->via) {
-		vhu_buf_printf(&suffix, " (used by %s ", path_source(root->via)->file);
-		path_pointer(root->via, &suffix);
+		vhu_buf_printf(&suffix, " (used by %s ", vhu_path_source(root->via)->file);
+		vhu_path_pointer(root->via, &suffix);
 		vhu_buf_puts(&suffix, ")");
 	}
 	report_at(r, root->source, vhu_buf_text(&pointer), key, vhu_buf_text(&suffix), format, args);
@@ -122,7 +123,7 @@ report_path(struct report *r, const struct path *at, bool key, const char *forma
 	vhu_buf_done(&suffix);
 }
 
-void diag(struct report *r, const struct path *at, const char *format, ...)
+void vhu_diag(struct report *r, const struct path *at, const char *format, ...)
 {
 	va_list args;
 
@@ -131,7 +132,7 @@ void diag(struct report *r, const struct path *at, const char *format, ...)
 	va_end(args);
 }
 
-void diag_key(struct report *r, const struct path *at, const char *format, ...)
+void vhu_diag_key(struct report *r, const struct path *at, const char *format, ...)
 {
 	va_list args;
 
@@ -140,7 +141,7 @@ void diag_key(struct report *r, const struct path *at, const char *format, ...)
 	va_end(args);
 }
 
-void diag_at(struct report *r, const struct source *source, const char *pointer, const char *format, ...)
+void vhu_diag_at(struct report *r, const struct source *source, const char *pointer, const char *format, ...)
 {
 	va_list args;
 
@@ -151,7 +152,8 @@ void diag_at(struct report *r, const struct source *source, const char *pointer,
 	va_end(args);
 }
 
-void diag_line(struct report *r, const struct source *source, unsigned line, unsigned column, const char *format, ...)
+void vhu_diag_line(struct report *r, const struct source *source, unsigned line, unsigned column,
+		   const char *format, ...)
 {
 	struct vhu_buf text = {0};
 	char what[1024];
@@ -165,7 +167,7 @@ void diag_line(struct report *r, const struct source *source, unsigned line, uns
 	vhu_buf_done(&text);
 }
 
-bool tell_once(struct told *t, const struct origin *o)
+bool vhu_told_once(struct told *t, const struct origin *o)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (t->place[i]->source == o->source && !strcmp(t->place[i]->pointer, o->pointer))
@@ -177,7 +179,8 @@ bool tell_once(struct told *t, const struct origin *o)
 
 /* --- hints -------------------------------------------------------------------------------------- */
 
-const char *hint(char out[HINT_CAP], const char *name, const char *(*next)(void *ctx, size_t i), void *ctx)
+const char *vhu_hint(char out[HINT_CAP], const char *name, const char *(*next)(void *ctx, size_t i),
+		     void *ctx)
 {
 	const char *near = vhu_nearest_name(name, next, ctx);
 
@@ -187,17 +190,17 @@ const char *hint(char out[HINT_CAP], const char *name, const char *(*next)(void 
 	return out;
 }
 
-const char *word_at(void *ctx, size_t i)
+const char *vhu_word_at(void *ctx, size_t i)
 {
 	return ((const char *const *)ctx)[i];
 }
 
-const char *hint_word(char out[HINT_CAP], const char *name, const char *const *words)
+const char *vhu_hint_word(char out[HINT_CAP], const char *name, const char *const *words)
 {
-	return hint(out, name, word_at, (void *)words);
+	return vhu_hint(out, name, vhu_word_at, (void *)words);
 }
 
-int word_index(const char *const *words, const char *text)
+int vhu_word_index(const char *const *words, const char *text)
 {
 	for (int i = 0; words[i]; i++)
 		if (!strcmp(words[i], text))

@@ -34,11 +34,13 @@ static void emit(struct compile *c, const struct node *n, struct vhu_step *step)
 
 	if (!grow(c))
 		return;
-	path_where(n->path, &where);
-	path_pointer(n->path, &pointer);
-	step->where = take_text(c, vhu_buf_text(&where));
-	c->origins[c->n_steps] = (struct origin){path_source(n->path), take_text(c, vhu_buf_text(&pointer))};
+	vhu_path_where(n->path, &where);
+	vhu_path_pointer(n->path, &pointer);
+	step->where = vhu_plan_text(c, vhu_buf_text(&where));
+	c->origins[c->n_steps] =
+		(struct origin){vhu_path_source(n->path), vhu_plan_text(c, vhu_buf_text(&pointer))};
 	c->steps[c->n_steps++] = *step;
+	c->oom |= where.failed || pointer.failed;
 	vhu_buf_done(&where);
 	vhu_buf_done(&pointer);
 }
@@ -52,7 +54,7 @@ static void save_of_broken(struct compile *c, const struct node *n)
 	unsigned var;
 
 	json_object_foreach(save.json, name, value)
-		var_save(c, &save, name, &var);
+		vhu_var_save(c, &save, name, &var);
 }
 
 static bool too_many(struct compile *c, const struct node *n)
@@ -60,7 +62,7 @@ static bool too_many(struct compile *c, const struct node *n)
 	if (++c->n_seen <= LIMIT_SEEN && c->n_steps < LIMIT_STEPS)
 		return false;
 	if (!c->too_many)
-		diag(c->report, n->path, "more than %d steps after expansion", LIMIT_STEPS);
+		vhu_diag(c->report, n->path, "more than %d steps after expansion", LIMIT_STEPS);
 	return c->too_many = true;
 }
 
@@ -73,21 +75,21 @@ static void expand_step(struct compile *c, const struct node *n)
 
 	if (too_many(c, n))
 		return;
-	if (path_source(n->path)->broken && !shape_step_ok(n->json)) {
+	if (vhu_path_source(n->path)->broken && !vhu_shape_step_ok(n->json)) {
 		save_of_broken(c, n);
 		return;
 	}
-	v = verb_of(n->json, &count);
+	v = vhu_verb_of(n->json, &count);
 	if (!v)
 		return;
 	step.verb = v->verb;
-	get_common(c, n, &step);
+	vhu_get_common(c, n, &step);
 	if (v->step) {
 		v->step(c, n, &step);
 		if (!c->silent)
 			emit(c, n, &step);
 	} else if (c->depth == LIMIT_DEPTH) {
-		diag(c->report, n->path, "more than %d blocks one in the other", LIMIT_DEPTH);
+		vhu_diag(c->report, n->path, "more than %d blocks one in the other", LIMIT_DEPTH);
 	} else {
 		c->depth++;
 		c->defaults = (struct defaults){step.note, step.requirement, step.within_ms};
@@ -97,7 +99,7 @@ static void expand_step(struct compile *c, const struct node *n)
 	}
 }
 
-void expand_steps(struct compile *c, const struct node *steps)
+void vhu_steps_expand(struct compile *c, const struct node *steps)
 {
 	for (size_t i = 0; i < json_array_size(steps->json) && !c->oom && !c->too_many; i++) {
 		struct node step = NODE_AT(steps, i);
@@ -106,7 +108,7 @@ void expand_steps(struct compile *c, const struct node *steps)
 	}
 }
 
-/* --- loops ------------------------------------------------------------------------------------------------ */
+/* --- loops --------------------------------------------------------------------------------------- */
 
 /* One round: `label` goes into the places of its steps. */
 static void one_round(struct compile *c, const struct node *n, const char *label, const struct binding *scope)
@@ -115,7 +117,7 @@ static void one_round(struct compile *c, const struct node *n, const char *label
 	struct node block = {n->json, &here, scope}, body = NODE_GET(&block, "do");
 
 	here.loop = label;
-	expand_steps(c, &body);
+	vhu_steps_expand(c, &body);
 }
 
 static void number_round(struct compile *c, const struct node *n, const char *name, uint64_t u)
@@ -127,7 +129,8 @@ static void number_round(struct compile *c, const struct node *n, const char *na
 	one_round(c, n, label, &b);
 }
 
-static void queue_range(struct compile *c, const struct node *n, const char *name, uint64_t from, uint64_t end)
+static void queue_range(struct compile *c, const struct node *n, const char *name, uint64_t from,
+			uint64_t end)
 {
 	for (uint64_t q = from; q < end && !c->oom && !c->too_many; q++)
 		number_round(c, n, name, q);
@@ -137,26 +140,26 @@ static bool get_range(struct compile *c, const struct node *of, uint64_t *from, 
 {
 	struct node a = NODE_GET(of, "from"), b = NODE_GET(of, "to");
 
-	if (!get_count(c, &a, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, from) ||
-	    !get_count(c, &b, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, end))
+	if (!vhu_get_count(c, &a, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, from) ||
+	    !vhu_get_count(c, &b, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, end))
 		return false;
 	++*end;
 	return true;
 }
 
-void block_for_each_queue(struct compile *c, const struct node *n)
+void vhu_block_for_each_queue(struct compile *c, const struct node *n)
 {
 	struct node of = NODE_GET(n, "of"), var = NODE_GET(n, "for_each_queue");
 	const char *name = json_string_value(var.json), *word = json_string_value(of.json);
 	uint64_t from = 0, end = c->plan->queues;
 
-	if (!binding_name_ok(c, var.path, name))
+	if (!vhu_binding_name_ok(c, var.path, name))
 		return;
 	if (json_is_array(of.json)) {
 		for (size_t i = 0; i < json_array_size(of.json); i++) {
 			struct node q = NODE_AT(&of, i);
 
-			if (get_count(c, &q, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &from))
+			if (vhu_get_count(c, &q, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &from))
 				number_round(c, n, name, from);
 		}
 		return;
@@ -169,7 +172,7 @@ void block_for_each_queue(struct compile *c, const struct node *n)
 	}
 	/* On a real target it may well be that no queue is unused. */
 	if (from >= end && (!c->facts.known || !word))
-		diag(c->report, of.json ? of.path : n->path, "the loop goes over no queue");
+		vhu_diag(c->report, of.json ? of.path : n->path, "the loop goes over no queue");
 	queue_range(c, n, name, from, end);
 }
 
@@ -183,16 +186,20 @@ static void item_label(char *label, size_t cap, const char *name, json_t *item, 
 		snprintf(label, cap, "[%s=#%zu]", name, i);
 }
 
-void block_for_each(struct compile *c, const struct node *n)
+void vhu_block_for_each(struct compile *c, const struct node *n)
 {
 	struct node in = NODE_GET(n, "in"), var = NODE_GET(n, "for_each");
 	const char *name = json_string_value(var.json);
 
-	if (!binding_name_ok(c, var.path, name))
+	if (!vhu_binding_name_ok(c, var.path, name))
 		return;
 	for (size_t i = 0; i < json_array_size(in.json) && !c->oom && !c->too_many; i++) {
 		struct node item = NODE_AT(&in, i);
-		struct binding b = {.up = n->scope, .name = name, .json = item.json, .path = item.path, .scope = n->scope};
+		struct binding b = {.up = n->scope,
+				    .name = name,
+				    .json = item.json,
+				    .path = item.path,
+				    .scope = n->scope};
 		char label[128];
 
 		item_label(label, sizeof(label), name, item.json, i);
@@ -200,16 +207,16 @@ void block_for_each(struct compile *c, const struct node *n)
 	}
 }
 
-void block_repeat(struct compile *c, const struct node *n)
+void vhu_block_repeat(struct compile *c, const struct node *n)
 {
 	struct node times = NODE_GET(n, "repeat");
 	uint64_t rounds;
 
-	if (get_count(c, &times, "the number of rounds", 1, LIMIT_STEPS, &rounds))
+	if (vhu_get_count(c, &times, "the number of rounds", 1, LIMIT_STEPS, &rounds))
 		queue_range(c, n, "i", 0, rounds);
 }
 
-/* --- conditions ------------------------------------------------------------------------------------------- */
+/* --- conditions ---------------------------------------------------------------------------------- */
 
 /*
  * A branch that is not taken is compiled all the same, so that a file is not right or wrong by
@@ -222,7 +229,7 @@ static void branch(struct compile *c, const struct node *n, const char *key, boo
 
 	c->silent += !taken;
 	c->report->muted += mute;
-	expand_steps(c, &steps);
+	vhu_steps_expand(c, &steps);
 	c->report->muted -= mute;
 	c->silent -= !taken;
 }
@@ -235,7 +242,7 @@ static bool names_only_blk(json_t *needs)
 	return json_array_size(devices) == 1 && name && !strcmp(name, "blk");
 }
 
-void block_when(struct compile *c, const struct node *n)
+void vhu_block_when(struct compile *c, const struct node *n)
 {
 	struct node needs = NODE_GET(n, "when");
 	const bool was_blk = c->device_is_blk, could_spawn = c->needs_spawn;
@@ -248,11 +255,11 @@ void block_when(struct compile *c, const struct node *n)
 		return;
 	}
 	if (!json_object_size(needs.json))
-		diag(c->report, needs.path, "the condition is empty: it always holds");
-	met = needs_met(c, &needs, true, why, sizeof(why));
+		vhu_diag(c->report, needs.path, "the condition is empty: it always holds");
+	met = vhu_needs_met(c, &needs, true, why, sizeof(why));
 	memcpy(before, c->var_visible, LIMIT_VARS * sizeof(*before));
 	c->device_is_blk |= names_only_blk(needs.json);
-	c->needs_spawn |= get_bool(&needs, "spawn", false);
+	c->needs_spawn |= vhu_get_bool(&needs, "spawn", false);
 	branch(c, n, "do", met);
 	c->device_is_blk = was_blk;
 	c->needs_spawn = could_spawn;
@@ -265,7 +272,8 @@ void block_when(struct compile *c, const struct node *n)
 	free(before);
 }
 
-/* --- macros --------------------------------------------------------------------------------------------------- */
+/* --- macros
+ * --------------------------------------------------------------------------------------------------- */
 
 static void mark_used(struct compile *c, json_t *macro)
 {
@@ -302,10 +310,12 @@ static void unknown_arguments(struct compile *c, const struct node *with, const 
 	json_t *value;
 	char near[HINT_CAP];
 
-	json_object_foreach(with->json, name, value)
+	json_object_foreach(with->json, name, value) {
 		if (!json_object_get(params, name))
-			diag_key(c->report, PATH_KEY(with->path, name), "macro '%s' has no parameter '%s'%s", macro, name,
-				 hint(near, name, param_at, params));
+			vhu_diag_key(c->report, PATH_KEY(with->path, name),
+				     "macro '%s' has no parameter '%s'%s", macro, name,
+				     vhu_hint(near, name, param_at, params));
+	}
 }
 
 /* The parameters as variables, over `scope`. False if one is missing. */
@@ -320,44 +330,47 @@ static bool bind_params(struct compile *c, const struct node *n, const struct ma
 	unknown_arguments(c, &with, m->name, params);
 	json_object_foreach(params, name, otherwise) {
 		json_t *given = json_object_get(with.json, name);
-		struct binding *b = take(c, 1, sizeof(*b));
-		struct path *path = take(c, 1, sizeof(*path));
-		struct path *up = take(c, 1, sizeof(*up));
+		struct binding *b = vhu_plan_take(c, 1, sizeof(*b));
+		struct path *path = vhu_plan_take(c, 1, sizeof(*path));
+		struct path *up = vhu_plan_take(c, 1, sizeof(*up));
 
 		if (!b || !path || !up)
 			return false;
 		if (!given && json_is_null(otherwise)) {
-			diag(c->report, n->path, "macro '%s' needs '%s'", m->name, name);
+			vhu_diag(c->report, n->path, "macro '%s' needs '%s'", m->name, name);
 			ok = false;
 			continue;
 		}
 		*up = given ? *with.path : (struct path){.up = at, .key = "params"};
 		*path = (struct path){.up = up, .key = name};
-		if (!binding_name_ok(c, path, name))
+		if (!vhu_binding_name_ok(c, path, name))
 			continue;
-		*b = (struct binding){*scope, name, 0, given ? given : otherwise, path, given ? n->scope : *scope};
+		*b = (struct binding){
+			*scope, name, 0, given ? given : otherwise, path, given ? n->scope : *scope};
 		*scope = b;
 	}
 	return ok;
 }
 
-void block_use(struct compile *c, const struct node *n)
+void vhu_block_use(struct compile *c, const struct node *n)
 {
 	struct node use = NODE_GET(n, "use");
 	const char *name = json_string_value(use.json);
-	struct path root = {.via = n->path}, macros = {.up = &root, .key = "macros"}, at = {.up = &macros, .key = name};
+	struct path root = {.via = n->path}, macros = {.up = &root, .key = "macros"},
+		    at = {.up = &macros, .key = name};
 	const struct binding *scope;
 	struct macro m;
 	char near[HINT_CAP];
 
-	if (!macro_find(c, name, &m)) {
-		diag(c->report, use.path, "no macro '%s'%s", name, hint(near, name, macro_name_at, c));
+	if (!vhu_macro_find(c, name, &m)) {
+		vhu_diag(c->report, use.path, "no macro '%s'%s", name,
+			 vhu_hint(near, name, vhu_macro_name_at, c));
 		return;
 	}
 	for (const struct macro *a = c->active; a; a = a->up) {
 		if (a->json != m.json)
 			continue;
-		diag(c->report, use.path, "macro '%s' uses itself", name);
+		vhu_diag(c->report, use.path, "macro '%s' uses itself", name);
 		return;
 	}
 	root.source = &m.file->source;
@@ -370,7 +383,7 @@ void block_use(struct compile *c, const struct node *n)
 		struct node macro = {m.json, &at, scope}, steps = NODE_GET(&macro, "steps");
 
 		c->active = &m;
-		expand_steps(c, &steps);
+		vhu_steps_expand(c, &steps);
 		c->active = m.up;
 	}
 }

@@ -53,27 +53,31 @@ static bool unknown_name(struct compile *c, const struct node *n, enum vhu_names
 	for (enum vhu_namespace k = VHU_NS_VIRTIO; k <= VHU_NS_STATUS; k++) {
 		if (!vhu_feature_by_name(k, name))
 			continue;
-		diag(c->report, n->path, "'%s' is a %s, a %s is wanted here", name, namespace_words(k), namespace_words(ns));
+		vhu_diag(c->report, n->path, "'%s' is a %s, a %s is wanted here", name, namespace_words(k),
+			 namespace_words(ns));
 		return false;
 	}
-	diag(c->report, n->path, "'%s' is no %s%s", name, namespace_words(ns), hint(near, name, known_at, &ns));
+	vhu_diag(c->report, n->path, "'%s' is no %s%s", name, namespace_words(ns),
+		 vhu_hint(near, name, known_at, &ns));
 	return false;
 }
 
 static bool bit_of(struct compile *c, const struct node *n, const struct vhu_feature_row *row, uint64_t *ret)
 {
 	if (row->bit >= 64) {
-		diag(c->report, n->path, "%s is bit %u: vhost-user carries 64", row->name, row->bit);
+		vhu_diag(c->report, n->path, "%s is bit %u: vhost-user carries 64", row->name, row->bit);
 		return false;
 	}
 	*ret = UINT64_C(1) << row->bit;
 	return true;
 }
 
-static bool name_value(struct compile *c, const struct node *n, enum vhu_namespace ns, const char *name, uint64_t *ret)
+static bool name_value(struct compile *c, const struct node *n, enum vhu_namespace ns, const char *name,
+		       uint64_t *ret)
 {
 	for (enum vhu_namespace k = VHU_NS_VIRTIO; k <= VHU_NS_STATUS; k++) {
-		const struct vhu_feature_row *row = ns == VHU_NS_NONE || ns == k ? vhu_feature_by_name(k, name) : NULL;
+		const struct vhu_feature_row *row =
+			ns == VHU_NS_NONE || ns == k ? vhu_feature_by_name(k, name) : NULL;
 
 		if (row)
 			return bit_of(c, n, row, ret);
@@ -81,7 +85,7 @@ static bool name_value(struct compile *c, const struct node *n, enum vhu_namespa
 	return vhu_constant_by_name(name, ret) || unknown_name(c, n, ns, name);
 }
 
-const struct vhu_feature_row *get_feature(struct compile *c, const struct node *n, enum vhu_namespace ns)
+const struct vhu_feature_row *vhu_get_feature(struct compile *c, const struct node *n, enum vhu_namespace ns)
 {
 	const char *name = json_string_value(n->json);
 	const struct vhu_feature_row *row = name ? vhu_feature_by_name(ns, name) : NULL;
@@ -92,14 +96,14 @@ const struct vhu_feature_row *get_feature(struct compile *c, const struct node *
 	return row && bit_of(c, n, row, &bit) ? row : NULL;
 }
 
-bool get_names(struct compile *c, const struct node *n, enum vhu_namespace ns, uint64_t *ret)
+bool vhu_get_names(struct compile *c, const struct node *n, enum vhu_namespace ns, uint64_t *ret)
 {
 	bool ok = true;
 
 	*ret = 0;
 	for (size_t i = 0; i < json_array_size(n->json); i++) {
 		struct node name = NODE_AT(n, i);
-		const struct vhu_feature_row *row = get_feature(c, &name, ns);
+		const struct vhu_feature_row *row = vhu_get_feature(c, &name, ns);
 
 		if (row)
 			*ret |= UINT64_C(1) << row->bit;
@@ -113,12 +117,12 @@ bool get_names(struct compile *c, const struct node *n, enum vhu_namespace ns, u
 struct expression {
 	struct vhu_term terms[LIMIT_TERMS];
 	unsigned n;
-	bool sum, product, bits;	/* kinds of operator seen */
+	bool sum, product, bits; /* kinds of operator seen */
 };
 
 static struct vhu_value constant(struct compile *c, uint64_t u)
 {
-	struct vhu_term *t = take(c, 1, sizeof(*t));
+	struct vhu_term *t = vhu_plan_take(c, 1, sizeof(*t));
 
 	if (!t)
 		return (struct vhu_value){0};
@@ -134,14 +138,14 @@ static bool variable_value(struct compile *c, const struct node *n, enum vhu_nam
 	struct vhu_term *t;
 	bool ok;
 
-	if (!lookup(c, n, name, &found))
+	if (!vhu_binding_lookup(c, n, name, &found))
 		return false;
 	switch (found.kind) {
 	case LOOKUP_U64:
 		*ret = constant(c, found.u);
 		return ret->n;
 	case LOOKUP_SAVED:
-		t = take(c, 1, sizeof(*t));
+		t = vhu_plan_take(c, 1, sizeof(*t));
 		if (!t)
 			return false;
 		*t = (struct vhu_term){.is_var = true, .var = found.var};
@@ -149,11 +153,11 @@ static bool variable_value(struct compile *c, const struct node *n, enum vhu_nam
 		return true;
 	case LOOKUP_JSON:
 		if (c->lookups == LIMIT_LOOKUPS) {
-			diag(c->report, n->path, "$%s stands for itself, or for too many others", name);
+			vhu_diag(c->report, n->path, "$%s stands for itself, or for too many others", name);
 			return false;
 		}
 		c->lookups++;
-		ok = get_value(c, &found.node, ns, ret);
+		ok = vhu_get_value(c, &found.node, ns, ret);
 		c->lookups--;
 		return ok;
 	case LOOKUP_NONE:
@@ -171,7 +175,7 @@ static bool term_value(struct compile *c, const struct node *n, enum vhu_namespa
 		return variable_value(c, n, ns, text + 1, ret);
 	if (*text >= '0' && *text <= '9') {
 		if (vhu_u64_parse(text, &u) < 0) {
-			diag(c->report, n->path, "%s does not fit 64 bits", text);
+			vhu_diag(c->report, n->path, "%s does not fit 64 bits", text);
 			return false;
 		}
 	} else if (!name_value(c, n, ns, text, &u)) {
@@ -188,11 +192,13 @@ static bool operator_ok(struct compile *c, const struct node *n, struct expressi
 	bool is_bits = op != VHU_OP_FIRST && !is_sum && !is_product;
 
 	if ((is_bits && (e->sum || e->product)) || (e->bits && (is_sum || is_product))) {
-		diag(c->report, n->path, "arithmetic and bit operators in one expression");
+		vhu_diag(c->report, n->path, "arithmetic and bit operators in one expression");
 		return false;
 	}
 	if (is_product && e->sum) {
-		diag(c->report, n->path, "'*' behind '+' or '-': it is evaluated from left to right, so write the product first");
+		vhu_diag(c->report, n->path,
+			 "'*' behind '+' or '-': it is evaluated from left to right, so write the product "
+			 "first");
 		return false;
 	}
 	e->sum |= is_sum;
@@ -207,11 +213,12 @@ static bool add_value(struct compile *c, const struct node *n, struct expression
 	if (!operator_ok(c, n, e, op))
 		return false;
 	if (v->n > 1 && e->n) {
-		diag(c->report, n->path, "a variable that stands for several terms of the run can only come first");
+		vhu_diag(c->report, n->path,
+			 "a variable that stands for several terms of the run can only come first");
 		return false;
 	}
 	if (e->n + v->n > LIMIT_TERMS) {
-		diag(c->report, n->path, "more than %d terms", LIMIT_TERMS);
+		vhu_diag(c->report, n->path, "more than %d terms", LIMIT_TERMS);
 		return false;
 	}
 	memcpy(&e->terms[e->n], v->terms, v->n * sizeof(*v->terms));
@@ -228,13 +235,13 @@ static bool finish(struct compile *c, const struct node *n, struct expression *e
 
 	if (vhu_value_is_const(&v)) {
 		if (vhu_value_eval(&v, NULL, NULL, &u) < 0) {
-			diag(c->report, n->path, "the value leaves the range of 64 bits without sign");
+			vhu_diag(c->report, n->path, "the value leaves the range of 64 bits without sign");
 			return false;
 		}
 		*ret = constant(c, u);
 		return ret->n;
 	}
-	struct vhu_term *terms = take(c, e->n, sizeof(*terms));
+	struct vhu_term *terms = vhu_plan_take(c, e->n, sizeof(*terms));
 
 	if (!terms)
 		return false;
@@ -263,7 +270,8 @@ static enum vhu_value_op operator_of(const char *text)
 	}
 }
 
-static bool expression_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret)
+static bool expression_value(struct compile *c, const struct node *n, enum vhu_namespace ns,
+			     struct vhu_value *ret)
 {
 	const char *text = json_string_value(n->json);
 	struct expression e = {0};
@@ -271,8 +279,8 @@ static bool expression_value(struct compile *c, const struct node *n, enum vhu_n
 	char *copy, *word, *rest = NULL;
 	bool operand = true;
 
-	if (!form_expr_ok(text)) {
-		diag(c->report, n->path, "'%s' is no expression", text);
+	if (!vhu_form_expr_ok(text)) {
+		vhu_diag(c->report, n->path, "'%s' is no expression", text);
 		return false;
 	}
 	copy = vhu_arena_strdup(c->arena, text);
@@ -301,12 +309,13 @@ static bool names_value(struct compile *c, const struct node *n, enum vhu_namesp
 		struct vhu_value v;
 		const char *name = json_string_value(element.json);
 
-		if (!name || strchr(name, ' ') || !form_expr_ok(name)) {
-			diag(c->report, element.path, "expected a bit's name");
+		if (!name || strchr(name, ' ') || !vhu_form_expr_ok(name)) {
+			vhu_diag(c->report, element.path, "expected a bit's name");
 			ok = false;
 			continue;
 		}
-		ok &= term_value(c, &element, ns, name, &v) && add_value(c, &element, &e, i ? VHU_OP_OR : VHU_OP_FIRST, &v);
+		ok &= term_value(c, &element, ns, name, &v) &&
+		      add_value(c, &element, &e, i ? VHU_OP_OR : VHU_OP_FIRST, &v);
 	}
 	if (ok && !e.n) {
 		*ret = constant(c, 0);
@@ -315,7 +324,7 @@ static bool names_value(struct compile *c, const struct node *n, enum vhu_namesp
 	return ok && finish(c, n, &e, ret);
 }
 
-bool get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret)
+bool vhu_get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret)
 {
 	*ret = (struct vhu_value){0};
 	if (json_is_string(n->json))
@@ -323,40 +332,42 @@ bool get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, s
 	if (json_is_array(n->json))
 		return names_value(c, n, ns, ret);
 	if (!json_is_integer(n->json)) {
-		diag(c->report, n->path, "expected a value, not %s", type_name(n->json));
+		vhu_diag(c->report, n->path, "expected a value, not %s", vhu_json_type(n->json));
 		return false;
 	}
-	if (!shape_check(c->report, &shape_count, n->json, n->path))
+	if (!vhu_shape_check(c->report, &vhu_shape_count, n->json, n->path))
 		return false;
 	*ret = constant(c, (uint64_t)json_integer_value(n->json));
 	return ret->n;
 }
 
-bool get_count(struct compile *c, const struct node *n, const char *what, uint64_t min, uint64_t max, uint64_t *ret)
+bool vhu_get_count(struct compile *c, const struct node *n, const char *what, uint64_t min, uint64_t max,
+		   uint64_t *ret)
 {
 	struct vhu_value v;
 	uint64_t u;
 	int r;
 
-	if (!get_value(c, n, VHU_NS_NONE, &v))
+	if (!vhu_get_value(c, n, VHU_NS_NONE, &v))
 		return false;
 	r = vhu_value_eval(&v, NULL, NULL, &u);
 	if (r == -ENODATA) {
-		diag(c->report, n->path, "$%s is known only in the run, %s has to be known before", c->vars[u], what);
+		vhu_diag(c->report, n->path, "$%s is known only in the run, %s has to be known before",
+			 c->vars[u], what);
 		return false;
 	}
 	if (r < 0 || u < min || u > max) {
-		diag(c->report, n->path, "%s of %llu is out of range: %llu … %llu", what, (unsigned long long)u,
-		     (unsigned long long)min, (unsigned long long)max);
+		vhu_diag(c->report, n->path, "%s of %llu is out of range: %llu … %llu", what,
+			 (unsigned long long)u, (unsigned long long)min, (unsigned long long)max);
 		return false;
 	}
 	*ret = u;
 	return true;
 }
 
-/* --- texts ----------------------------------------------------------------------------------------------- */
+/* --- texts --------------------------------------------------------------------------------------- */
 
-const char *get_text(struct compile *c, const struct node *n, const char *what)
+const char *vhu_get_text(struct compile *c, const struct node *n, const char *what)
 {
 	struct node at = *n;
 
@@ -368,38 +379,39 @@ const char *get_text(struct compile *c, const struct node *n, const char *what)
 			char number[24];
 
 			snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(at.json));
-			return take_text(c, number);
+			return vhu_plan_text(c, number);
 		}
 		if (!text) {
-			diag(c->report, at.path, "expected %s, not %s", what, type_name(at.json));
+			vhu_diag(c->report, at.path, "expected %s, not %s", what, vhu_json_type(at.json));
 			return NULL;
 		}
 		if (*text != '$')
-			return take_text(c, text);
-		if (!lookup(c, &at, text + 1, &found))
+			return vhu_plan_text(c, text);
+		if (!vhu_binding_lookup(c, &at, text + 1, &found))
 			return NULL;
 		if (found.kind == LOOKUP_U64) {
 			char number[24];
 
 			snprintf(number, sizeof(number), "%llu", (unsigned long long)found.u);
-			return take_text(c, number);
+			return vhu_plan_text(c, number);
 		}
 		if (found.kind != LOOKUP_JSON) {
-			diag(c->report, at.path, "%s is known only in the run, %s has to be known before", text, what);
+			vhu_diag(c->report, at.path, "%s is known only in the run, %s has to be known before",
+				 text, what);
 			return NULL;
 		}
 		at = found.node;
 	}
-	diag(c->report, n->path, "a variable stands for itself, or for too many others");
+	vhu_diag(c->report, n->path, "a variable stands for itself, or for too many others");
 	return NULL;
 }
 
-bool get_bytes(struct compile *c, const struct node *n, const uint8_t **ret, size_t *ret_len)
+bool vhu_get_bytes(struct compile *c, const struct node *n, const uint8_t **ret, size_t *ret_len)
 {
 	uint8_t bytes[LIMIT_BYTES];
 	long len;
 
-	if (!shape_check(c->report, &shape_bytes, n->json, n->path))
+	if (!vhu_shape_check(c->report, &vhu_shape_bytes, n->json, n->path))
 		return false;
 	len = vhu_hex_parse(json_string_value(n->json), bytes, sizeof(bytes));
 	if (len < 0)
@@ -410,17 +422,17 @@ bool get_bytes(struct compile *c, const struct node *n, const uint8_t **ret, siz
 	return *ret;
 }
 
-bool get_bool(const struct node *n, const char *key, bool otherwise)
+bool vhu_get_bool(const struct node *n, const char *key, bool otherwise)
 {
 	json_t *json = json_object_get(n->json, key);
 
 	return json_is_boolean(json) ? json_is_true(json) : otherwise;
 }
 
-int get_word(const struct node *n, const char *key, const char *const *words, int otherwise)
+int vhu_get_word(const struct node *n, const char *key, const char *const *words, int otherwise)
 {
 	const char *text = json_string_value(json_object_get(n->json, key));
-	int i = text ? word_index(words, text) : -1;
+	int i = text ? vhu_word_index(words, text) : -1;
 
 	return i >= 0 ? i : otherwise;
 }

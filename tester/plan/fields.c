@@ -7,7 +7,7 @@
 struct place {
 	enum vhu_payload payload;
 	enum vhu_field_kind kind;
-	unsigned width;			/* bits of a number */
+	unsigned width; /* bits of a number */
 	enum vhu_namespace ns;
 };
 
@@ -32,25 +32,27 @@ static bool in_payload(enum vhu_payload payload, const char *name, struct place 
 	return false;
 }
 
-static bool find(struct compile *c, const struct path *at, const struct layouts *l, const char *name, struct place *ret)
+static bool find(struct compile *c, const struct path *at, const struct layouts *l, const char *name,
+		 struct place *ret)
 {
 	enum vhu_payload first = l->payload[0];
 	char near[HINT_CAP];
 
 	if (in_payload(l->payload[0], name, ret) || in_payload(l->payload[1], name, ret))
 		return true;
-	diag_key(c->report, at, "%s has no field '%s'%s", l->what, name, hint(near, name, vhu_field_name_at, &first));
+	vhu_diag_key(c->report, at, "%s has no field '%s'%s", l->what, name,
+		     vhu_hint(near, name, vhu_field_name_at, &first));
 	return false;
 }
 
-struct layouts answer_layouts(const struct vhu_msg_row *row, const char *what)
+struct layouts vhu_answer_layouts(const struct vhu_msg_row *row, const char *what)
 {
 	bool plain = row->reply == VHU_PL_NONE && row->answer != VHU_ANSWER_NEVER;
 
 	return (struct layouts){{plain ? VHU_PL_U64 : row->reply, plain ? VHU_PL_U64 : row->reply_alt}, what};
 }
 
-/* --- sent -------------------------------------------------------------------------------------------------- */
+/* --- sent ---------------------------------------------------------------------------------------- */
 
 static bool get_assign(struct compile *c, const struct node *n, const struct place *p, struct vhu_assign *ret)
 {
@@ -59,23 +61,24 @@ static bool get_assign(struct compile *c, const struct node *n, const struct pla
 
 	if (p->kind == VHU_FIELD_BYTES) {
 		if (bytes.json)
-			return get_bytes(c, &bytes, &ret->bytes, &ret->n_bytes);
-		diag(c->report, n->path, "'%s' holds bytes: {\"bytes\": \"…\"}", ret->field);
+			return vhu_get_bytes(c, &bytes, &ret->bytes, &ret->n_bytes);
+		vhu_diag(c->report, n->path, "'%s' holds bytes: {\"bytes\": \"…\"}", ret->field);
 		return false;
 	}
-	if (!get_value(c, n, p->ns, &ret->value))
+	if (!vhu_get_value(c, n, p->ns, &ret->value))
 		return false;
 	if (p->width < 64 && vhu_value_eval(&ret->value, NULL, NULL, &u) == 0 && u >> p->width) {
-		diag(c->report, n->path, "0x%llx does not fit the %u bits of '%s'", (unsigned long long)u, p->width, ret->field);
+		vhu_diag(c->report, n->path, "0x%llx does not fit the %u bits of '%s'", (unsigned long long)u,
+			 p->width, ret->field);
 		return false;
 	}
 	return true;
 }
 
-bool get_assigns(struct compile *c, const struct node *n, const struct layouts *l, const struct vhu_assign **ret,
-		 size_t *ret_n)
+bool vhu_get_assigns(struct compile *c, const struct node *n, const struct layouts *l,
+		     const struct vhu_assign **ret, size_t *ret_n)
 {
-	struct vhu_assign *list = take(c, json_object_size(n->json), sizeof(*list));
+	struct vhu_assign *list = vhu_plan_take(c, json_object_size(n->json), sizeof(*list));
 	const char *name;
 	json_t *json;
 	bool ok = true;
@@ -90,8 +93,8 @@ bool get_assigns(struct compile *c, const struct node *n, const struct layouts *
 			continue;
 		}
 		if (p.kind == VHU_FIELD_REGION)
-			continue;	/* get_regions */
-		list[*ret_n].field = take_text(c, name);
+			continue; /* get_regions */
+		list[*ret_n].field = vhu_plan_text(c, name);
 		if (get_assign(c, &value, &p, &list[*ret_n]))
 			++*ret_n;
 		else
@@ -100,7 +103,8 @@ bool get_assigns(struct compile *c, const struct node *n, const struct layouts *
 	return ok && list;
 }
 
-static bool get_region(struct compile *c, const struct node *n, const char *const keys[], struct vhu_region_assign *ret)
+static bool get_region(struct compile *c, const struct node *n, const char *const keys[],
+		       struct vhu_region_assign *ret)
 {
 	struct vhu_value *const values[] = {&ret->gpa, &ret->size, &ret->uaddr, &ret->offset};
 	const char *name;
@@ -110,29 +114,30 @@ static bool get_region(struct compile *c, const struct node *n, const char *cons
 
 	json_object_foreach(n->json, name, json) {
 		struct node value = NODE_GET(n, name);
-		int i = word_index(keys, name);
+		int i = vhu_word_index(keys, name);
 
 		if (i >= 0)
-			ok &= get_value(c, &value, VHU_NS_NONE, values[i]);
+			ok &= vhu_get_value(c, &value, VHU_NS_NONE, values[i]);
 		else if (strcmp(name, "backing")) {
-			diag_key(c->report, value.path, "a region has no field '%s', only %s, %s, %s, %s%s", name, keys[0], keys[1],
-				 keys[2], keys[3], hint_word(near, name, keys));
+			vhu_diag_key(c->report, value.path,
+				     "a region has no field '%s', only %s, %s, %s, %s%s", name, keys[0],
+				     keys[1], keys[2], keys[3], vhu_hint_word(near, name, keys));
 			ok = false;
 		}
 	}
-	ret->backing = (enum vhu_backing)get_word(n, "backing", words_backing, VHU_BACKING_AUTO);
+	ret->backing = (enum vhu_backing)vhu_get_word(n, "backing", vhu_words_backing, VHU_BACKING_AUTO);
 	return ok;
 }
 
-bool get_regions(struct compile *c, const struct node *n, const char *const keys[], const struct vhu_region_assign **ret,
-		 size_t *ret_n)
+bool vhu_get_regions(struct compile *c, const struct node *n, const char *const keys[],
+		     const struct vhu_region_assign **ret, size_t *ret_n)
 {
 	size_t count = json_array_size(n->json);
-	struct vhu_region_assign *list = take(c, count, sizeof(*list));
+	struct vhu_region_assign *list = vhu_plan_take(c, count, sizeof(*list));
 	bool ok = list;
 
 	if (!json_is_array(n->json)) {
-		diag(c->report, n->path, "expected a list of regions, not %s", type_name(n->json));
+		vhu_diag(c->report, n->path, "expected a list of regions, not %s", vhu_json_type(n->json));
 		return false;
 	}
 	for (size_t i = 0; list && i < count; i++) {
@@ -142,7 +147,7 @@ bool get_regions(struct compile *c, const struct node *n, const char *const keys
 			ok &= get_region(c, &region, keys, &list[i]);
 			continue;
 		}
-		diag(c->report, region.path, "expected a region, not %s", type_name(region.json));
+		vhu_diag(c->report, region.path, "expected a region, not %s", vhu_json_type(region.json));
 		ok = false;
 	}
 	*ret = list;
@@ -150,18 +155,20 @@ bool get_regions(struct compile *c, const struct node *n, const char *const keys
 	return ok;
 }
 
-/* --- expected ------------------------------------------------------------------------------------------------ */
+/* --- expected
+ * ------------------------------------------------------------------------------------------------ */
 
 struct matches {
 	struct vhu_field_match *list;
 	size_t n, cap;
 };
 
-static bool add_match(struct compile *c, struct matches *m, const struct node *n, const struct place *p, const char *field)
+static bool add_match(struct compile *c, struct matches *m, const struct node *n, const struct place *p,
+		      const char *field)
 {
 	if (m->n == m->cap) {
 		size_t cap = m->cap ? 2 * m->cap : 8;
-		struct vhu_field_match *list = take(c, cap, sizeof(*list));
+		struct vhu_field_match *list = vhu_plan_take(c, cap, sizeof(*list));
 
 		if (!list)
 			return false;
@@ -170,7 +177,8 @@ static bool add_match(struct compile *c, struct matches *m, const struct node *n
 		m->list = list;
 		m->cap = cap;
 	}
-	if (!field || !get_match(c, n, p->kind == VHU_FIELD_BYTES ? MATCH_BYTES : MATCH_NUMBER, p->ns, &m->list[m->n].match))
+	if (!field || !vhu_get_match(c, n, p->kind == VHU_FIELD_BYTES ? MATCH_BYTES : MATCH_NUMBER, p->ns,
+				     &m->list[m->n].match))
 		return false;
 	m->list[m->n++].field = field;
 	return true;
@@ -192,14 +200,15 @@ static bool add_region_matches(struct compile *c, struct matches *m, const struc
 			struct place p;
 
 			ok &= find(c, value.path, &region, name, &p) &&
-			      add_match(c, m, &value, &p, vhu_arena_printf(c->arena, "%s[%zu].%s", field, i, name));
+			      add_match(c, m, &value, &p,
+					vhu_arena_printf(c->arena, "%s[%zu].%s", field, i, name));
 		}
 	}
 	return ok;
 }
 
-bool get_field_matches(struct compile *c, const struct node *n, const struct layouts *l, const struct vhu_field_match **ret,
-		       size_t *ret_n)
+bool vhu_get_field_matches(struct compile *c, const struct node *n, const struct layouts *l,
+			   const struct vhu_field_match **ret, size_t *ret_n)
 {
 	struct matches m = {0};
 	const char *name;
@@ -215,14 +224,15 @@ bool get_field_matches(struct compile *c, const struct node *n, const struct lay
 		else if (p.kind == VHU_FIELD_REGION)
 			ok &= add_region_matches(c, &m, &value, name);
 		else
-			ok &= add_match(c, &m, &value, &p, take_text(c, name));
+			ok &= add_match(c, &m, &value, &p, vhu_plan_text(c, name));
 	}
 	*ret = m.list;
 	*ret_n = m.n;
 	return ok;
 }
 
-/* --- saved ---------------------------------------------------------------------------------------------------- */
+/* --- saved
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool is_fd_name(const char *field, unsigned fds)
 {
@@ -231,7 +241,8 @@ static bool is_fd_name(const char *field, unsigned fds)
 	return !strncmp(field, "fd", 2) && vhu_u64_parse(field + 2, &i) == 0 && i < fds;
 }
 
-static bool save_field_ok(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds, const char *field)
+static bool save_field_ok(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds,
+			  const char *field)
 {
 	enum vhu_payload first = l->payload[0];
 	char near[HINT_CAP];
@@ -240,19 +251,20 @@ static bool save_field_ok(struct compile *c, const struct node *n, const struct 
 	if (is_fd_name(field, fds))
 		return true;
 	if (!in_payload(l->payload[0], field, &p) && !in_payload(l->payload[1], field, &p)) {
-		diag(c->report, n->path, "%s has no field '%s'%s", l->what, field, hint(near, field, vhu_field_name_at, &first));
+		vhu_diag(c->report, n->path, "%s has no field '%s'%s", l->what, field,
+			 vhu_hint(near, field, vhu_field_name_at, &first));
 		return false;
 	}
 	if (p.kind == VHU_FIELD_UINT || p.kind == VHU_FIELD_PAD)
 		return true;
-	diag(c->report, n->path, "'%s' is no number that could be saved", field);
+	vhu_diag(c->report, n->path, "'%s' is no number that could be saved", field);
 	return false;
 }
 
-bool get_saves(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds, const struct vhu_save **ret,
-	       size_t *ret_n)
+bool vhu_get_saves(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds,
+		   const struct vhu_save **ret, size_t *ret_n)
 {
-	struct vhu_save *list = take(c, json_object_size(n->json), sizeof(*list));
+	struct vhu_save *list = vhu_plan_take(c, json_object_size(n->json), sizeof(*list));
 	const char *name;
 	json_t *json;
 	bool ok = list;
@@ -266,12 +278,12 @@ bool get_saves(struct compile *c, const struct node *n, const struct layouts *l,
 			unsigned var;
 
 			/* Set all the same, so that its users are not blamed. */
-			var_save(c, &field, name, &var);
+			vhu_var_save(c, &field, name, &var);
 			ok = false;
 			continue;
 		}
-		list[*ret_n].field = take_text(c, text);
-		if (var_save(c, &field, name, &list[*ret_n].var))
+		list[*ret_n].field = vhu_plan_text(c, text);
+		if (vhu_var_save(c, &field, name, &list[*ret_n].var))
 			++*ret_n;
 		else
 			ok = false;

@@ -20,14 +20,14 @@ static void *head_take(struct head *h, size_t count, size_t size)
 	return p;
 }
 
-bool requirement_of(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret)
+bool vhu_requirement_get(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret)
 {
 	const char *id = json_string_value(json);
 	const struct vhu_req_row *row = id ? vhu_req_by_id(id) : NULL;
 	char near[HINT_CAP];
 
 	if (!row && id)
-		diag(r, at, "no requirement '%s'%s", id, hint(near, id, vhu_req_id_at, NULL));
+		vhu_diag(r, at, "no requirement '%s'%s", id, vhu_hint(near, id, vhu_req_id_at, NULL));
 	if (!row)
 		return false;
 	*ret = row->req;
@@ -49,7 +49,7 @@ static void head_title(struct head *h)
 	h->f->title = json_string_value(json_object_get(h->f->source.root, "title"));
 	h->f->why = json_string_value(json_object_get(h->f->source.root, "why"));
 	if (h->f->title && has_word(h->f->title, "should"))
-		diag(h->r, PATH_KEY(h->top, "title"), "a title states what holds: no 'should'");
+		vhu_diag(h->r, PATH_KEY(h->top, "title"), "a title states what holds: no 'should'");
 }
 
 static void head_requirements(struct head *h)
@@ -61,7 +61,7 @@ static void head_requirements(struct head *h)
 	for (size_t i = 0; h->f->requirements && i < json_array_size(list); i++) {
 		enum vhu_req req;
 
-		if (requirement_of(h->r, json_array_get(list, i), PATH_INDEX(at, i), &req))
+		if (vhu_requirement_get(h->r, json_array_get(list, i), PATH_INDEX(at, i), &req))
 			h->f->requirements[h->f->n_requirements++] = req;
 	}
 }
@@ -106,15 +106,17 @@ static void head_rows(struct head *h)
 		const char *name = json_string_value(json_object_get(json_array_get(rows, i), "row"));
 
 		for (size_t k = 0; name && k < i; k++) {
-			const char *other = json_string_value(json_object_get(json_array_get(rows, k), "row"));
+			const char *other =
+				json_string_value(json_object_get(json_array_get(rows, k), "row"));
 
 			if (other && !strcmp(name, other))
-				diag(h->r, PATH_KEY(PATH_INDEX(at, i), "row"), "two rows named '%s'", name);
+				vhu_diag(h->r, PATH_KEY(PATH_INDEX(at, i), "row"), "two rows named '%s'",
+					 name);
 		}
 	}
 }
 
-bool head_parse(struct vhu_case_set *set, struct casefile *f, struct report *r)
+bool vhu_head_parse(struct vhu_case_set *set, struct casefile *f, struct report *r)
 {
 	struct path top = {.source = &f->source};
 	struct head h = {set->arena, f, r, &top, false};

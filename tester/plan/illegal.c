@@ -80,14 +80,15 @@ static void check_sizes(struct list *l, const struct vhu_step_send *s, const str
 	for (size_t i = 0; i < s->n_fds; i++) {
 		uint64_t size;
 
-		if (s->fds[i].source == VHU_FD_MEMFD && vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 &&
-		    size < end_in_file(f, i))
-			wrong_fd(l, "the file of descriptor %zu is shorter than what %s says", i, s->row->name);
+		if (s->fds[i].source == VHU_FD_MEMFD &&
+		    vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 && size < end_in_file(f, i))
+			wrong_fd(l, "the file of descriptor %zu is shorter than what %s says", i,
+				 s->row->name);
 	}
 }
 
-size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s, const struct vhu_frame *f,
-			struct vhu_illegal *out, size_t max)
+size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s,
+			const struct vhu_frame *f, struct vhu_illegal *out, size_t max)
 {
 	struct list l = {out, vhu_oracle_illegal(session, f, out, max), max};
 

@@ -16,108 +16,111 @@
 
 enum {
 	LIMIT_FILE_BYTES = 1 << 20,
-	LIMIT_DEPTH = 8,		/* of blocks */
+	LIMIT_DEPTH = 8, /* of blocks */
 	LIMIT_STEPS = 65536,
-	LIMIT_SEEN = 4 * LIMIT_STEPS,	/* steps and blocks, those of branches that are not taken included */
-	LIMIT_LOOKUPS = 16,		/* variables that stand for variables */
-	LIMIT_TERMS = 64,		/* of an expression */
-	LIMIT_BYTES = 65536,		/* of one hex string */
+	LIMIT_SEEN = 4 * LIMIT_STEPS, /* steps and blocks, those of branches that are not taken included */
+	LIMIT_LOOKUPS = 16,	      /* variables that stand for variables */
+	LIMIT_TERMS = 64,	      /* of an expression */
+	LIMIT_BYTES = 65536,	      /* of one hex string */
 	LIMIT_VARS = 1024,
 	LIMIT_CONNS = 256,
 	LIMIT_SEGMENTS = 1024,
-	LIMIT_FOLDERS = 16,		/* one in the other */
-	LIMIT_ERRORS = 1000,		/* lines; the rest is only counted */
-	UNION_QUEUES = 4,		/* what --check compiles against */
+	LIMIT_FOLDERS = 16,  /* one in the other */
+	LIMIT_ERRORS = 1000, /* lines; the rest is only counted */
+	UNION_QUEUES = 4,    /* what --check compiles against */
 	UNION_MEM_SLOTS = 32,
 	UNION_CAPACITY = 131072,
 };
 
-#define LIMIT_INTEGER ((json_int_t)1 << 53)	/* above: write it as a string */
+#define LIMIT_INTEGER ((json_int_t)1 << 53) /* above: write it as a string */
 
 /* --- places in files, and errors -------------------------------------------------------------- */
 
 struct source {
-	const char *file;		/* as the user named it */
+	const char *file; /* as the user named it */
 	char *text;
 	size_t len;
 	json_t *root;
-	bool broken;			/* its shape is wrong: the steps that are are passed over */
+	bool broken; /* its shape is wrong: the steps that are are passed over */
 };
 
 /* A place in a file: a chain up to a root that names the file. Lives on the stack. */
 struct path {
-	const struct path *up;		/* NULL: a root */
-	const char *key;		/* NULL: an element */
+	const struct path *up; /* NULL: a root */
+	const char *key;       /* NULL: an element */
 	size_t index;
-	const char *loop;		/* "[q=1]" behind it in `where`, or NULL */
-	const struct source *source;	/* of a root */
-	const struct path *via;		/* of a root: where its macro is used, or NULL */
+	const char *loop;	     /* "[q=1]" behind it in `where`, or NULL */
+	const struct source *source; /* of a root */
+	const struct path *via;	     /* of a root: where its macro is used, or NULL */
 };
 
 #define PATH_KEY(parent, name) (&(struct path){.up = (parent), .key = (name)})
-#define PATH_INDEX(parent, i) (&(struct path){.up = (parent), .index = (i)})
+#define PATH_INDEX(parent, i)  (&(struct path){.up = (parent), .index = (i)})
 
-void path_pointer(const struct path *p, struct vhu_buf *out);	/* RFC 6901 */
-void path_where(const struct path *p, struct vhu_buf *out);	/* with loops and macros, for people */
-const struct source *path_source(const struct path *p);
+void vhu_path_pointer(const struct path *p, struct vhu_buf *out); /* RFC 6901 */
+/* With loops and macros, for people. */
+void vhu_path_where(const struct path *p, struct vhu_buf *out);
+
+const struct source *vhu_path_source(const struct path *p);
 
 struct report {
 	struct vhu_diags *diags;
 	unsigned muted;
-	bool shallow;			/* shapes: a step inside a step is not looked at */
-	size_t errors;			/* reported through this one, repeated ones included */
+	bool shallow;  /* shapes: a step inside a step is not looked at */
+	size_t errors; /* reported through this one, repeated ones included */
 };
 
-void diag(struct report *r, const struct path *at, const char *format, ...) VHU_PRINTF(3, 4);
+void vhu_diag(struct report *r, const struct path *at, const char *format, ...) VHU_PRINTF(3, 4);
 /* The same at the key instead of the value. */
-void diag_key(struct report *r, const struct path *at, const char *format, ...) VHU_PRINTF(3, 4);
+void vhu_diag_key(struct report *r, const struct path *at, const char *format, ...) VHU_PRINTF(3, 4);
 /* At a place that is no longer on the stack. */
-void diag_at(struct report *r, const struct source *source, const char *pointer, const char *format, ...)
+void vhu_diag_at(struct report *r, const struct source *source, const char *pointer, const char *format, ...)
 	VHU_PRINTF(4, 5);
 
 /* At a line and column that are known. */
-void diag_line(struct report *r, const struct source *source, unsigned line, unsigned column, const char *format, ...)
-	VHU_PRINTF(5, 6);
+void vhu_diag_line(struct report *r, const struct source *source, unsigned line, unsigned column,
+		   const char *format, ...) VHU_PRINTF(5, 6);
 
 enum { HINT_CAP = 160 };
 /* "; did you mean 'x'?" or "" in out. */
-const char *hint(char out[HINT_CAP], const char *name, const char *(*next)(void *ctx, size_t i), void *ctx);
+const char *vhu_hint(char out[HINT_CAP], const char *name, const char *(*next)(void *ctx, size_t i),
+		     void *ctx);
 /* Candidates from an array of words that ends with NULL: ctx is the array. */
-const char *word_at(void *ctx, size_t i);
-const char *hint_word(char out[HINT_CAP], const char *name, const char *const *words);
+const char *vhu_word_at(void *ctx, size_t i);
+const char *vhu_hint_word(char out[HINT_CAP], const char *name, const char *const *words);
 /* Index of a word, or -1. */
-int word_index(const char *const *words, const char *text);
+int vhu_word_index(const char *const *words, const char *text);
 
 /* --- shapes ----------------------------------------------------------------------------------- */
 
 enum shape_kind {
 	SHAPE_ANYTHING,
-	SHAPE_TEXT,			/* min … max characters */
-	SHAPE_FORM,			/* text of a form (struct form) */
+	SHAPE_TEXT, /* min … max characters */
+	SHAPE_FORM, /* text of a form (struct form) */
 	SHAPE_BOOL,
 	SHAPE_TRUE,
-	SHAPE_INTEGER,			/* min … max */
-	SHAPE_EXPR,			/* an expression as text */
+	SHAPE_INTEGER, /* min … max */
+	SHAPE_EXPR,    /* an expression as text */
 	SHAPE_BYTES,
-	SHAPE_WORD,			/* one of `words` */
-	SHAPE_LIST,			/* of `of`, min … max elements (max 0: any number) */
-	SHAPE_OBJECT,			/* `keys`, and no others; at least min */
-	SHAPE_MAP,			/* any key of a form to `of`, but for those of `keys`; at least min */
-	SHAPE_EITHER,			/* the first of `any` that takes this JSON type */
-	SHAPE_STEP,			/* one of the verbs */
+	SHAPE_WORD,   /* one of `words` */
+	SHAPE_LIST,   /* of `of`, min … max elements (max 0: any number) */
+	SHAPE_OBJECT, /* `keys`, and no others; at least min */
+	SHAPE_MAP,    /* any key of a form to `of`, but for those of `keys`; at least min */
+	SHAPE_EITHER, /* the first of `any` that takes this JSON type */
+	SHAPE_STEP,   /* one of the vhu_verbs */
 };
 
 struct form {
-	const char *pattern;		/* for the schema */
-	const char *words;		/* for people: "lower-case letters, digits and _" */
-	bool (*ok)(const char *text);	/* NULL: looked at where it is used */
+	const char *pattern;	      /* for the schema */
+	const char *words;	      /* for people: "lower-case letters, digits and _" */
+	bool (*ok)(const char *text); /* NULL: looked at where it is used */
 };
 
 struct shape {
 	enum shape_kind kind;
-	const char *def;		/* name in the schema's $defs, or NULL: printed in place */
+	const char *def; /* name in the schema's $defs, or NULL: printed in place */
 	const struct form *form;
-	const char *const *words;	/* WORD; FORM: for hints, or NULL */
+	const char *const *words; /* WORD; FORM: for hints, or NULL */
 	const struct shape *of;
 	const struct key *keys;
 	const struct shape *const *any;
@@ -131,42 +134,57 @@ struct key {
 	bool required;
 };
 
-extern const struct shape shape_case, shape_library, shape_step, shape_value, shape_count, shape_bytes,
-	shape_match, shape_name;
-extern const char *const words_state[], *const words_outcome[], *const words_backing[], *const words_status[],
-	*const words_pattern[], *const words_keep[], *const words_base[], *const words_target[], *const words_signal[],
-	*const words_ring[], *const words_io[], *const words_memory[], *const words_log[], *const words_inflight[],
-	*const words_cmp[], *const words_fd[], *const words_channel[], *const words_close[], *const words_answer[];
+extern const struct shape vhu_shape_case, vhu_shape_library, vhu_shape_step, vhu_shape_value, vhu_shape_count,
+	vhu_shape_bytes, vhu_shape_match, vhu_shape_name;
+extern const char *const vhu_words_state[];
+extern const char *const vhu_words_outcome[];
+extern const char *const vhu_words_backing[];
+extern const char *const vhu_words_status[];
+extern const char *const vhu_words_pattern[];
+extern const char *const vhu_words_keep[];
+extern const char *const vhu_words_base[];
+extern const char *const vhu_words_target[];
+extern const char *const vhu_words_signal[];
+extern const char *const vhu_words_ring[];
+extern const char *const vhu_words_io[];
+extern const char *const vhu_words_memory[];
+extern const char *const vhu_words_log[];
+extern const char *const vhu_words_inflight[];
+extern const char *const vhu_words_cmp[];
+extern const char *const vhu_words_fd[];
+extern const char *const vhu_words_channel[];
+extern const char *const vhu_words_close[];
+extern const char *const vhu_words_answer[];
 
 /* True if the value fits; else errors were reported. */
-bool shape_check(struct report *r, const struct shape *s, json_t *json, const struct path *at);
+bool vhu_shape_check(struct report *r, const struct shape *s, json_t *json, const struct path *at);
 /* Whether a step by itself fits, blocks inside it left out. Reports nothing. */
-bool shape_step_ok(json_t *step);
+bool vhu_shape_step_ok(json_t *step);
 /* "a list", "a real number" … */
-const char *type_name(const json_t *json);
+const char *vhu_json_type(const json_t *json);
 
-bool form_name_ok(const char *text);	/* lower case: variables, macros, tags */
-bool form_upper_ok(const char *text);	/* upper case: names of the tables */
-bool form_expr_ok(const char *text);	/* TERM or TERM OP TERM … */
+bool vhu_form_name_ok(const char *text);  /* lower case: variables, macros, tags */
+bool vhu_form_upper_ok(const char *text); /* upper case: names of the tables */
+bool vhu_form_expr_ok(const char *text);  /* TERM or TERM OP TERM … */
 
-/* --- verbs ------------------------------------------------------------------------------------ */
+/* --- vhu_verbs ------------------------------------------------------------------------------------ */
 
 struct compile;
 struct node;
 
 struct verb {
-	const char *name;		/* the key that makes a step this one */
+	const char *name; /* the key that makes a step this one */
 	const struct shape *shape;
-	enum vhu_verb verb;		/* VHU_VERB_MAX: a block */
+	enum vhu_verb verb; /* VHU_VERB_MAX: a block */
 	void (*step)(struct compile *c, const struct node *n, struct vhu_step *step);
 	void (*block)(struct compile *c, const struct node *n);
 };
 
-extern const struct verb verbs[];
-extern const size_t n_verbs;
-/* The verb of a step; NULL with *ret_count = how many keys were verbs (0 or more than 1). */
-const struct verb *verb_of(json_t *step, size_t *ret_count);
-const char *verb_name_at(void *ctx, size_t i);
+extern const struct verb vhu_verbs[];
+extern const size_t vhu_n_verbs;
+/* The verb of a step; NULL with *ret_count = how many keys were vhu_verbs (0 or more than 1). */
+const struct verb *vhu_verb_of(json_t *step, size_t *ret_count);
+const char *vhu_verb_name_at(void *ctx, size_t i);
 
 /* --- what compiles ---------------------------------------------------------------------------- */
 
@@ -174,22 +192,22 @@ const char *verb_name_at(void *ctx, size_t i);
 struct binding {
 	const struct binding *up;
 	const char *name;
-	uint64_t u;			/* where json is NULL */
+	uint64_t u; /* where json is NULL */
 	json_t *json;
-	const struct path *path;	/* of json */
-	const struct binding *scope;	/* where the names in json are looked up */
+	const struct path *path;     /* of json */
+	const struct binding *scope; /* where the names in json are looked up */
 };
 
 /* A JSON value, where it stands, and what its names mean. */
 struct node {
-	json_t *json;			/* NULL: not given */
+	json_t *json; /* NULL: not given */
 	const struct path *path;
 	const struct binding *scope;
 };
 
 struct casefile {
 	struct source source;
-	const char *id;			/* without row */
+	const char *id; /* without row */
 	const char *title, *why;
 	enum vhu_req *requirements;
 	size_t n_requirements;
@@ -197,15 +215,15 @@ struct casefile {
 	size_t n_tags;
 	enum vhu_device *devices;
 	size_t n_devices;
-	json_t *rows;			/* NULL: none */
-	char *real, *folder;		/* its real path, and that of where it lies */
+	json_t *rows;	     /* NULL: none */
+	char *real, *folder; /* its real path, and that of where it lies */
 	bool library;
-	bool bad;			/* has errors: its cases are left out */
+	bool bad; /* has errors: its cases are left out */
 };
 
 struct entry {
 	const struct casefile *file;
-	json_t *row;			/* NULL: the file has none */
+	json_t *row; /* NULL: the file has none */
 	size_t row_index;
 	struct vhu_case_info info;
 };
@@ -213,7 +231,7 @@ struct entry {
 struct vhu_case_set {
 	struct vhu_arena *arena;
 	char *root;
-	struct casefile **files;	/* cases and libraries, each allocated */
+	struct casefile **files; /* cases and libraries, each allocated */
 	size_t n_files, cap_files;
 	struct entry *entries;
 	size_t n_entries, cap_entries;
@@ -239,23 +257,23 @@ struct told {
 	size_t n;
 };
 /* True the first time. */
-bool tell_once(struct told *t, const struct origin *o);
+bool vhu_told_once(struct told *t, const struct origin *o);
 
 struct compile {
 	struct report *report;
 	struct vhu_arena *arena;
 	const struct vhu_case_set *set;
 	const struct casefile *file;
-	const struct path *top;		/* the case's root */
-	const struct binding *root_scope;	/* what the case's own macros see */
+	const struct path *top;		  /* the case's root */
+	const struct binding *root_scope; /* what the case's own macros see */
 	const struct vhu_compile_opts *opts;
-	struct vhu_facts facts;		/* the target's, or the union */
+	struct vhu_facts facts; /* the target's, or the union */
 	struct vhu_plan *plan;
-	uint64_t when_features;		/* what `when` is judged on */
-	bool device_is_blk;		/* `io` is possible here */
+	uint64_t when_features; /* what `when` is judged on */
+	bool device_is_blk;	/* `io` is possible here */
 	bool needs_spawn;
 
-	struct vhu_step *steps;		/* malloc'ed while it grows */
+	struct vhu_step *steps; /* malloc'ed while it grows */
 	struct origin *origins;
 	size_t n_steps, cap_steps;
 	const char **vars;
@@ -265,151 +283,156 @@ struct compile {
 	size_t n_conns;
 	const char **tags;
 	size_t n_tags, cap_tags;
-	unsigned n_rings;		/* rings that the layout has to have */
-	json_t **used_macros;		/* of the case's own */
+	unsigned n_rings;     /* rings that the layout has to have */
+	json_t **used_macros; /* of the case's own */
 	size_t n_used, cap_used;
 
 	struct defaults defaults;
-	const struct macro *active;	/* innermost macro that is being expanded */
+	const struct macro *active; /* innermost macro that is being expanded */
 	unsigned depth, lookups;
 	size_t n_seen;
-	unsigned silent;		/* inside a branch that is not taken: parsed, not emitted */
+	unsigned silent; /* inside a branch that is not taken: parsed, not emitted */
 	bool too_many;
 	bool oom;
 };
 
 /* Zeroed memory of the plan; NULL sets c->oom. */
-void *take(struct compile *c, size_t count, size_t size);
-const char *take_text(struct compile *c, const char *text);
+void *vhu_plan_take(struct compile *c, size_t count, size_t size);
+const char *vhu_plan_text(struct compile *c, const char *text);
 
 /* The member of an object; json NULL if there is none. `path` is filled in for the caller. */
-struct node node_get(const struct node *n, const char *key, struct path *path);
-#define NODE_GET(n, name) node_get((n), (name), &(struct path){0})
-struct node node_at(const struct node *n, size_t i, struct path *path);
-#define NODE_AT(n, i) node_at((n), (i), &(struct path){0})
+struct node vhu_node_get(const struct node *n, const char *key, struct path *path);
+#define NODE_GET(n, name) vhu_node_get((n), (name), &(struct path){0})
+struct node vhu_node_at(const struct node *n, size_t i, struct path *path);
+#define NODE_AT(n, i) vhu_node_at((n), (i), &(struct path){0})
 
 /* Why this case can't run on this target; the first reason stays. */
-void skip_case(struct compile *c, const char *format, ...) VHU_PRINTF(2, 3);
+void vhu_plan_skip(struct compile *c, const char *format, ...) VHU_PRINTF(2, 3);
 
 /* expr.c: values. Errors are reported; false then. */
-bool get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret);
+bool vhu_get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret);
 /* A value that has to be known now, min … max. */
-bool get_count(struct compile *c, const struct node *n, const char *what, uint64_t min, uint64_t max, uint64_t *ret);
+bool vhu_get_count(struct compile *c, const struct node *n, const char *what, uint64_t min, uint64_t max,
+		   uint64_t *ret);
 /* The text of a string, or of the variable that it names; NULL after an error. */
-const char *get_text(struct compile *c, const struct node *n, const char *what);
-bool get_bytes(struct compile *c, const struct node *n, const uint8_t **ret, size_t *ret_len);
-bool get_bool(const struct node *n, const char *key, bool otherwise);
+const char *vhu_get_text(struct compile *c, const struct node *n, const char *what);
+bool vhu_get_bytes(struct compile *c, const struct node *n, const uint8_t **ret, size_t *ret_len);
+bool vhu_get_bool(const struct node *n, const char *key, bool otherwise);
 /* The word's index; `otherwise` if the key is absent. */
-int get_word(const struct node *n, const char *key, const char *const *words, int otherwise);
+int vhu_get_word(const struct node *n, const char *key, const char *const *words, int otherwise);
 /* A list of feature names to a mask. */
-bool get_names(struct compile *c, const struct node *n, enum vhu_namespace ns, uint64_t *ret);
-const struct vhu_feature_row *get_feature(struct compile *c, const struct node *n, enum vhu_namespace ns);
+bool vhu_get_names(struct compile *c, const struct node *n, enum vhu_namespace ns, uint64_t *ret);
+const struct vhu_feature_row *vhu_get_feature(struct compile *c, const struct node *n, enum vhu_namespace ns);
 
 /* scope.c */
 struct lookup {
 	enum { LOOKUP_NONE, LOOKUP_U64, LOOKUP_JSON, LOOKUP_SAVED } kind;
 	uint64_t u;
-	struct node node;		/* JSON */
-	unsigned var;			/* SAVED */
+	struct node node; /* JSON */
+	unsigned var;	  /* SAVED */
 };
 /* What "$name" or "$name.field" (without $) means; reports what it can't find. */
-bool lookup(struct compile *c, const struct node *at, const char *name, struct lookup *ret);
-bool binding_name_ok(struct compile *c, const struct path *at, const char *name);
+bool vhu_binding_lookup(struct compile *c, const struct node *at, const char *name, struct lookup *ret);
+bool vhu_binding_name_ok(struct compile *c, const struct path *at, const char *name);
 /* Index of a variable that a step saves; it is visible from now on. */
-bool var_save(struct compile *c, const struct node *at, const char *name, unsigned *ret);
+bool vhu_var_save(struct compile *c, const struct node *at, const char *name, unsigned *ret);
 
 /* match.c */
 enum match_kind { MATCH_NUMBER, MATCH_BYTES };
-bool get_match(struct compile *c, const struct node *n, enum match_kind kind, enum vhu_namespace ns,
-	       struct vhu_matcher *ret);
+bool vhu_get_match(struct compile *c, const struct node *n, enum match_kind kind, enum vhu_namespace ns,
+		   struct vhu_matcher *ret);
 
 /* needs.c */
-/* Whether they are met; if not, why in `why`. `negotiated`: judged on what the case will have, not on the offer. */
-bool needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap);
-void negotiate(struct compile *c, const struct node *top);
+/* Whether they are met; if not, why in `why`. `negotiated`: judged on what the case will have, not on the
+ * offer. */
+bool vhu_needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap);
+void vhu_plan_negotiate(struct compile *c, const struct node *top);
 /* A negotiation of its own: `named` of what is offered, and bit 30. */
-uint64_t negotiate_named(struct compile *c, uint64_t named);
+uint64_t vhu_plan_negotiate_named(struct compile *c, uint64_t named);
 
 /* expand.c */
-void expand_steps(struct compile *c, const struct node *steps);
-void block_for_each_queue(struct compile *c, const struct node *n);
-void block_for_each(struct compile *c, const struct node *n);
-void block_repeat(struct compile *c, const struct node *n);
-void block_when(struct compile *c, const struct node *n);
-void block_use(struct compile *c, const struct node *n);
+void vhu_steps_expand(struct compile *c, const struct node *steps);
+void vhu_block_for_each_queue(struct compile *c, const struct node *n);
+void vhu_block_for_each(struct compile *c, const struct node *n);
+void vhu_block_repeat(struct compile *c, const struct node *n);
+void vhu_block_when(struct compile *c, const struct node *n);
+void vhu_block_use(struct compile *c, const struct node *n);
 /* macro.c */
 struct macro {
 	const struct casefile *file;
 	const char *name;
 	json_t *json;
-	const struct macro *up;		/* in whose expansion this one is used */
+	const struct macro *up; /* in whose expansion this one is used */
 };
-bool macro_find(const struct compile *c, const char *name, struct macro *ret);
-const char *macro_name_at(void *ctx, size_t i);
+bool vhu_macro_find(const struct compile *c, const char *name, struct macro *ret);
+const char *vhu_macro_name_at(void *ctx, size_t i);
 /* Whether the macros of a library may be used by a case. */
-bool library_serves(const struct vhu_case_set *set, const struct casefile *library, const struct casefile *f);
+bool vhu_library_serves(const struct vhu_case_set *set, const struct casefile *library,
+			const struct casefile *f);
 
 /* head.c */
-bool head_parse(struct vhu_case_set *set, struct casefile *f, struct report *r);
-bool requirement_of(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret);
+bool vhu_head_parse(struct vhu_case_set *set, struct casefile *f, struct report *r);
+bool vhu_requirement_get(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret);
 
 /* verb_*.c */
-void verb_send(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_raw(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_recv(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_fence(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_connect(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_close(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_reconnect(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_target(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_ring(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_io(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_chain(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_await(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_memory(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_log(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_assert(struct compile *c, const struct node *n, struct vhu_step *step);
-void verb_note(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_raw(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_recv(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_fence(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_connect(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_reconnect(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_io(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_chain(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_await(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_assert(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_note(struct compile *c, const struct node *n, struct vhu_step *step);
 
-/* parts.c: what several verbs have */
-void get_common(struct compile *c, const struct node *n, struct vhu_step *step);
-bool get_message(struct compile *c, const struct node *n, enum vhu_channel channel, const struct vhu_msg_row **ret,
-		 uint32_t *ret_id);
+/* parts.c: what several vhu_verbs have */
+void vhu_get_common(struct compile *c, const struct node *n, struct vhu_step *step);
+bool vhu_get_message(struct compile *c, const struct node *n, enum vhu_channel channel,
+		     const struct vhu_msg_row **ret, uint32_t *ret_id);
 /* The two layouts that a message may have (often the same), and whose they are: "SET_VRING_NUM". */
 struct layouts {
 	enum vhu_payload payload[2];
 	const char *what;
 };
 /* What an answer of ours to a back-end's request is laid out as: a u64 where it has no reply of its own. */
-struct layouts answer_layouts(const struct vhu_msg_row *row, const char *what);
+struct layouts vhu_answer_layouts(const struct vhu_msg_row *row, const char *what);
 /* fields.c; region fields of `with` are left to get_regions, whose keys are those of a region. */
-bool get_assigns(struct compile *c, const struct node *n, const struct layouts *l, const struct vhu_assign **ret,
-		 size_t *ret_n);
-bool get_regions(struct compile *c, const struct node *n, const char *const keys[], const struct vhu_region_assign **ret,
-		 size_t *ret_n);
-bool get_field_matches(struct compile *c, const struct node *n, const struct layouts *l,
-		       const struct vhu_field_match **ret, size_t *ret_n);
-bool get_saves(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds, const struct vhu_save **ret,
-	       size_t *ret_n);
-bool get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec **ret, size_t *ret_n, bool *ret_given);
+bool vhu_get_assigns(struct compile *c, const struct node *n, const struct layouts *l,
+		     const struct vhu_assign **ret, size_t *ret_n);
+bool vhu_get_regions(struct compile *c, const struct node *n, const char *const keys[],
+		     const struct vhu_region_assign **ret, size_t *ret_n);
+bool vhu_get_field_matches(struct compile *c, const struct node *n, const struct layouts *l,
+			   const struct vhu_field_match **ret, size_t *ret_n);
+bool vhu_get_saves(struct compile *c, const struct node *n, const struct layouts *l, unsigned fds,
+		   const struct vhu_save **ret, size_t *ret_n);
+bool vhu_get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec **ret, size_t *ret_n,
+		 bool *ret_given);
 /* Notes that a ring is used; one that the target does not have is an error, or a reason to skip. */
-bool use_queue(struct compile *c, const struct path *at, uint64_t queue);
-bool get_queue(struct compile *c, const struct node *n, unsigned *ret);
-bool get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_t *ret_arg);
-uint32_t get_statuses(const struct node *n, uint32_t otherwise);
-const char *get_tag(struct compile *c, const struct node *n);
-bool known_tag(struct compile *c, const struct path *at, const char *tag);
-int conn_find(const struct compile *c, const char *name);
+bool vhu_queue_use(struct compile *c, const struct path *at, uint64_t queue);
+bool vhu_get_queue(struct compile *c, const struct node *n, unsigned *ret);
+bool vhu_get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_t *ret_arg);
+uint32_t vhu_get_statuses(const struct node *n, uint32_t otherwise);
+const char *vhu_get_tag(struct compile *c, const struct node *n);
+bool vhu_tag_check(struct compile *c, const struct path *at, const char *tag);
+int vhu_case_conn_find(const struct compile *c, const char *name);
 
-bool known_profile(struct compile *c, const struct node *n);
+bool vhu_profile_check(struct compile *c, const struct node *n);
 
 /* judge.c */
-void judge(struct compile *c);
+void vhu_plan_judge(struct compile *c);
 /* script.c */
-const char *profile_name_at(void *ctx, size_t i);
+const char *vhu_profile_name_at(void *ctx, size_t i);
 /* reach.c */
-void reach(struct compile *c);
+void vhu_plan_reach(struct compile *c);
 /* compile.c: one row of a file; opts->facts NULL: the union. */
-int compile_case(const struct vhu_case_set *set, const struct entry *e, const struct vhu_compile_opts *opts,
-		 struct report *r, struct vhu_plan **ret, struct vhu_err *err);
+int vhu_case_compile(const struct vhu_case_set *set, const struct entry *e,
+		     const struct vhu_compile_opts *opts, struct report *r, struct vhu_plan **ret,
+		     struct vhu_err *err);

@@ -12,7 +12,7 @@ static struct model_conn *conn_of(struct model *m, const struct vhu_step *s)
 	return &m->conns[s->conn];
 }
 
-/* --- send, raw, recv --------------------------------------------------------------------------------------- */
+/* --- send, raw, recv ----------------------------------------------------------------------------- */
 
 /* As the engine decides it. */
 static bool asks_reply(const struct model *m, const struct model_conn *mc, const struct vhu_step *s)
@@ -27,20 +27,22 @@ static bool asks_reply(const struct model *m, const struct model_conn *mc, const
 		return true;
 	if (!s->send.row || s->send.row->answer == VHU_ANSWER_ALWAYS)
 		return false;
-	return !s->breaks.set && !s->expect_given && vhu_profile_need_reply(m->c->plan->profile, s->send.row->msg);
+	return !s->breaks.set && !s->expect_given &&
+	       vhu_profile_need_reply(m->c->plan->profile, s->send.row->msg);
 }
 
 /* Messages after which nothing can be said of a session if their values are not known. */
 static bool decides_much(const struct vhu_msg_row *row)
 {
 	return row && (row->msg == VHU_MSG_SET_FEATURES || row->msg == VHU_MSG_SET_PROTOCOL_FEATURES ||
-		       row->msg == VHU_MSG_SET_MEM_TABLE || row->msg == VHU_MSG_ADD_MEM_REG || row->msg == VHU_MSG_REM_MEM_REG);
+		       row->msg == VHU_MSG_SET_MEM_TABLE || row->msg == VHU_MSG_ADD_MEM_REG ||
+		       row->msg == VHU_MSG_REM_MEM_REG);
 }
 
 static void model_send(struct model *m, const struct vhu_step *s)
 {
 	struct model_conn *mc = conn_of(m, s);
-	struct vhu_moment moment = model_moment(m, mc);
+	struct vhu_moment moment = vhu_model_moment(m, mc);
 	bool ask = asks_reply(m, mc, s), in_run;
 	struct vhu_illegal list[ILLEGAL_MAX];
 	struct vhu_frame f = {0};
@@ -57,23 +59,26 @@ static void model_send(struct model *m, const struct vhu_step *s)
 		}
 	}
 	if (r < 0) {
+		m->failed |= r == -ENOMEM;
 		/* With zeroes for what is not known a value may leave its range, and that means nothing. */
-		if (!in_run)
-			complain(m, "%s", err.text);
+		if (!in_run && !m->failed)
+			vhu_model_complain(m, "%s", err.text);
 		return;
 	}
-	if (model_fds(m, &f, s->send.fds_given ? s->send.n_fds : vhu_moment_fds(&moment, &f)) && !mc->vague && !in_run)
-		model_illegal(m, list, vhu_send_illegal(mc->s, &s->send, &f, list, ILLEGAL_MAX));
+	if (vhu_model_fds(m, &f, s->send.fds_given ? s->send.n_fds : vhu_moment_fds(&moment, &f)) &&
+	    !mc->vague && !in_run)
+		vhu_model_illegal(m, list, vhu_send_illegal(mc->s, &s->send, &f, list, ILLEGAL_MAX));
 	if (!s->breaks.set && !m->n_illegal && !m->failed)
-		model_apply(m, mc, &f);
+		vhu_model_apply(m, mc, &f);
 	vhu_frame_done(&f);
 }
 
 static void half_a_message(struct model *m)
 {
-	static const struct vhu_illegal half = {VHU_REQ_MAX, VHU_MALFORMED_BYTES, "the bytes end inside a message"};
+	static const struct vhu_illegal half = {VHU_REQ_MAX, VHU_MALFORMED_BYTES,
+						"the bytes end inside a message"};
 
-	model_illegal(m, &half, 1);
+	vhu_model_illegal(m, &half, 1);
 }
 
 static void model_raw(struct model *m, const struct vhu_step *s)
@@ -85,19 +90,20 @@ static void model_raw(struct model *m, const struct vhu_step *s)
 	size_t fds = s->raw.n_fds;
 
 	/* Bytes that are no message may hold whole messages, too. */
-	if (s->raw.channel != VHU_CHAN_MAIN || (s->breaks.req == VHU_REQ_MAX && s->breaks.malformed == VHU_MALFORMED_BYTES))
+	if (s->raw.channel != VHU_CHAN_MAIN ||
+	    (s->breaks.req == VHU_REQ_MAX && s->breaks.malformed == VHU_MALFORMED_BYTES))
 		return;
 	vhu_assembler_init(&a, VHU_CHAN_MAIN, VHU_DIR_FE);
 	m->failed |= vhu_assembler_feed(&a, s->raw.bytes, s->raw.n_bytes, NULL, 0, false, &err) < 0;
 	while (!m->failed && vhu_assembler_next(&a, &f, &err) == 1) {
-		if (model_fds(m, &f, fds))
-			model_judge(m, mc, &f);
+		if (vhu_model_fds(m, &f, fds))
+			vhu_model_judge(m, mc, &f);
 		fds = 0;
 		vhu_frame_done(&f);
 	}
 	if (!m->failed && vhu_assembler_end(&a, &f, &err) == 1) {
 		half_a_message(m);
-		model_judge(m, mc, &f);
+		vhu_model_judge(m, mc, &f);
 		vhu_frame_done(&f);
 	}
 	vhu_assembler_done(&a);
@@ -107,7 +113,9 @@ static void model_raw(struct model *m, const struct vhu_step *s)
 static void model_recv(struct model *m, const struct vhu_step *s)
 {
 	struct model_conn *mc = conn_of(m, s);
-	struct vhu_frame f = {.channel = VHU_CHAN_BACKEND, .dir = VHU_DIR_BE, .request = s->recv.row->id,
+	struct vhu_frame f = {.channel = VHU_CHAN_BACKEND,
+			      .dir = VHU_DIR_BE,
+			      .request = s->recv.row->id,
 			      .flags = VHU_C_HEADER_VERSION | VHU_C_HEADER_NEED_REPLY};
 
 	vhu_session_apply(mc->s, &f, false);
@@ -118,14 +126,19 @@ static void model_recv(struct model *m, const struct vhu_step *s)
 	vhu_session_apply(mc->s, &f, false);
 }
 
-/* --- rings ----------------------------------------------------------------------------------------------------- */
+/* --- rings
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void ring_start(struct model *m, struct model_conn *mc, const struct vhu_step *s)
 {
 	const struct vhu_plan *p = m->c->plan;
-	struct vhu_script_opts o = {.profile = p->profile, .features_offered = m->c->facts.features, .features = mc->features,
-				    .pfeatures = p->pfeatures, .queues = p->queues, .regions = p->layout.n_regions};
-	struct vhu_moment moment = model_moment(m, mc);
+	struct vhu_script_opts o = {.profile = p->profile,
+				    .features_offered = m->c->facts.features,
+				    .features = mc->features,
+				    .pfeatures = p->pfeatures,
+				    .queues = p->queues,
+				    .regions = p->layout.n_regions};
+	struct vhu_moment moment = vhu_model_moment(m, mc);
 	struct vhu_err err;
 	uint64_t base;
 	long n = vhu_script_ring(&o, s->ring.queue, m->items, SCRIPT_MAX, &err);
@@ -135,7 +148,7 @@ static void ring_start(struct model *m, struct model_conn *mc, const struct vhu_
 	if (s->ring.base.n && vhu_value_eval(&s->ring.base.terms[0].value, NULL, NULL, &base) == 0)
 		moment.base = (uint32_t)base;
 	for (long i = 0; i < n; i++)
-		model_message(m, mc, m->items[i].msg, &moment);
+		vhu_model_message(m, mc, m->items[i].msg, &moment);
 }
 
 static void ring_enable(struct model *m, struct model_conn *mc, const struct vhu_step *s)
@@ -146,15 +159,17 @@ static void ring_enable(struct model *m, struct model_conn *mc, const struct vhu
 	};
 	struct vhu_step step = *s;
 
-	step.send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_VRING_ENABLE), .with = with,
-					   .n_with = VHU_ARRAY_SIZE(with), .reply_fds = -1};
+	step.send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_VRING_ENABLE),
+					   .with = with,
+					   .n_with = VHU_ARRAY_SIZE(with),
+					   .reply_fds = -1};
 	model_send(m, &step);
 }
 
 static void model_ring(struct model *m, const struct vhu_step *s)
 {
 	struct model_conn *mc = conn_of(m, s);
-	struct vhu_moment moment = model_moment(m, mc);
+	struct vhu_moment moment = vhu_model_moment(m, mc);
 
 	switch (s->ring.op) {
 	case VHU_RING_START:
@@ -162,7 +177,7 @@ static void model_ring(struct model *m, const struct vhu_step *s)
 		break;
 	case VHU_RING_STOP:
 		moment.queue = s->ring.queue;
-		model_message(m, mc, VHU_MSG_GET_VRING_BASE, &moment);
+		vhu_model_message(m, mc, VHU_MSG_GET_VRING_BASE, &moment);
 		break;
 	case VHU_RING_ENABLE:
 	case VHU_RING_DISABLE:
@@ -175,13 +190,18 @@ static void model_ring(struct model *m, const struct vhu_step *s)
 	}
 }
 
-/* --- memory, log, inflight ---------------------------------------------------------------------------------------- */
+/* --- memory, log, inflight
+ * ---------------------------------------------------------------------------------------- */
 
-static void region_message(struct model *m, struct model_conn *mc, const struct vhu_step *s, enum vhu_msg msg, size_t region)
+static void region_message(struct model *m, struct model_conn *mc, const struct vhu_step *s, enum vhu_msg msg,
+			   size_t region)
 {
-	struct vhu_moment moment = model_moment(m, mc);
-	struct vhu_step_send send = {.row = vhu_msg_row(msg), .regions = s->memory.regions, .n_regions = s->memory.n_regions,
-				     .regions_given = s->memory.n_regions > 0, .reply_fds = -1};
+	struct vhu_moment moment = vhu_model_moment(m, mc);
+	struct vhu_step_send send = {.row = vhu_msg_row(msg),
+				     .regions = s->memory.regions,
+				     .n_regions = s->memory.n_regions,
+				     .regions_given = s->memory.n_regions > 0,
+				     .reply_fds = -1};
 	struct vhu_frame f = {0};
 	struct vhu_err err = {0};
 	size_t before = m->n_illegal;
@@ -193,14 +213,15 @@ static void region_message(struct model *m, struct model_conn *mc, const struct 
 		mc->vague = true;
 		return;
 	}
+	m->failed |= r == -ENOMEM;
 	if (r < 0) {
-		complain(m, "%s", err.text);
+		vhu_model_complain(m, "%s", err.text);
 		return;
 	}
-	if (model_fds(m, &f, vhu_moment_fds(&moment, &f)))
-		model_judge(m, mc, &f);
+	if (vhu_model_fds(m, &f, vhu_moment_fds(&moment, &f)))
+		vhu_model_judge(m, mc, &f);
 	if (m->n_illegal == before && !m->failed)
-		model_apply(m, mc, &f);
+		vhu_model_apply(m, mc, &f);
 	vhu_frame_done(&f);
 }
 
@@ -230,9 +251,11 @@ static void model_memory(struct model *m, const struct vhu_step *s)
 		break;
 	case VHU_MEMORY_REMOVE:
 		if (!s->memory.n_regions && !mc->added)
-			complain(m, "'remove' takes away the region added last, and none was added");
+			vhu_model_complain(m,
+					   "'remove' takes away the region added last, and none was added");
 		else
-			region_message(m, mc, s, VHU_MSG_REM_MEM_REG, first + (s->memory.n_regions ? mc->added : --mc->added));
+			region_message(m, mc, s, VHU_MSG_REM_MEM_REG,
+				       first + (s->memory.n_regions ? mc->added : --mc->added));
 		break;
 	case VHU_MEMORY_FILL:
 	case VHU_MEMORY_CHECK:
@@ -256,42 +279,45 @@ static void model_log(struct model *m, const struct vhu_step *s)
 	if (s->log.op != VHU_LOG_START && s->log.op != VHU_LOG_STOP)
 		return;
 	mc->logging = s->log.op == VHU_LOG_START;
-	moment = model_moment(m, mc);
+	moment = vhu_model_moment(m, mc);
 	if (mc->logging)
-		model_message(m, mc, VHU_MSG_SET_LOG_BASE, &moment);
-	model_message(m, mc, VHU_MSG_SET_FEATURES, &moment);
+		vhu_model_message(m, mc, VHU_MSG_SET_LOG_BASE, &moment);
+	vhu_model_message(m, mc, VHU_MSG_SET_FEATURES, &moment);
 	for (unsigned q = 0; q < m->c->plan->layout.n_rings; q++) {
 		moment.queue = q;
 		if (chosen(&s->log, q) && mc->s->ring[q].started)
-			model_message(m, mc, VHU_MSG_SET_VRING_ADDR, &moment);
+			vhu_model_message(m, mc, VHU_MSG_SET_VRING_ADDR, &moment);
 	}
 }
 
 static void model_inflight(struct model *m, const struct vhu_step *s)
 {
 	struct model_conn *mc = conn_of(m, s);
-	struct vhu_moment moment = model_moment(m, mc);
+	struct vhu_moment moment = vhu_model_moment(m, mc);
 	uint64_t queues = moment.inflight_queues, size = moment.inflight_queue_size;
 
 	if (s->inflight.op == VHU_INFLIGHT_SET)
-		model_message(m, mc, VHU_MSG_SET_INFLIGHT_FD, &moment);
+		vhu_model_message(m, mc, VHU_MSG_SET_INFLIGHT_FD, &moment);
 	if (s->inflight.op != VHU_INFLIGHT_GET)
 		return;
 	if ((s->inflight.queues.n && vhu_value_eval(&s->inflight.queues, m->vals, m->known, &queues) < 0) ||
-	    (s->inflight.queue_size.n && vhu_value_eval(&s->inflight.queue_size, m->vals, m->known, &size) < 0))
+	    (s->inflight.queue_size.n &&
+	     vhu_value_eval(&s->inflight.queue_size, m->vals, m->known, &size) < 0))
 		return;
 	if (queues > UINT16_MAX || size > UINT16_MAX) {
-		complain(m, "%llu queues of %llu do not fit GET_INFLIGHT_FD", (unsigned long long)queues, (unsigned long long)size);
+		vhu_model_complain(m, "%llu queues of %llu do not fit GET_INFLIGHT_FD",
+				   (unsigned long long)queues, (unsigned long long)size);
 		return;
 	}
 	/* 0 in a moment is "as usual"; here it would be the step's own. */
 	moment.inflight_queues = (uint16_t)queues;
 	moment.inflight_queue_size = (uint16_t)size;
-	model_message(m, mc, VHU_MSG_GET_INFLIGHT_FD, &moment);
+	vhu_model_message(m, mc, VHU_MSG_GET_INFLIGHT_FD, &moment);
 	m->inflight_size = VHU_C_LOG_PAGE;
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------------ */
+/* --- connections
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void model_reconnect(struct model *m, const struct vhu_step *s)
 {
@@ -300,7 +326,7 @@ static void model_reconnect(struct model *m, const struct vhu_step *s)
 	if (s->reconnect.features_given)
 		mc->features = s->reconnect.features;
 	mc->logging &= !!(s->reconnect.keep & VHU_KEEP_LOG);
-	model_open(m, mc, s->reconnect.state, s->reconnect.profile, s->reconnect.no_status);
+	vhu_model_open(m, mc, s->reconnect.state, s->reconnect.profile, s->reconnect.no_status);
 }
 
 static void model_target(struct model *m, const struct vhu_step *s)
@@ -309,7 +335,7 @@ static void model_target(struct model *m, const struct vhu_step *s)
 	case VHU_TARGET_KILL:
 	case VHU_TARGET_RESTART:
 	case VHU_TARGET_AWAIT_EXIT:
-		model_close_all(m);
+		vhu_model_close_all(m);
 		break;
 	case VHU_TARGET_STOP:
 	case VHU_TARGET_CONTINUE:
@@ -319,9 +345,9 @@ static void model_target(struct model *m, const struct vhu_step *s)
 
 static void model_fence(struct model *m, const struct vhu_step *s)
 {
-	struct vhu_moment moment = model_moment(m, conn_of(m, s));
+	struct vhu_moment moment = vhu_model_moment(m, conn_of(m, s));
 
-	model_message(m, conn_of(m, s), s->fence.row ? s->fence.row->msg : VHU_MSG_GET_FEATURES, &moment);
+	vhu_model_message(m, conn_of(m, s), s->fence.row ? s->fence.row->msg : VHU_MSG_GET_FEATURES, &moment);
 }
 
 static void walk(struct model *m, const struct vhu_step *s)
@@ -377,23 +403,23 @@ static void walk(struct model *m, const struct vhu_step *s)
 	}
 }
 
-void judge(struct compile *c)
+void vhu_plan_judge(struct compile *c)
 {
 	struct model m;
 
-	if (model_init(&m, c) < 0)
+	if (vhu_model_init(&m, c) < 0)
 		m.failed = true;
 	for (size_t i = 0; !m.failed && i < c->n_conns; i++)
 		m.conns[i].features = c->plan->features;
 	if (!m.failed)
-		model_open(&m, &m.conns[0], c->plan->start, NULL, false);
+		vhu_model_open(&m, &m.conns[0], c->plan->start, NULL, false);
 	for (size_t i = 0; !m.failed && i < c->n_steps; i++) {
 		m.step = &c->steps[i];
 		m.judged = false;
 		m.n_illegal = 0;
 		walk(&m, m.step);
-		verdict(&m);
+		vhu_model_verdict(&m);
 	}
 	c->oom |= m.failed;
-	model_done(&m);
+	vhu_model_done(&m);
 }

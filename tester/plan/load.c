@@ -40,7 +40,7 @@ static int read_source(struct load *l, struct source *s)
 	r = read_all(fd, &text);
 	close(fd);
 	if (r == -EFBIG) {
-		diag_at(&l->report, s, "", "the file is larger than %d bytes", LIMIT_FILE_BYTES);
+		vhu_diag_at(&l->report, s, "", "the file is larger than %d bytes", LIMIT_FILE_BYTES);
 		r = 0;
 	} else if (r < 0) {
 		r = vhu_err_errno(l->err, r, "%s", s->file);
@@ -56,23 +56,28 @@ static int read_source(struct load *l, struct source *s)
 	return r;
 }
 
-/* jansson tells where it stopped itself. */
-static void parse(struct load *l, struct source *s)
+/* jansson tells where it stopped itself; without a word, it ran out of memory. */
+static int parse(struct load *l, struct source *s)
 {
 	json_error_t e;
 
 	if (!s->text)
-		return;
+		return 0;
 	if (!strncmp(s->text, "\xef\xbb\xbf", 3)) {
-		diag_at(&l->report, s, "", "the file starts with a byte order mark: it has to be plain UTF-8");
-		return;
+		vhu_diag_at(&l->report, s, "",
+			    "the file starts with a byte order mark: it has to be plain UTF-8");
+		return 0;
 	}
 	s->root = json_loadb(s->text, s->len, JSON_REJECT_DUPLICATES, &e);
+	if (!s->root && !e.text[0])
+		return vhu_err_set(l->err, -ENOMEM, "%s: out of memory", s->file);
 	if (!s->root)
-		diag_line(&l->report, s, (unsigned)VHU_MAX(e.line, 1), (unsigned)VHU_MAX(e.column, 1), "no JSON: %s", e.text);
+		vhu_diag_line(&l->report, s, (unsigned)VHU_MAX(e.line, 1), (unsigned)VHU_MAX(e.column, 1),
+			      "no JSON: %s", e.text);
+	return 0;
 }
 
-/* --- names ------------------------------------------------------------------------------------------------ */
+/* --- names --------------------------------------------------------------------------------------- */
 
 static const char *id_of(struct load *l, const char *real)
 {
@@ -94,9 +99,11 @@ static const char *id_of(struct load *l, const char *real)
 	return id;
 }
 
-bool library_serves(const struct vhu_case_set *set, const struct casefile *library, const struct casefile *f)
+bool vhu_library_serves(const struct vhu_case_set *set, const struct casefile *library,
+			const struct casefile *f)
 {
-	size_t root = set->root ? strlen(set->root) : 0, len = strlen(library->folder), above = len - strlen("/lib");
+	size_t root = set->root ? strlen(set->root) : 0, len = strlen(library->folder),
+	       above = len - strlen("/lib");
 
 	/* A library that was named by its path, and lies elsewhere, was only to be checked. */
 	if (len < strlen("/lib") || strcmp(library->folder + above, "/lib"))
@@ -106,7 +113,8 @@ bool library_serves(const struct vhu_case_set *set, const struct casefile *libra
 	return !strncmp(f->folder, library->folder, above) && (f->folder[above] == '/' || !f->folder[above]);
 }
 
-/* --- the set ------------------------------------------------------------------------------------------------ */
+/* --- the set
+ * ------------------------------------------------------------------------------------------------ */
 
 static bool push_file(struct vhu_case_set *set, struct casefile *f)
 {
@@ -187,12 +195,17 @@ static int check_rows(struct load *l, struct casefile *f)
 
 		if (!e.info.id)
 			return vhu_err_set(l->err, -ENOMEM, "%s: out of memory", f->source.file);
-		r = compile_case(l->set, &e, &opts, &l->report, &plan, l->err);
+		r = vhu_case_compile(l->set, &e, &opts, &l->report, &plan, l->err);
 		if (r == -EINVAL)
 			r = 0;
 		vhu_plan_free(plan);
 	}
 	return r;
+}
+
+static bool has_macro(const struct casefile *f, const char *name)
+{
+	return json_object_get(json_object_get(f->source.root, "macros"), name);
 }
 
 /* A macro of one name in two libraries of a folder is one too many. */
@@ -202,32 +215,36 @@ static void check_twins(struct load *l, const struct casefile *f)
 	json_t *macros = json_object_get(f->source.root, "macros"), *macro;
 	const char *name;
 
-	json_object_foreach(macros, name, macro)
+	json_object_foreach(macros, name, macro) {
 		for (size_t i = 0; i < l->set->n_files; i++) {
 			const struct casefile *other = l->set->files[i];
 
-			if (other->library && other != f && !strcmp(other->folder, f->folder) &&
-			    json_object_get(json_object_get(other->source.root, "macros"), name))
-				diag_key(&l->report, PATH_KEY(PATH_KEY(&top, "macros"), name), "macro '%s' is in %s, too", name,
-					 other->source.file);
+			if (!other->library || other == f || strcmp(other->folder, f->folder) ||
+			    !has_macro(other, name))
+				continue;
+			vhu_diag_key(&l->report, PATH_KEY(PATH_KEY(&top, "macros"), name),
+				     "macro '%s' is in %s, too", name, other->source.file);
 		}
+	}
 }
 
 static int understand(struct load *l, struct casefile *f)
 {
 	struct path top = {.source = &f->source};
 	size_t errors = l->report.errors;
-	int r = 0;
+	int r = parse(l, &f->source);
 
-	parse(l, &f->source);
+	if (r < 0)
+		return r;
 	if (f->source.root) {
 		f->library |= json_is_object(f->source.root) && !json_object_get(f->source.root, "steps") &&
 			      json_object_get(f->source.root, "macros");
-		f->source.broken = !shape_check(&l->report, f->library ? &shape_library : &shape_case, f->source.root, &top);
+		f->source.broken = !vhu_shape_check(
+			&l->report, f->library ? &vhu_shape_library : &vhu_shape_case, f->source.root, &top);
 	}
 	if (f->library)
 		check_twins(l, f);
-	else if (json_is_object(f->source.root) && !head_parse(l->set, f, &l->report))
+	else if (json_is_object(f->source.root) && !vhu_head_parse(l->set, f, &l->report))
 		r = vhu_err_set(l->err, -ENOMEM, "%s: out of memory", f->source.file);
 	else if (json_is_object(f->source.root))
 		r = check_rows(l, f);
@@ -247,7 +264,7 @@ static void casefile_free(struct casefile *f)
 }
 
 /* Reads a file, once: *ret is the earlier one if it was read before. */
-int load_file(struct load *l, const char *path, bool library, struct casefile **ret)
+int vhu_load_file(struct load *l, const char *path, bool library, struct casefile **ret)
 {
 	char *real = realpath(path, NULL);
 	struct casefile *f;
@@ -278,7 +295,7 @@ int load_file(struct load *l, const char *path, bool library, struct casefile **
 		return vhu_err_set(l->err, -ENOMEM, "%s: out of memory", path);
 	}
 	*ret = f;
-	r = library ? 0 : load_libraries_of(l, path);
+	r = library ? 0 : vhu_load_libraries_of(l, path);
 	if (r == 0)
 		r = read_source(l, &f->source);
 	return r < 0 ? r : understand(l, f);
@@ -290,7 +307,7 @@ static const char *row_name_at(void *ctx, size_t i)
 }
 
 /* The cases of a file, or the one of a row. */
-int load_entries(struct load *l, const struct casefile *f, const char *row)
+int vhu_load_entries(struct load *l, const struct casefile *f, const char *row)
 {
 	char near[HINT_CAP];
 	bool found = !row;
@@ -311,10 +328,10 @@ int load_entries(struct load *l, const struct casefile *f, const char *row)
 	if (found)
 		return 0;
 	return vhu_err_set(l->err, -ENOENT, "%s has no row '%s'%s", f->source.file, row,
-			   f->rows ? hint(near, row, row_name_at, f->rows) : "");
+			   f->rows ? vhu_hint(near, row, row_name_at, f->rows) : "");
 }
 
-void case_set_free_files(struct vhu_case_set *s)
+void vhu_case_set_free_files(struct vhu_case_set *s)
 {
 	for (size_t i = 0; i < s->n_files; i++)
 		casefile_free(s->files[i]);

@@ -8,7 +8,7 @@ static json_t *macros_of(const struct casefile *f)
 	return json_object_get(f->source.root, "macros");
 }
 
-bool macro_find(const struct compile *c, const char *name, struct macro *ret)
+bool vhu_macro_find(const struct compile *c, const char *name, struct macro *ret)
 {
 	json_t *own = json_object_get(macros_of(c->file), name);
 
@@ -20,7 +20,7 @@ bool macro_find(const struct compile *c, const char *name, struct macro *ret)
 		const struct casefile *f = c->set->files[i];
 		json_t *json = f->library ? json_object_get(macros_of(f), name) : NULL;
 
-		if (!json || !library_serves(c->set, f, c->file))
+		if (!json || !vhu_library_serves(c->set, f, c->file))
 			continue;
 		*ret = (struct macro){f, name, json, NULL};
 		return true;
@@ -37,13 +37,13 @@ static const char *key_at(json_t *object, size_t *i)
 	return NULL;
 }
 
-const char *macro_name_at(void *ctx, size_t i)
+const char *vhu_macro_name_at(void *ctx, size_t i)
 {
 	const struct compile *c = ctx;
 	const char *name = key_at(macros_of(c->file), &i);
 
 	for (size_t k = 0; !name && k < c->set->n_files; k++)
-		if (c->set->files[k]->library && library_serves(c->set, c->set->files[k], c->file))
+		if (c->set->files[k]->library && vhu_library_serves(c->set, c->set->files[k], c->file))
 			name = key_at(macros_of(c->set->files[k]), &i);
 	return name;
 }

@@ -8,7 +8,7 @@ enum { TERMS_MAX = 16 };
 static const struct {
 	const char *key;
 	enum vhu_match_op op;
-	bool number, bytes;		/* of what */
+	bool number, bytes; /* of what */
 } ops[] = {
 	{"eq", VHU_MATCH_EQ, true, false},
 	{"ne", VHU_MATCH_NE, true, false},
@@ -30,13 +30,13 @@ static const struct {
 static bool get_list(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_match_term *t)
 {
 	size_t count = json_array_size(n->json);
-	struct vhu_value *list = take(c, count, sizeof(*list));
+	struct vhu_value *list = vhu_plan_take(c, count, sizeof(*list));
 	bool ok = list;
 
 	for (size_t i = 0; list && i < count; i++) {
 		struct node element = NODE_AT(n, i);
 
-		ok &= get_value(c, &element, ns, &list[i]);
+		ok &= vhu_get_value(c, &element, ns, &list[i]);
 	}
 	t->list = list;
 	t->n_list = count;
@@ -44,19 +44,20 @@ static bool get_list(struct compile *c, const struct node *n, enum vhu_namespace
 }
 
 /* `mask` says which bits `eq` is about: the two are one term. */
-static bool get_masked(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_match_term *t)
+static bool get_masked(struct compile *c, const struct node *n, enum vhu_namespace ns,
+		       struct vhu_match_term *t)
 {
 	struct node mask = NODE_GET(n, "mask"), eq = NODE_GET(n, "eq");
 
 	if (!eq.json) {
-		diag_key(c->report, mask.path, "'mask' goes with 'eq': only these bits have to be equal");
+		vhu_diag_key(c->report, mask.path, "'mask' goes with 'eq': only these bits have to be equal");
 		return false;
 	}
-	return get_value(c, &mask, ns, &t->mask) && get_value(c, &eq, ns, &t->value);
+	return vhu_get_value(c, &mask, ns, &t->mask) && vhu_get_value(c, &eq, ns, &t->value);
 }
 
-static bool get_term(struct compile *c, const struct node *n, const struct node *value, size_t op, enum vhu_namespace ns,
-		     struct vhu_match_term *t)
+static bool get_term(struct compile *c, const struct node *n, const struct node *value, size_t op,
+		     enum vhu_namespace ns, struct vhu_match_term *t)
 {
 	t->op = ops[op].op;
 	switch (t->op) {
@@ -68,7 +69,7 @@ static bool get_term(struct compile *c, const struct node *n, const struct node 
 		return true;
 	case VHU_MATCH_BYTES:
 	case VHU_MATCH_PREFIX:
-		return get_bytes(c, value, &t->bytes, &t->n_bytes);
+		return vhu_get_bytes(c, value, &t->bytes, &t->n_bytes);
 	case VHU_MATCH_EQ:
 	case VHU_MATCH_NE:
 	case VHU_MATCH_LT:
@@ -81,14 +82,14 @@ static bool get_term(struct compile *c, const struct node *n, const struct node 
 	case VHU_MATCH_LEN:
 		break;
 	}
-	return get_value(c, value, ns, &t->value);
+	return vhu_get_value(c, value, ns, &t->value);
 }
 
 static bool get_terms(struct compile *c, const struct node *n, enum match_kind kind, enum vhu_namespace ns,
 		      struct vhu_matcher *ret)
 {
 	bool masked = json_object_get(n->json, "mask"), ok = true;
-	struct vhu_match_term *terms = take(c, TERMS_MAX, sizeof(*terms));
+	struct vhu_match_term *terms = vhu_plan_take(c, TERMS_MAX, sizeof(*terms));
 
 	if (!terms)
 		return false;
@@ -98,8 +99,8 @@ static bool get_terms(struct compile *c, const struct node *n, enum match_kind k
 		if (!value.json || (masked && ops[i].op == VHU_MATCH_EQ))
 			continue;
 		if (!(kind == MATCH_NUMBER ? ops[i].number : ops[i].bytes)) {
-			diag_key(c->report, value.path, "'%s' does not apply to %s", ops[i].key,
-				 kind == MATCH_NUMBER ? "a number" : "bytes");
+			vhu_diag_key(c->report, value.path, "'%s' does not apply to %s", ops[i].key,
+				     kind == MATCH_NUMBER ? "a number" : "bytes");
 			ok = false;
 			continue;
 		}
@@ -109,8 +110,8 @@ static bool get_terms(struct compile *c, const struct node *n, enum match_kind k
 	return ok;
 }
 
-bool get_match(struct compile *c, const struct node *n, enum match_kind kind, enum vhu_namespace ns,
-	       struct vhu_matcher *ret)
+bool vhu_get_match(struct compile *c, const struct node *n, enum match_kind kind, enum vhu_namespace ns,
+		   struct vhu_matcher *ret)
 {
 	struct vhu_match_term *t;
 
@@ -118,11 +119,13 @@ bool get_match(struct compile *c, const struct node *n, enum match_kind kind, en
 	if (json_is_object(n->json))
 		return get_terms(c, n, kind, ns, ret);
 	if (kind == MATCH_BYTES) {
-		diag(c->report, n->path, "the field holds bytes: match it with {\"bytes\": …}, {\"prefix\": …} or {\"len\": …}");
+		vhu_diag(c->report, n->path,
+			 "the field holds bytes: match it with {\"bytes\": …}, {\"prefix\": …} or {\"len\": "
+			 "…}");
 		return false;
 	}
-	t = take(c, 1, sizeof(*t));
-	if (!t || !get_value(c, n, ns, &t->value))
+	t = vhu_plan_take(c, 1, sizeof(*t));
+	if (!t || !vhu_get_value(c, n, ns, &t->value))
 		return false;
 	*ret = (struct vhu_matcher){t, 1, ns, c->facts.device};
 	return true;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-int model_init(struct model *m, struct compile *c)
+int vhu_model_init(struct model *m, struct compile *c)
 {
 	size_t vars = VHU_MAX(c->n_vars, (size_t)1);
 
@@ -20,7 +20,7 @@ int model_init(struct model *m, struct compile *c)
 	return 0;
 }
 
-void model_done(struct model *m)
+void vhu_model_done(struct model *m)
 {
 	for (size_t i = 0; m->conns && i < m->c->n_conns; i++)
 		free(m->conns[i].s);
@@ -32,7 +32,7 @@ void model_done(struct model *m)
 	free(m->items);
 }
 
-struct vhu_moment model_moment(struct model *m, struct model_conn *mc)
+struct vhu_moment vhu_model_moment(struct model *m, struct model_conn *mc)
 {
 	const struct vhu_plan *p = m->c->plan;
 
@@ -50,7 +50,7 @@ struct vhu_moment model_moment(struct model *m, struct model_conn *mc)
 	};
 }
 
-bool model_fds(struct model *m, struct vhu_frame *f, size_t n)
+bool vhu_model_fds(struct model *m, struct vhu_frame *f, size_t n)
 {
 	struct vhu_err err;
 
@@ -63,7 +63,7 @@ bool model_fds(struct model *m, struct vhu_frame *f, size_t n)
 	return true;
 }
 
-/* --- answers ----------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------- */
 
 static bool fact_of(const struct vhu_facts *f, enum vhu_msg msg, uint64_t *ret)
 {
@@ -98,7 +98,9 @@ static void save_fact(struct model *m, uint64_t value)
 static void answer(struct model *m, struct model_conn *mc, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
-	struct vhu_frame reply = {.channel = VHU_CHAN_MAIN, .dir = VHU_DIR_BE, .request = f->request,
+	struct vhu_frame reply = {.channel = VHU_CHAN_MAIN,
+				  .dir = VHU_DIR_BE,
+				  .request = f->request,
 				  .flags = VHU_C_HEADER_VERSION | VHU_C_HEADER_REPLY};
 	struct vhu_err err;
 	uint64_t value;
@@ -115,31 +117,32 @@ static void answer(struct model *m, struct model_conn *mc, const struct vhu_fram
 	mc->s->n_pending = 0;
 }
 
-void model_apply(struct model *m, struct model_conn *mc, const struct vhu_frame *f)
+void vhu_model_apply(struct model *m, struct model_conn *mc, const struct vhu_frame *f)
 {
 	vhu_session_apply(mc->s, f, false);
 	if (f->channel == VHU_CHAN_MAIN)
 		answer(m, mc, f);
 }
 
-/* --- frames ------------------------------------------------------------------------------------------------ */
+/* --- frames -------------------------------------------------------------------------------------- */
 
-void model_illegal(struct model *m, const struct vhu_illegal *list, size_t n)
+void vhu_model_illegal(struct model *m, const struct vhu_illegal *list, size_t n)
 {
 	m->judged = true;
 	for (size_t i = 0; i < n && m->n_illegal < ILLEGAL_MAX; i++)
 		m->illegal[m->n_illegal++] = list[i];
 }
 
-void model_judge(struct model *m, struct model_conn *mc, const struct vhu_frame *f)
+void vhu_model_judge(struct model *m, struct model_conn *mc, const struct vhu_frame *f)
 {
 	struct vhu_illegal list[ILLEGAL_MAX];
 
 	if (!mc->vague)
-		model_illegal(m, list, vhu_oracle_illegal(mc->s, f, list, ILLEGAL_MAX));
+		vhu_model_illegal(m, list, vhu_oracle_illegal(mc->s, f, list, ILLEGAL_MAX));
 }
 
-static bool make(struct model *m, enum vhu_msg msg, const struct vhu_moment *moment, bool need_reply, struct vhu_frame *ret)
+static bool make(struct model *m, enum vhu_msg msg, const struct vhu_moment *moment, bool need_reply,
+		 struct vhu_frame *ret)
 {
 	struct vhu_err err;
 
@@ -149,28 +152,30 @@ static bool make(struct model *m, enum vhu_msg msg, const struct vhu_moment *mom
 	}
 	if (need_reply && vhu_session_reply_ack(moment->session))
 		ret->flags |= VHU_C_HEADER_NEED_REPLY;
-	return model_fds(m, ret, vhu_moment_fds(moment, ret));
+	return vhu_model_fds(m, ret, vhu_moment_fds(moment, ret));
 }
 
-void model_message(struct model *m, struct model_conn *mc, enum vhu_msg msg, const struct vhu_moment *moment)
+void vhu_model_message(struct model *m, struct model_conn *mc, enum vhu_msg msg,
+		       const struct vhu_moment *moment)
 {
 	struct vhu_frame f = {0};
 	size_t before = m->n_illegal;
 
 	if (make(m, msg, moment, vhu_profile_need_reply(m->c->plan->profile, msg), &f)) {
-		model_judge(m, mc, &f);
+		vhu_model_judge(m, mc, &f);
 		/* What is wrong on purpose changes nothing. */
 		if (m->n_illegal == before)
-			model_apply(m, mc, &f);
+			vhu_model_apply(m, mc, &f);
 	}
 	vhu_frame_done(&f);
 }
 
-/* --- connections ----------------------------------------------------------------------------------------------- */
+/* --- connections
+ * ----------------------------------------------------------------------------------------------- */
 
 static void run_script(struct model *m, struct model_conn *mc, size_t n)
 {
-	struct vhu_moment moment = model_moment(m, mc);
+	struct vhu_moment moment = vhu_model_moment(m, mc);
 
 	for (size_t i = 0; i < n && !m->failed; i++) {
 		struct vhu_frame f = {0};
@@ -179,12 +184,13 @@ static void run_script(struct model *m, struct model_conn *mc, size_t n)
 		moment.region = m->items[i].region;
 		moment.status = m->items[i].status;
 		if (make(m, m->items[i].msg, &moment, m->items[i].need_reply, &f))
-			model_apply(m, mc, &f);
+			vhu_model_apply(m, mc, &f);
 		vhu_frame_done(&f);
 	}
 }
 
-void model_open(struct model *m, struct model_conn *mc, enum vhu_state to, const char *profile, bool no_status)
+void vhu_model_open(struct model *m, struct model_conn *mc, enum vhu_state to, const char *profile,
+		    bool no_status)
 {
 	const struct vhu_plan *p = m->c->plan;
 	struct vhu_script_opts o = {
@@ -218,7 +224,7 @@ void model_open(struct model *m, struct model_conn *mc, enum vhu_state to, const
 	m->step = step;
 }
 
-void model_close_all(struct model *m)
+void vhu_model_close_all(struct model *m)
 {
 	for (size_t i = 0; i < m->c->n_conns; i++)
 		m->conns[i].open = false;

@@ -52,8 +52,9 @@ static struct vhu_region_layout spare_region(const struct vhu_layout *l, size_t 
 
 struct vhu_region_layout vhu_moment_region(const struct vhu_moment *m, size_t i)
 {
-	struct vhu_region_layout r = i < m->layout->n_regions ? m->layout->region[i] :
-								spare_region(m->layout, i - m->layout->n_regions);
+	struct vhu_region_layout r = i < m->layout->n_regions
+					     ? m->layout->region[i]
+					     : spare_region(m->layout, i - m->layout->n_regions);
 
 	if (m->pfeatures & VHU_P(GPA_ADDRESSES))
 		r.uaddr = r.gpa;
@@ -96,7 +97,7 @@ static void fill_mem_reg(struct fill *x)
 	put_region(x, 0, x->m->region);
 }
 
-/* --- rings ------------------------------------------------------------------------------------------------ */
+/* --- rings --------------------------------------------------------------------------------------- */
 
 static uint64_t ring_address(const struct vhu_moment *m, uint64_t gpa)
 {
@@ -151,7 +152,8 @@ static void fill_enable(struct fill *x)
 	set(x, "num", 1);
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------------ */
+/* --- the rest
+ * ------------------------------------------------------------------------------------------------ */
 
 static void fill_features(struct fill *x)
 {
@@ -204,7 +206,8 @@ static void fill_get_inflight(struct fill *x)
 {
 	const struct vhu_ring_layout *ring = ring_of(x->m);
 
-	set(x, "num_queues", x->m->inflight_queues ? x->m->inflight_queues : VHU_MAX(x->m->layout->n_rings, (size_t)1));
+	set(x, "num_queues",
+	    x->m->inflight_queues ? x->m->inflight_queues : VHU_MAX(x->m->layout->n_rings, (size_t)1));
 	set(x, "queue_size", x->m->inflight_queue_size ? x->m->inflight_queue_size : ring ? ring->size : 1);
 }
 

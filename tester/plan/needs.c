@@ -50,7 +50,8 @@ static void need_device(struct needs *n, const struct node *list)
 		const struct vhu_device_row *row = text ? vhu_device_by_name(text) : NULL;
 
 		if (text && !row)
-			diag(n->c->report, name.path, "no device '%s'%s", text, hint(near, text, device_name_at, NULL));
+			vhu_diag(n->c->report, name.path, "no device '%s'%s", text,
+				 vhu_hint(near, text, device_name_at, NULL));
 		if (!row)
 			continue;
 		vhu_buf_printf(&names, "%s%s", names.len ? " or " : "", row->name);
@@ -58,7 +59,8 @@ static void need_device(struct needs *n, const struct node *list)
 	}
 	/* The union is every device that the case names. */
 	if (!found && (n->c->facts.known || n->negotiated))
-		unmet(n, "needs a %s device, the target's is %s", vhu_buf_text(&names), device_name(n->c->facts.device));
+		unmet(n, "needs a %s device, the target's is %s", vhu_buf_text(&names),
+		      device_name(n->c->facts.device));
 	vhu_buf_done(&names);
 }
 
@@ -92,15 +94,15 @@ static void need_all(struct needs *n, const struct node *list, enum vhu_namespac
 {
 	for (size_t i = 0; i < json_array_size(list->json); i++) {
 		struct node name = NODE_AT(list, i);
-		const struct vhu_feature_row *row = get_feature(n->c, &name, ns);
+		const struct vhu_feature_row *row = vhu_get_feature(n->c, &name, ns);
 
 		if (!row || has(n, ns, row))
 			continue;
 		if (of_this_device(n, row))
 			unmet(n, "needs %s %s, which the target does not offer", kind_name(ns), row->name);
 		else
-			unmet(n, "needs %s, a feature of %s devices; the target's is %s", row->name, device_name(row->device),
-			      device_name(n->c->facts.device));
+			unmet(n, "needs %s, a feature of %s devices; the target's is %s", row->name,
+			      device_name(row->device), device_name(n->c->facts.device));
 	}
 }
 
@@ -108,10 +110,11 @@ static void need_none(struct needs *n, const struct node *list, enum vhu_namespa
 {
 	for (size_t i = 0; i < json_array_size(list->json); i++) {
 		struct node name = NODE_AT(list, i);
-		const struct vhu_feature_row *row = get_feature(n->c, &name, ns);
+		const struct vhu_feature_row *row = vhu_get_feature(n->c, &name, ns);
 
 		if (row && has(n, ns, row))
-			unmet(n, "needs a target without %s %s, this one offers it", kind_name(ns), row->name);
+			unmet(n, "needs a target without %s %s, this one offers it", kind_name(ns),
+			      row->name);
 	}
 }
 
@@ -122,7 +125,7 @@ static void need_one(struct needs *n, const struct node *list, enum vhu_namespac
 
 	for (size_t i = 0; i < json_array_size(list->json); i++) {
 		struct node name = NODE_AT(list, i);
-		const struct vhu_feature_row *row = get_feature(n->c, &name, ns);
+		const struct vhu_feature_row *row = vhu_get_feature(n->c, &name, ns);
 
 		if (!row)
 			continue;
@@ -130,20 +133,22 @@ static void need_one(struct needs *n, const struct node *list, enum vhu_namespac
 		found |= has(n, ns, row);
 	}
 	if (!found)
-		unmet(n, "needs one of the %ss %s, the target offers none", kind_name(ns), vhu_buf_text(&names));
+		unmet(n, "needs one of the %ss %s, the target offers none", kind_name(ns),
+		      vhu_buf_text(&names));
 	vhu_buf_done(&names);
 }
 
-static void need_features(struct needs *n, const struct node *object, void (*check)(struct needs *n, const struct node *list,
-										     enum vhu_namespace ns))
+static void need_features(struct needs *n, const struct node *object,
+			  void (*check)(struct needs *n, const struct node *list, enum vhu_namespace ns))
 {
-	struct node features = NODE_GET(object, "features"), pfeatures = NODE_GET(object, "protocol_features");
+	struct node features = NODE_GET(object, "features"),
+		    pfeatures = NODE_GET(object, "protocol_features");
 
 	check(n, &features, VHU_NS_VIRTIO);
 	check(n, &pfeatures, VHU_NS_PROTOCOL);
 }
 
-/* --- numbers and config space ---------------------------------------------------------------------------- */
+/* --- numbers and config space -------------------------------------------------------------------- */
 
 static void need_numbers(struct needs *n, const struct node *needs)
 {
@@ -156,8 +161,10 @@ static void need_numbers(struct needs *n, const struct node *needs)
 	if (queues > (json_int_t)f->queues)
 		unmet(n, "needs %" JSON_INTEGER_FORMAT " rings, the target has %u", queues, f->queues);
 	if (slots > 0 && (uint64_t)slots > f->mem_slots)
-		unmet(n, "needs %" JSON_INTEGER_FORMAT " memory slots, the target has %" PRIu64, slots, f->mem_slots);
-	if (capacity.json && get_count(n->c, &capacity, "the capacity", 0, UINT64_MAX, &sectors) && sectors > f->capacity)
+		unmet(n, "needs %" JSON_INTEGER_FORMAT " memory slots, the target has %" PRIu64, slots,
+		      f->mem_slots);
+	if (capacity.json && vhu_get_count(n->c, &capacity, "the capacity", 0, UINT64_MAX, &sectors) &&
+	    sectors > f->capacity)
 		unmet(n, "needs a disk of %" PRIu64 " sectors, this one has %" PRIu64, sectors, f->capacity);
 }
 
@@ -179,9 +186,9 @@ static void need_field(struct needs *n, const struct node *match, const char *na
 	size_t term;
 
 	if (!row && !c->facts.known)
-		diag_key(c->report, match->path, "config space of %s has no field '%s'%s", device_name(device), name,
-			 hint(near, name, config_field_at, &device));
-	if (!get_match(c, match, MATCH_NUMBER, VHU_NS_NONE, &m) || (row && !c->facts.known))
+		vhu_diag_key(c->report, match->path, "config space of %s has no field '%s'%s",
+			     device_name(device), name, vhu_hint(near, name, config_field_at, &device));
+	if (!vhu_get_match(c, match, MATCH_NUMBER, VHU_NS_NONE, &m) || (row && !c->facts.known))
 		return;
 	if (!row || row->offset + row->size > c->facts.config_size || row->size > 8) {
 		unmet(n, "needs '%s' of config space, which the target does not show", name);
@@ -211,10 +218,11 @@ static void need_config(struct needs *n, const struct node *needs)
 	}
 }
 
-bool needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap)
+bool vhu_needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap)
 {
 	struct needs n = {.c = c, .negotiated = negotiated, .met = true, .why = why, .cap = cap};
-	struct node device = NODE_GET(needs, "device"), without = NODE_GET(needs, "without"), any = NODE_GET(needs, "any");
+	struct node device = NODE_GET(needs, "device"), without = NODE_GET(needs, "without"),
+		    any = NODE_GET(needs, "any");
 	const char *ring = json_string_value(json_object_get(needs->json, "ring"));
 
 	need_device(&n, &device);
@@ -223,9 +231,9 @@ bool needs_met(struct compile *c, const struct node *needs, bool negotiated, cha
 	need_features(&n, &any, need_one);
 	need_numbers(&n, needs);
 	need_config(&n, needs);
-	if (get_bool(needs, "spawn", false) && !c->facts.spawn)
+	if (vhu_get_bool(needs, "spawn", false) && !c->facts.spawn)
 		unmet(&n, "needs a target that we start and stop ourselves: --spawn");
-	if (get_bool(needs, "hugetlb", false) && !c->facts.hugetlb)
+	if (vhu_get_bool(needs, "hugetlb", false) && !c->facts.hugetlb)
 		unmet(&n, "needs huge pages, none are free here");
 	if (ring && !strcmp(ring, "packed"))
 		unmet(&n, "needs packed rings, which are not supported yet");

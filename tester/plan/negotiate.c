@@ -11,7 +11,8 @@ static uint64_t close_over_needs(enum vhu_namespace ns, enum vhu_device device, 
 	do {
 		before = bits;
 		for (unsigned bit = 0; bit < 64; bit++) {
-			const struct vhu_feature_row *row = bits >> bit & 1 ? vhu_feature_by_bit(ns, bit, device) : NULL;
+			const struct vhu_feature_row *row =
+				bits >> bit & 1 ? vhu_feature_by_bit(ns, bit, device) : NULL;
 
 			if (row && (row->needs & ~bits))
 				bits &= ~(UINT64_C(1) << bit);
@@ -25,24 +26,26 @@ struct offer {
 	bool exactly;
 };
 
-static struct offer get_offer(struct compile *c, const struct node *top, enum vhu_namespace ns, const char *key,
-			      const char *drop_key)
+static struct offer get_offer(struct compile *c, const struct node *top, enum vhu_namespace ns,
+			      const char *key, const char *drop_key)
 {
 	struct node offer = NODE_GET(top, "offer"), needs = NODE_GET(top, "needs");
-	struct node named = NODE_GET(&offer, key), dropped = NODE_GET(&offer, drop_key), needed = NODE_GET(&needs, key);
+	struct node named = NODE_GET(&offer, key), dropped = NODE_GET(&offer, drop_key),
+		    needed = NODE_GET(&needs, key);
 	struct offer o = {.exactly = named.json};
 	uint64_t also;
 
-	get_names(c, &named, ns, &o.named);
-	get_names(c, &dropped, ns, &o.dropped);
+	vhu_get_names(c, &named, ns, &o.named);
+	vhu_get_names(c, &dropped, ns, &o.dropped);
 	/* What a case needs by name it wants to have, also where others leave it alone. */
-	get_names(c, &needed, ns, &also);
+	vhu_get_names(c, &needed, ns, &also);
 	if (!o.exactly)
 		o.named |= also;
 	return o;
 }
 
-static uint64_t choose(const struct compile *c, enum vhu_namespace ns, const struct offer *o, uint64_t offered)
+static uint64_t choose(const struct compile *c, enum vhu_namespace ns, const struct offer *o,
+		       uint64_t offered)
 {
 	uint64_t wanted = o->named;
 
@@ -53,7 +56,7 @@ static uint64_t choose(const struct compile *c, enum vhu_namespace ns, const str
 	return close_over_needs(ns, c->facts.device, offered & wanted & ~o->dropped);
 }
 
-void negotiate(struct compile *c, const struct node *top)
+void vhu_plan_negotiate(struct compile *c, const struct node *top)
 {
 	const uint64_t bit30 = VHU_V(VHOST_USER_F_PROTOCOL_FEATURES), log_all = VHU_V(VHOST_F_LOG_ALL);
 	struct offer v = get_offer(c, top, VHU_NS_VIRTIO, "features", "drop_features");
@@ -65,13 +68,14 @@ void negotiate(struct compile *c, const struct node *top)
 	if (!v.exactly)
 		plan->features &= ~log_all;
 	plan->pfeatures = choose(c, VHU_NS_PROTOCOL, &p, c->facts.pfeatures);
-	/* A front-end that does not take bit 30 knows nothing of protocol features, unless the case says which. */
+	/* A front-end that does not take bit 30 knows nothing of protocol features, unless the case says
+	 * which. */
 	if (!(c->facts.features & bit30) || (!(plan->features & bit30) && !p.exactly))
 		plan->pfeatures = 0;
 	c->when_features = plan->features | (c->facts.features & log_all & ~v.dropped);
 }
 
-uint64_t negotiate_named(struct compile *c, uint64_t named)
+uint64_t vhu_plan_negotiate_named(struct compile *c, uint64_t named)
 {
 	struct offer o = {.named = named, .exactly = true};
 

@@ -1,15 +1,15 @@
-/* What several verbs have in common. */
+/* What several vhu_verbs have in common. */
 #include <string.h>
 
 #include "internal.h"
 #include "oracle/oracle.h"
 #include "plan/script.h"
 
-/* --- keys of every step ----------------------------------------------------------------------------------- */
+/* --- keys of every step -------------------------------------------------------------------------- */
 
 static uint32_t outcome_bit(json_t *json)
 {
-	int i = json_is_string(json) ? word_index(words_outcome, json_string_value(json)) : -1;
+	int i = json_is_string(json) ? vhu_word_index(vhu_words_outcome, json_string_value(json)) : -1;
 
 	return i < 0 ? 0 : UINT32_C(1) << i;
 }
@@ -21,7 +21,9 @@ static uint32_t get_outcomes(struct compile *c, const struct node *n)
 	for (size_t i = 0; i < json_array_size(n->json); i++)
 		bits |= outcome_bit(json_array_get(n->json, i));
 	if ((bits & VHU_OUT_DEAD) && !c->needs_spawn)
-		diag(c->report, n->path, "only a process of ours can be seen to die: \"needs\": {\"spawn\": true} is missing");
+		vhu_diag(
+			c->report, n->path,
+			"only a process of ours can be seen to die: \"needs\": {\"spawn\": true} is missing");
 	return bits;
 }
 
@@ -36,7 +38,8 @@ static bool get_malformed(struct compile *c, const struct node *n, const char *k
 	char near[HINT_CAP];
 
 	if (m == VHU_MALFORMED_MAX) {
-		diag(c->report, n->path, "no kind of malformation '%s'%s", kind, hint(near, kind, malformed_at, NULL));
+		vhu_diag(c->report, n->path, "no kind of malformation '%s'%s", kind,
+			 vhu_hint(near, kind, malformed_at, NULL));
 		return false;
 	}
 	*ret = (struct vhu_breaks){true, VHU_REQ_MAX, m};
@@ -52,7 +55,7 @@ static void get_breaks(struct compile *c, const struct node *n, struct vhu_break
 		get_malformed(c, n, text + 10, ret);
 		return;
 	}
-	if (!requirement_of(c->report, n->json, n->path, &req))
+	if (!vhu_requirement_get(c->report, n->json, n->path, &req))
 		return;
 	*ret = (struct vhu_breaks){true, req, VHU_MALFORMED_MAX};
 	switch (vhu_req_row(req)->party) {
@@ -62,12 +65,12 @@ static void get_breaks(struct compile *c, const struct node *n, struct vhu_break
 		break;
 	case VHU_PARTY_BACK:
 	case VHU_PARTY_DEVICE:
-		diag(c->report, n->path, "%s binds the back-end: 'breaks' names what we do wrong", text);
+		vhu_diag(c->report, n->path, "%s binds the back-end: 'breaks' names what we do wrong", text);
 		break;
 	}
 }
 
-int conn_find(const struct compile *c, const char *name)
+int vhu_case_conn_find(const struct compile *c, const char *name)
 {
 	for (size_t i = 0; i < c->n_conns; i++)
 		if (!strcmp(c->conns[i], name))
@@ -84,26 +87,29 @@ static const char *conn_at(void *ctx, size_t i)
 
 static void get_conn(struct compile *c, const struct node *n, unsigned *ret)
 {
-	const char *name = get_text(c, n, "a connection's name");
-	int i = name ? conn_find(c, name) : -1;
+	const char *name = vhu_get_text(c, n, "a connection's name");
+	int i = name ? vhu_case_conn_find(c, name) : -1;
 	char near[HINT_CAP];
 
 	if (i >= 0)
 		*ret = (unsigned)i;
 	else if (name)
-		diag(c->report, n->path, "no connection '%s' was opened%s", name, hint(near, name, conn_at, c));
+		vhu_diag(c->report, n->path, "no connection '%s' was opened%s", name,
+			 vhu_hint(near, name, conn_at, c));
 }
 
-void get_common(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_get_common(struct compile *c, const struct node *n, struct vhu_step *step)
 {
-	struct node note = NODE_GET(n, "note"), requirement = NODE_GET(n, "requirement"), within = NODE_GET(n, "within_ms");
-	struct node conn = NODE_GET(n, "conn"), expect = NODE_GET(n, "expect"), tolerate = NODE_GET(n, "tolerate");
+	struct node note = NODE_GET(n, "note"), requirement = NODE_GET(n, "requirement"),
+		    within = NODE_GET(n, "within_ms");
+	struct node conn = NODE_GET(n, "conn"), expect = NODE_GET(n, "expect"),
+		    tolerate = NODE_GET(n, "tolerate");
 	struct node breaks = NODE_GET(n, "breaks");
 
-	step->note = note.json ? take_text(c, json_string_value(note.json)) : c->defaults.note;
+	step->note = note.json ? vhu_plan_text(c, json_string_value(note.json)) : c->defaults.note;
 	step->requirement = c->defaults.requirement;
 	if (requirement.json)
-		requirement_of(c->report, requirement.json, requirement.path, &step->requirement);
+		vhu_requirement_get(c->report, requirement.json, requirement.path, &step->requirement);
 	step->within_ms = within.json ? (uint32_t)json_integer_value(within.json) : c->defaults.within_ms;
 	if (conn.json)
 		get_conn(c, &conn, &step->conn);
@@ -117,23 +123,24 @@ void get_common(struct compile *c, const struct node *n, struct vhu_step *step)
 		get_breaks(c, &breaks, &step->breaks);
 }
 
-bool known_profile(struct compile *c, const struct node *n)
+bool vhu_profile_check(struct compile *c, const struct node *n)
 {
 	const char *name = json_string_value(n->json);
 	char near[HINT_CAP];
 
 	if (!name || vhu_profile_known(name))
 		return true;
-	diag(c->report, n->path, "no profile '%s'%s", name, hint(near, name, profile_name_at, NULL));
+	vhu_diag(c->report, n->path, "no profile '%s'%s", name,
+		 vhu_hint(near, name, vhu_profile_name_at, NULL));
 	return false;
 }
 
-/* --- messages ---------------------------------------------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------------------------------ */
 
-bool get_message(struct compile *c, const struct node *n, enum vhu_channel channel, const struct vhu_msg_row **ret,
-		 uint32_t *ret_id)
+bool vhu_get_message(struct compile *c, const struct node *n, enum vhu_channel channel,
+		     const struct vhu_msg_row **ret, uint32_t *ret_id)
 {
-	const char *name = get_text(c, n, "a message");
+	const char *name = vhu_get_text(c, n, "a message");
 	char near[HINT_CAP];
 	uint64_t id;
 
@@ -141,7 +148,7 @@ bool get_message(struct compile *c, const struct node *n, enum vhu_channel chann
 		return false;
 	if (*name >= '0' && *name <= '9') {
 		if (vhu_u64_parse(name, &id) < 0 || id > UINT32_MAX) {
-			diag(c->report, n->path, "%s is no request id of 32 bits", name);
+			vhu_diag(c->report, n->path, "%s is no request id of 32 bits", name);
 			return false;
 		}
 		*ret = vhu_msg_by_id(channel, (uint32_t)id);
@@ -150,18 +157,21 @@ bool get_message(struct compile *c, const struct node *n, enum vhu_channel chann
 	}
 	*ret = vhu_msg_by_name(name);
 	if (!*ret) {
-		diag(c->report, n->path, "no message '%s'%s", name, hint(near, name, vhu_msg_name_at, NULL));
+		vhu_diag(c->report, n->path, "no message '%s'%s", name,
+			 vhu_hint(near, name, vhu_msg_name_at, NULL));
 		return false;
 	}
 	if ((*ret)->channel != channel) {
-		diag(c->report, n->path, "%s belongs to the %s channel", name, vhu_channel_name((*ret)->channel));
+		vhu_diag(c->report, n->path, "%s belongs to the %s channel", name,
+			 vhu_channel_name((*ret)->channel));
 		return false;
 	}
 	*ret_id = (*ret)->id;
 	return true;
 }
 
-/* --- fds ---------------------------------------------------------------------------------------------------- */
+/* --- fds
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool get_fd(struct compile *c, const struct node *n, struct vhu_fd_spec *ret)
 {
@@ -170,7 +180,7 @@ static bool get_fd(struct compile *c, const struct node *n, struct vhu_fd_spec *
 	bool ok;
 
 	if (strncmp(text, "memfd:", 6)) {
-		*ret = (struct vhu_fd_spec){.source = (enum vhu_fd_source)word_index(words_fd, text)};
+		*ret = (struct vhu_fd_spec){.source = (enum vhu_fd_source)vhu_word_index(vhu_words_fd, text)};
 		return true;
 	}
 	size = json_string(text + 6);
@@ -179,12 +189,13 @@ static bool get_fd(struct compile *c, const struct node *n, struct vhu_fd_spec *
 		return false;
 	}
 	ret->source = VHU_FD_MEMFD;
-	ok = get_value(c, &(struct node){size, n->path, n->scope}, VHU_NS_NONE, &ret->size);
+	ok = vhu_get_value(c, &(struct node){size, n->path, n->scope}, VHU_NS_NONE, &ret->size);
 	json_decref(size);
 	return ok;
 }
 
-bool get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec **ret, size_t *ret_n, bool *ret_given)
+bool vhu_get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec **ret, size_t *ret_n,
+		 bool *ret_given)
 {
 	size_t count = json_array_size(n->json);
 	struct vhu_fd_spec *fds;
@@ -196,10 +207,10 @@ bool get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec *
 			continue;
 		*ret_given = false;
 		if (count > 1)
-			diag(c->report, n->path, "'auto' stands alone: it is what the message takes");
+			vhu_diag(c->report, n->path, "'auto' stands alone: it is what the message takes");
 		return count == 1;
 	}
-	fds = take(c, count, sizeof(*fds));
+	fds = vhu_plan_take(c, count, sizeof(*fds));
 	for (size_t i = 0; fds && i < count; i++) {
 		struct node fd = NODE_AT(n, i);
 
@@ -210,38 +221,42 @@ bool get_fds(struct compile *c, const struct node *n, const struct vhu_fd_spec *
 	return ok && fds;
 }
 
-/* --- data plane ---------------------------------------------------------------------------------------------- */
+/* --- data plane
+ * ---------------------------------------------------------------------------------------------- */
 
-bool use_queue(struct compile *c, const struct path *at, uint64_t queue)
+bool vhu_queue_use(struct compile *c, const struct path *at, uint64_t queue)
 {
 	if (c->silent)
 		return true;
 	if (queue >= VHU_MAX(c->facts.queues, 1u)) {
 		if (c->facts.known) {
-			skip_case(c, "needs ring %llu, the target has %u", (unsigned long long)queue, c->facts.queues);
+			vhu_plan_skip(c, "needs ring %llu, the target has %u", (unsigned long long)queue,
+				      c->facts.queues);
 			return true;
 		}
-		diag(c->report, at, "ring %llu: the case can count on %u rings; \"needs\": {\"queues\": %llu} is missing",
-		     (unsigned long long)queue, c->facts.queues, (unsigned long long)queue + 1);
+		vhu_diag(
+			c->report, at,
+			"ring %llu: the case can count on %u rings; \"needs\": {\"queues\": %llu} is missing",
+			(unsigned long long)queue, c->facts.queues, (unsigned long long)queue + 1);
 		return false;
 	}
 	c->n_rings = VHU_MAX(c->n_rings, (unsigned)queue + 1);
 	return true;
 }
 
-bool get_queue(struct compile *c, const struct node *n, unsigned *ret)
+bool vhu_get_queue(struct compile *c, const struct node *n, unsigned *ret)
 {
 	struct node queue = NODE_GET(n, "queue");
 	uint64_t q = 0;
 
 	*ret = 0;
-	if (queue.json && !get_count(c, &queue, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q))
+	if (queue.json && !vhu_get_count(c, &queue, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q))
 		return false;
 	*ret = (unsigned)q;
-	return use_queue(c, queue.json ? queue.path : n->path, q);
+	return vhu_queue_use(c, queue.json ? queue.path : n->path, q);
 }
 
-bool get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_t *ret_arg)
+bool vhu_get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_t *ret_arg)
 {
 	const char *text = json_string_value(n->json), *arg = text ? strchr(text, ':') : NULL;
 	char word[8] = "";
@@ -251,14 +266,14 @@ bool get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_
 	if (!text)
 		return true;
 	snprintf(word, sizeof(word), "%.*s", arg ? (int)(arg - text) : 7, text);
-	i = word_index(words_pattern, word);
+	i = vhu_word_index(vhu_words_pattern, word);
 	*ret = (unsigned)VHU_MAX(i, 0);
 	if (!arg)
 		return true;
 	if (*word == 's') {
 		if (vhu_u64_parse(arg + 1, ret_arg) == 0)
 			return true;
-		diag(c->report, n->path, "the seed does not fit 64 bits");
+		vhu_diag(c->report, n->path, "the seed does not fit 64 bits");
 		return false;
 	}
 	vhu_hex_parse(arg + 1, &byte, 1);
@@ -266,7 +281,7 @@ bool get_pattern(struct compile *c, const struct node *n, unsigned *ret, uint64_
 	return true;
 }
 
-uint32_t get_statuses(const struct node *n, uint32_t otherwise)
+uint32_t vhu_get_statuses(const struct node *n, uint32_t otherwise)
 {
 	json_t *status = json_object_get(n->json, "status");
 	uint32_t bits = 0;
@@ -274,16 +289,17 @@ uint32_t get_statuses(const struct node *n, uint32_t otherwise)
 	if (!status)
 		return otherwise;
 	if (json_is_string(status)) {
-		int i = word_index(words_status, json_string_value(status));
+		int i = vhu_word_index(vhu_words_status, json_string_value(status));
 
 		return i < 0 ? 0 : UINT32_C(1) << i;
 	}
 	for (size_t i = 0; i < json_array_size(status); i++)
-		bits |= UINT32_C(1) << word_index(words_status, json_string_value(json_array_get(status, i)));
+		bits |= UINT32_C(1) << vhu_word_index(vhu_words_status,
+						      json_string_value(json_array_get(status, i)));
 	return bits;
 }
 
-const char *get_tag(struct compile *c, const struct node *n)
+const char *vhu_get_tag(struct compile *c, const struct node *n)
 {
 	struct node tag = NODE_GET(n, "tag");
 	const char *text = json_string_value(tag.json), **tags;
@@ -304,7 +320,7 @@ const char *get_tag(struct compile *c, const struct node *n)
 		c->tags = tags;
 		c->cap_tags = cap;
 	}
-	text = take_text(c, text);
+	text = vhu_plan_text(c, text);
 	if (text)
 		c->tags[c->n_tags++] = text;
 	return text;
@@ -317,13 +333,14 @@ static const char *tag_name_at(void *ctx, size_t i)
 	return i < c->n_tags ? c->tags[i] : NULL;
 }
 
-bool known_tag(struct compile *c, const struct path *at, const char *tag)
+bool vhu_tag_check(struct compile *c, const struct path *at, const char *tag)
 {
 	char near[HINT_CAP];
 
 	for (size_t i = 0; i < c->n_tags; i++)
 		if (!strcmp(c->tags[i], tag))
 			return true;
-	diag(c->report, at, "no request before this step has the tag '%s'%s", tag, hint(near, tag, tag_name_at, c));
+	vhu_diag(c->report, at, "no request before this step has the tag '%s'%s", tag,
+		 vhu_hint(near, tag, tag_name_at, c));
 	return false;
 }

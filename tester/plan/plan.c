@@ -3,14 +3,14 @@
 
 const char *vhu_state_name(enum vhu_state s)
 {
-	return words_state[s];
+	return vhu_words_state[s];
 }
 
 const char *vhu_verb_name(enum vhu_verb v)
 {
-	for (size_t i = 0; i < n_verbs; i++)
-		if (verbs[i].verb == v)
-			return verbs[i].name;
+	for (size_t i = 0; i < vhu_n_verbs; i++)
+		if (vhu_verbs[i].verb == v)
+			return vhu_verbs[i].name;
 	return "?";
 }
 

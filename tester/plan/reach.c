@@ -5,10 +5,10 @@
 
 struct reach {
 	struct compile *c;
-	const struct vhu_step **ended;	/* for each connection: the step that ended it; NULL: open */
+	const struct vhu_step **ended; /* for each connection: the step that ended it; NULL: open */
 	bool *opened;
 	struct told told;
-	const struct vhu_step *gone;	/* the step after which there is no target, or NULL */
+	const struct vhu_step *gone; /* the step after which there is no target, or NULL */
 };
 
 static void VHU_PRINTF(3, 4) unreachable(struct reach *r, size_t i, const char *format, ...)
@@ -22,9 +22,9 @@ static void VHU_PRINTF(3, 4) unreachable(struct reach *r, size_t i, const char *
 	va_end(args);
 	/* Only the branches that this target takes can bring it about: the file itself was found right. */
 	if (r->c->facts.known)
-		skip_case(r->c, "on this target %s: %s", r->c->steps[i].where, text);
-	else if (tell_once(&r->told, o))
-		diag_at(r->c->report, o->source, o->pointer, "%s", text);
+		vhu_plan_skip(r->c, "on this target %s: %s", r->c->steps[i].where, text);
+	else if (vhu_told_once(&r->told, o))
+		vhu_diag_at(r->c->report, o->source, o->pointer, "%s", text);
 }
 
 static bool ring_speaks(enum vhu_ring_op op)
@@ -85,13 +85,15 @@ static void check(struct reach *r, size_t i)
 
 	if (s->verb == VHU_VERB_CONNECT || s->verb == VHU_VERB_RECONNECT) {
 		if (r->gone)
-			unreachable(r, i, "there is no target since %s: \"target\": \"restart\" is missing", r->gone->where);
+			unreachable(r, i, "there is no target since %s: \"target\": \"restart\" is missing",
+				    r->gone->where);
 		else if (s->verb == VHU_VERB_CONNECT && r->opened[s->conn] && !r->ended[s->conn])
 			unreachable(r, i, "the connection '%s' is open already", name);
 	} else if (speaks(s) && !r->opened[s->conn]) {
 		unreachable(r, i, "the connection '%s' is not open here", name);
 	} else if (speaks(s) && r->ended[s->conn]) {
-		unreachable(r, i, "can't be reached: %s ends the connection, and no step opens it again", r->ended[s->conn]->where);
+		unreachable(r, i, "can't be reached: %s ends the connection, and no step opens it again",
+			    r->ended[s->conn]->where);
 	}
 }
 
@@ -128,9 +130,11 @@ static void follow(struct reach *r, const struct vhu_step *s)
 	}
 }
 
-void reach(struct compile *c)
+void vhu_plan_reach(struct compile *c)
 {
-	struct reach r = {.c = c, .ended = calloc(c->n_conns, sizeof(*r.ended)), .opened = calloc(c->n_conns, sizeof(*r.opened))};
+	struct reach r = {.c = c,
+			  .ended = calloc(c->n_conns, sizeof(*r.ended)),
+			  .opened = calloc(c->n_conns, sizeof(*r.opened))};
 
 	if (!r.ended || !r.opened) {
 		c->oom = true;

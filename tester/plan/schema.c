@@ -3,8 +3,8 @@
 
 #include "internal.h"
 
-#define PATTERN_TERM "(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*|[A-Z][A-Z0-9_]*)"
-#define PATTERN_EXPR "^" PATTERN_TERM "( (\\+|-|\\*|\\||&|&~|\\^) " PATTERN_TERM ")*$"
+#define PATTERN_TERM  "(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*|[A-Z][A-Z0-9_]*)"
+#define PATTERN_EXPR  "^" PATTERN_TERM "( (\\+|-|\\*|\\||&|&~|\\^) " PATTERN_TERM ")*$"
 #define PATTERN_BYTES "^([0-9a-fA-F]{2}( ?[0-9a-fA-F]{2})*)?$"
 
 static json_t *shape_schema(json_t *defs, const struct shape *s);
@@ -137,8 +137,8 @@ static json_t *step_schema(json_t *defs)
 {
 	json_t *one = json_array();
 
-	for (size_t i = 0; i < n_verbs; i++)
-		json_array_append_new(one, shape_schema(defs, verbs[i].shape));
+	for (size_t i = 0; i < vhu_n_verbs; i++)
+		json_array_append_new(one, shape_schema(defs, vhu_verbs[i].shape));
 	return choice("oneOf", one);
 }
 
@@ -146,8 +146,8 @@ static json_t *file_schema(json_t *defs)
 {
 	json_t *one = json_array();
 
-	json_array_append_new(one, shape_schema(defs, &shape_case));
-	json_array_append_new(one, shape_schema(defs, &shape_library));
+	json_array_append_new(one, shape_schema(defs, &vhu_shape_case));
+	json_array_append_new(one, shape_schema(defs, &vhu_shape_library));
 	return choice("oneOf", one);
 }
 
@@ -209,7 +209,8 @@ char *vhu_case_schema(void)
 
 	set_text(o, "$schema", "https://json-schema.org/draft/2020-12/schema");
 	set_text(o, "title", "vhu-conform case file");
-	set_text(o, "description", "Shape only: names of messages, fields, features and requirements are checked when a case "
+	set_text(o, "description",
+		 "Shape only: names of messages, fields, features and requirements are checked when a case "
 		 "is compiled.");
 	json_object_update(o, top);
 	json_object_set(o, "$defs", defs);

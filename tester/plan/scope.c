@@ -4,8 +4,16 @@
 #include "internal.h"
 
 static const char *const facts_names[] = {
-	"target.queue_num", "target.features", "target.protocol_features", "target.capacity", "target.mem_slots",
-	"case.queues", "case.queue_size", "mem.gpa", "mem.size", NULL,
+	"target.queue_num",
+	"target.features",
+	"target.protocol_features",
+	"target.capacity",
+	"target.mem_slots",
+	"case.queues",
+	"case.queue_size",
+	"mem.gpa",
+	"mem.size",
+	NULL,
 };
 
 static uint64_t fact(const struct compile *c, int i)
@@ -58,7 +66,8 @@ static bool unknown(struct compile *c, const struct node *at, const char *name)
 	struct names names = {c, at->scope};
 	char near[HINT_CAP];
 
-	diag(c->report, at->path, "nothing sets $%s before this step%s", name, hint(near, name, known_name_at, &names));
+	vhu_diag(c->report, at->path, "nothing sets $%s before this step%s", name,
+		 vhu_hint(near, name, known_name_at, &names));
 	return false;
 }
 
@@ -71,24 +80,24 @@ static const struct binding *find(const struct binding *scope, const char *name,
 }
 
 /* "$v.field" where v is an object that a loop goes over. */
-static bool member(struct compile *c, const struct node *at, const struct binding *b, const char *name, const char *field,
-		   struct lookup *ret)
+static bool member(struct compile *c, const struct node *at, const struct binding *b, const char *name,
+		   const char *field, struct lookup *ret)
 {
 	json_t *json = b->json ? json_object_get(b->json, field) : NULL;
-	struct path *path = take(c, 1, sizeof(*path));
+	struct path *path = vhu_plan_take(c, 1, sizeof(*path));
 
 	if (!path)
 		return false;
 	if (!json) {
-		diag(c->report, at->path, "$%s has no member '%s'", b->name, field);
+		vhu_diag(c->report, at->path, "$%s has no member '%s'", b->name, field);
 		return false;
 	}
-	*path = (struct path){.up = b->path, .key = take_text(c, field)};
+	*path = (struct path){.up = b->path, .key = vhu_plan_text(c, field)};
 	*ret = (struct lookup){LOOKUP_JSON, .node = {json, path, b->scope}};
 	return true;
 }
 
-bool lookup(struct compile *c, const struct node *at, const char *name, struct lookup *ret)
+bool vhu_binding_lookup(struct compile *c, const struct node *at, const char *name, struct lookup *ret)
 {
 	const char *dot = strchr(name, '.');
 	const struct binding *b = find(at->scope, name, dot ? (size_t)(dot - name) : strlen(name));
@@ -100,44 +109,44 @@ bool lookup(struct compile *c, const struct node *at, const char *name, struct l
 		*ret = (struct lookup){LOOKUP_JSON, .node = {b->json, b->path, b->scope}};
 	else if (b)
 		*ret = (struct lookup){LOOKUP_U64, .u = b->u};
-	else if ((i = word_index(facts_names, name)) >= 0)
+	else if ((i = vhu_word_index(facts_names, name)) >= 0)
 		*ret = (struct lookup){LOOKUP_U64, .u = fact(c, i)};
 	else if ((i = saved(c, name)) < 0)
 		return unknown(c, at, name);
 	else if (!c->var_visible[i]) {
-		diag(c->report, at->path, "$%s is saved only in a branch that may not run", name);
+		vhu_diag(c->report, at->path, "$%s is saved only in a branch that may not run", name);
 		return false;
 	} else
 		*ret = (struct lookup){LOOKUP_SAVED, .var = (unsigned)i};
 	return true;
 }
 
-bool binding_name_ok(struct compile *c, const struct path *at, const char *name)
+bool vhu_binding_name_ok(struct compile *c, const struct path *at, const char *name)
 {
 	if (!strcmp(name, "target") || !strcmp(name, "case") || !strcmp(name, "mem")) {
-		diag_key(c->report, at, "'%s' is taken: $%s.… are facts", name, name);
+		vhu_diag_key(c->report, at, "'%s' is taken: $%s.… are facts", name, name);
 		return false;
 	}
 	return true;
 }
 
-bool var_save(struct compile *c, const struct node *at, const char *name, unsigned *ret)
+bool vhu_var_save(struct compile *c, const struct node *at, const char *name, unsigned *ret)
 {
 	int i = saved(c, name);
 
-	if (!binding_name_ok(c, at->path, name))
+	if (!vhu_binding_name_ok(c, at->path, name))
 		return false;
 	if (find(at->scope, name, strlen(name))) {
-		diag_key(c->report, at->path, "'%s' is a constant here: save under another name", name);
+		vhu_diag_key(c->report, at->path, "'%s' is a constant here: save under another name", name);
 		return false;
 	}
 	if (i < 0) {
 		if (c->n_vars == LIMIT_VARS) {
-			diag_key(c->report, at->path, "more than %d saved variables", LIMIT_VARS);
+			vhu_diag_key(c->report, at->path, "more than %d saved variables", LIMIT_VARS);
 			return false;
 		}
 		i = (int)c->n_vars;
-		c->vars[i] = take_text(c, name);
+		c->vars[i] = vhu_plan_text(c, name);
 		if (!c->vars[i])
 			return false;
 		c->n_vars++;

@@ -15,7 +15,15 @@ enum profile {
 enum loop { LOOP_ONCE, LOOP_REGIONS, LOOP_RINGS_1, LOOP_RINGS_2, LOOP_RINGS_3, LOOP_RINGS_4 };
 enum asks { ASKS_QUIET, ASKS_ASK };
 enum condition {
-	IF_ALWAYS, IF_PROTOCOL, IF_MQ, IF_SLOTS, IF_BACKEND_REQ, IF_STATUS, IF_BIT30, IF_MEM_TABLE, IF_MEM_SLOTS,
+	IF_ALWAYS,
+	IF_PROTOCOL,
+	IF_MQ,
+	IF_SLOTS,
+	IF_BACKEND_REQ,
+	IF_STATUS,
+	IF_BIT30,
+	IF_MEM_TABLE,
+	IF_MEM_SLOTS,
 };
 
 struct row {
@@ -30,8 +38,9 @@ struct row {
 
 #define S(name) VHU_C_STATUS_##name
 static const struct row rows[] = {
-#define VHU_STEP(profile, state, msg, loop, asks, condition, status)                                          \
-	{PROFILE_##profile, VHU_STATE_##state, VHU_MSG_##msg, LOOP_##loop, ASKS_##asks, IF_##condition, (status)},
+#define VHU_STEP(profile, state, msg, loop, asks, condition, status)                                         \
+	{PROFILE_##profile, VHU_STATE_##state, VHU_MSG_##msg, LOOP_##loop,                                   \
+	 ASKS_##asks,	    IF_##condition,    (status)},
 #include <vhu/profiles.def>
 };
 
@@ -41,14 +50,14 @@ static const char *const names[] = {
 	NULL,
 };
 
-const char *profile_name_at(void *ctx, size_t i)
+const char *vhu_profile_name_at(void *ctx, size_t i)
 {
 	return i < PROFILE_MAX ? names[i] : NULL;
 }
 
 bool vhu_profile_known(const char *profile)
 {
-	return word_index(names, profile) >= 0;
+	return vhu_word_index(names, profile) >= 0;
 }
 
 /* Only what has no answer of its own is worth asking for. */
@@ -70,7 +79,7 @@ static bool may_ask(enum vhu_msg msg, uint64_t pfeatures)
 
 bool vhu_profile_need_reply(const char *profile, enum vhu_msg msg)
 {
-	int p = word_index(names, profile);
+	int p = vhu_word_index(names, profile);
 
 	for (size_t i = 0; p >= 0 && i < VHU_ARRAY_SIZE(rows); i++)
 		if ((int)rows[i].profile == p && rows[i].msg == msg)
@@ -83,7 +92,7 @@ struct script {
 	const struct vhu_script_opts *o;
 	struct vhu_script_item *out;
 	size_t n, max;
-	bool reply_ack;			/* agreed at this point of the script */
+	bool reply_ack; /* agreed at this point of the script */
 };
 
 static bool applies(const struct vhu_script_opts *o, const struct row *r)
@@ -121,7 +130,8 @@ static int put(struct script *s, const struct row *r, unsigned queue, size_t reg
 	if (!applies(s->o, r))
 		return 0;
 	if (s->n == s->max)
-		return vhu_err_set(err, -ENOSPC, "the script of '%s' has more than %zu messages", s->o->profile, s->max);
+		return vhu_err_set(err, -ENOSPC, "the script of '%s' has more than %zu messages",
+				   s->o->profile, s->max);
 	s->out[s->n++] = (struct vhu_script_item){
 		.msg = r->msg,
 		.queue = queue,
@@ -153,7 +163,8 @@ static int put_group(struct script *s, size_t i, size_t *ret_end, int profile, s
 		for (size_t k = 0; r == 0 && k < s->o->regions; k++)
 			r = put(s, &rows[i], 0, k, err);
 	} else {
-		while (is_part(s, end, profile) && rows[end].loop == rows[i].loop && rows[end].state == rows[i].state)
+		while (is_part(s, end, profile) && rows[end].loop == rows[i].loop &&
+		       rows[end].state == rows[i].state)
 			end++;
 		for (unsigned q = 0; q < s->o->queues; q++)
 			for (size_t k = i; r == 0 && k < end; k++)
@@ -165,12 +176,13 @@ static int put_group(struct script *s, size_t i, size_t *ret_end, int profile, s
 
 static int profile_of(const char *name, struct vhu_err *err)
 {
-	int p = name ? word_index(names, name) : -1;
+	int p = name ? vhu_word_index(names, name) : -1;
 
 	return p >= 0 ? p : vhu_err_set(err, -ENOENT, "no profile '%s'", name ? name : "");
 }
 
-long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max, struct vhu_err *err)
+long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max,
+		struct vhu_err *err)
 {
 	struct script s = {.o = opts, .out = out, .max = max};
 	int profile = profile_of(opts->profile, err), r;
@@ -189,16 +201,18 @@ long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out,
 	return (long)s.n;
 }
 
-long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out, size_t max,
-		     struct vhu_err *err)
+long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,
+		     size_t max, struct vhu_err *err)
 {
-	struct script s = {.o = opts, .out = out, .max = max, .reply_ack = opts->pfeatures & VHU_P(REPLY_ACK)};
+	struct script s = {
+		.o = opts, .out = out, .max = max, .reply_ack = opts->pfeatures & VHU_P(REPLY_ACK)};
 	int profile = profile_of(opts->profile, err), r;
 
 	if (profile < 0)
 		return profile;
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
-		if ((int)rows[i].profile != profile || rows[i].state != VHU_STATE_RUNNING || rows[i].loop < LOOP_RINGS_1)
+		if ((int)rows[i].profile != profile || rows[i].state != VHU_STATE_RUNNING ||
+		    rows[i].loop < LOOP_RINGS_1)
 			continue;
 		r = put(&s, &rows[i], queue, 0, err);
 		if (r < 0)

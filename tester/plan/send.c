@@ -7,7 +7,7 @@
 #include "plan/script.h"
 #include "wire/frame.h"
 
-enum { CONFIG_GROWS_TO = 4096 };	/* a larger size of config space is a lie that needs no bytes */
+enum { CONFIG_GROWS_TO = 4096 }; /* a larger size of config space is a lie that needs no bytes */
 
 struct build {
 	const struct vhu_step_send *s;
@@ -30,7 +30,7 @@ static int eval(struct build *b, const struct vhu_value *v, uint64_t *ret)
 	return 0;
 }
 
-/* --- which layout, which ring ----------------------------------------------------------------------------- */
+/* --- which layout, which ring -------------------------------------------------------------------- */
 
 static bool has_field(enum vhu_payload pl, const char *name)
 {
@@ -48,7 +48,8 @@ static bool has_field(enum vhu_payload pl, const char *name)
 static enum vhu_payload layout_of(const struct vhu_step_send *s)
 {
 	const struct layouts request = {{s->row->request, s->row->request_alt}, s->row->name};
-	const struct layouts l = s->channel == VHU_CHAN_BACKEND ? answer_layouts(s->row, s->row->name) : request;
+	const struct layouts l =
+		s->channel == VHU_CHAN_BACKEND ? vhu_answer_layouts(s->row, s->row->name) : request;
 
 	for (size_t i = 0; i < s->n_with; i++)
 		if (!has_field(l.payload[0], s->with[i].field))
@@ -110,7 +111,8 @@ static int start(struct build *b)
 	return r;
 }
 
-/* --- what the step says --------------------------------------------------------------------------------------- */
+/* --- what the step says
+ * --------------------------------------------------------------------------------------- */
 
 static bool names_field(const struct vhu_step_send *s, const char *field)
 {
@@ -163,7 +165,8 @@ static int put_field(struct build *b, const struct vhu_assign *a)
 		return r;
 	r = vhu_frame_set(b->f, b->pl, a->field, value);
 	if (r == -ERANGE)
-		return vhu_err_set(b->err, r, "%s.%s: 0x%llx does not fit", b->s->row->name, a->field, (unsigned long long)value);
+		return vhu_err_set(b->err, r, "%s.%s: 0x%llx does not fit", b->s->row->name, a->field,
+				   (unsigned long long)value);
 	return r < 0 ? vhu_err_errno(b->err, r, "%s.%s", b->s->row->name, a->field) : 0;
 }
 
@@ -205,7 +208,8 @@ static int put_regions(struct build *b)
 	if (!b->s->regions_given)
 		return 0;
 	if (b->pl == VHU_PL_MEM_TABLE) {
-		r = vhu_frame_resize(b->f, vhu_payload_row(b->pl)->min + n * vhu_payload_row(VHU_PL_REGION)->min, b->err);
+		r = vhu_frame_resize(
+			b->f, vhu_payload_row(b->pl)->min + n * vhu_payload_row(VHU_PL_REGION)->min, b->err);
 		if (r == 0)
 			r = vhu_frame_set(b->f, b->pl, "num_regions", n);
 	}
@@ -266,8 +270,8 @@ static int build(struct build *b, bool need_reply)
 	return r == 0 ? put_header(b, need_reply) : r;
 }
 
-int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, const uint64_t *vars, const bool *set,
-		   bool need_reply, struct vhu_frame *ret, struct vhu_err *err)
+int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, const uint64_t *vars,
+		   const bool *set, bool need_reply, struct vhu_frame *ret, struct vhu_err *err)
 {
 	struct vhu_frame f = {0};
 	struct build b = {.s = s, .m = *m, .vars = vars, .set = set, .f = &f, .err = err};

@@ -26,7 +26,7 @@ static bool is_hex(char c)
 	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-bool form_name_ok(const char *text)
+bool vhu_form_name_ok(const char *text)
 {
 	if (!is_lower(*text) && *text != '_')
 		return false;
@@ -47,7 +47,7 @@ static size_t upper_len(const char *text)
 	return n;
 }
 
-bool form_upper_ok(const char *text)
+bool vhu_form_upper_ok(const char *text)
 {
 	size_t n = upper_len(text);
 
@@ -71,7 +71,8 @@ static size_t term_len(const char *text)
 	}
 	if (text[0] != '$')
 		return upper_len(text);
-	for (n = 1; is_lower(text[n]) || is_upper(text[n]) || text[n] == '_' || (n > 1 && (is_digit(text[n]) || text[n] == '.'));
+	for (n = 1; is_lower(text[n]) || is_upper(text[n]) || text[n] == '_' ||
+		    (n > 1 && (is_digit(text[n]) || text[n] == '.'));
 	     n++)
 		;
 	return n > 1 ? n : 0;
@@ -84,7 +85,7 @@ static size_t op_len(const char *text)
 	return *text && strchr("+-*|&^", *text) ? 1 : 0;
 }
 
-bool form_expr_ok(const char *text)
+bool vhu_form_expr_ok(const char *text)
 {
 	for (;;) {
 		size_t n = term_len(text);
@@ -112,7 +113,7 @@ static size_t characters(const char *text)
 
 /* --- words for people ----------------------------------------------------------------------------- */
 
-const char *type_name(const json_t *json)
+const char *vhu_json_type(const json_t *json)
 {
 	switch (json_typeof(json)) {
 	case JSON_OBJECT:
@@ -235,7 +236,7 @@ static bool wrong_type(struct report *r, const struct shape *s, const json_t *js
 	struct vhu_buf want = {0};
 
 	describe(s, &want);
-	diag(r, at, "expected %s, not %s", vhu_buf_text(&want), type_name(json));
+	vhu_diag(r, at, "expected %s, not %s", vhu_buf_text(&want), vhu_json_type(json));
 	vhu_buf_done(&want);
 	return false;
 }
@@ -247,11 +248,11 @@ static bool check_text(struct report *r, const struct shape *s, json_t *json, co
 	size_t n = characters(json_string_value(json));
 
 	if (s->max && n > (size_t)s->max) {
-		diag(r, at, "%zu characters, at most %lld are allowed", n, s->max);
+		vhu_diag(r, at, "%zu characters, at most %lld are allowed", n, s->max);
 		return false;
 	}
 	if (n < (size_t)s->min) {
-		diag(r, at, "%zu characters, at least %lld are needed", n, s->min);
+		vhu_diag(r, at, "%zu characters, at least %lld are needed", n, s->min);
 		return false;
 	}
 	return true;
@@ -264,7 +265,8 @@ static bool check_form(struct report *r, const struct shape *s, json_t *json, co
 
 	if (!s->form->ok || s->form->ok(text))
 		return true;
-	diag(r, at, "'%s' is not %s%s", text, s->form->words, s->words ? hint_word(near, text, s->words) : "");
+	vhu_diag(r, at, "'%s' is not %s%s", text, s->form->words,
+		 s->words ? vhu_hint_word(near, text, s->words) : "");
 	return false;
 }
 
@@ -272,10 +274,13 @@ static bool check_expr(struct report *r, json_t *json, const struct path *at)
 {
 	const char *text = json_string_value(json);
 
-	if (form_expr_ok(text))
+	if (vhu_form_expr_ok(text))
 		return true;
-	diag(r, at, "'%s' is no expression: terms (12, 0x1f, NAME, $variable) joined by + - * | & &~ ^ with one space on "
-	     "either side", text);
+	vhu_diag(r, at,
+		 "'%s' is no expression: terms (12, 0x1f, NAME, $variable) joined by + - * | & &~ ^ with one "
+		 "space on "
+		 "either side",
+		 text);
 	return false;
 }
 
@@ -288,9 +293,9 @@ static bool check_bytes(struct report *r, json_t *json, const struct path *at)
 	if (n >= 0)
 		return true;
 	if (n == -ENOSPC)
-		diag(r, at, "more than %d bytes", LIMIT_BYTES);
+		vhu_diag(r, at, "more than %d bytes", LIMIT_BYTES);
 	else
-		diag(r, at, "not hex: two digits for each byte, spaces allowed between bytes");
+		vhu_diag(r, at, "not hex: two digits for each byte, spaces allowed between bytes");
 	return false;
 }
 
@@ -300,10 +305,10 @@ static bool check_word(struct report *r, const struct shape *s, json_t *json, co
 	struct vhu_buf want = {0};
 	char near[HINT_CAP];
 
-	if (word_index(s->words, text) >= 0)
+	if (vhu_word_index(s->words, text) >= 0)
 		return true;
 	describe_words(s->words, &want);
-	diag(r, at, "'%s' is not %s%s", text, vhu_buf_text(&want), hint_word(near, text, s->words));
+	vhu_diag(r, at, "'%s' is not %s%s", text, vhu_buf_text(&want), vhu_hint_word(near, text, s->words));
 	vhu_buf_done(&want);
 	return false;
 }
@@ -313,13 +318,14 @@ static bool check_integer(struct report *r, const struct shape *s, json_t *json,
 	long long value = json_integer_value(json);
 
 	if (value < 0 && s->min >= 0)
-		diag(r, at, "%lld is negative", value);
+		vhu_diag(r, at, "%lld is negative", value);
 	else if (value < s->min)
-		diag(r, at, "%lld is too small: at least %lld", value, s->min);
+		vhu_diag(r, at, "%lld is too small: at least %lld", value, s->min);
 	else if (value > s->max && s->max == LIMIT_INTEGER - 1)
-		diag(r, at, "%lld is above 2^53 - 1: write it as a string, \"0x%llx\"", value, (unsigned long long)value);
+		vhu_diag(r, at, "%lld is above 2^53 - 1: write it as a string, \"0x%llx\"", value,
+			 (unsigned long long)value);
 	else if (value > s->max)
-		diag(r, at, "%lld is too large: at most %lld", value, s->max);
+		vhu_diag(r, at, "%lld is too large: at most %lld", value, s->max);
 	else
 		return true;
 	return false;
@@ -332,21 +338,22 @@ static bool check_list(struct report *r, const struct shape *s, json_t *json, co
 	bool ok = true;
 
 	if (json_array_size(json) < (size_t)s->min) {
-		diag(r, at, s->min > 1 ? "the list needs at least %lld elements" : "the list is empty", s->min);
+		vhu_diag(r, at, s->min > 1 ? "the list needs at least %lld elements" : "the list is empty",
+			 s->min);
 		ok = false;
 	}
 	if (s->max && json_array_size(json) > (size_t)s->max) {
-		diag(r, at, "the list takes at most %lld elements", s->max);
+		vhu_diag(r, at, "the list takes at most %lld elements", s->max);
 		ok = false;
 	}
 	for (size_t i = 0; i < json_array_size(json); i++) {
 		json_t *element = json_array_get(json, i);
 
-		ok &= shape_check(r, s->of, element, PATH_INDEX(at, i));
+		ok &= vhu_shape_check(r, s->of, element, PATH_INDEX(at, i));
 		for (size_t k = 0; s->unique && k < i; k++) {
 			if (!json_equal(json_array_get(json, k), element))
 				continue;
-			diag(r, PATH_INDEX(at, i), "the same as element %zu", k);
+			vhu_diag(r, PATH_INDEX(at, i), "the same as element %zu", k);
 			ok = false;
 			break;
 		}
@@ -374,14 +381,15 @@ static bool check_required(struct report *r, const struct key *keys, json_t *jso
 	for (const struct key *k = keys; k->name; k++) {
 		if (!k->required || json_object_get(json, k->name))
 			continue;
-		diag(r, at, "'%s' is missing", k->name);
+		vhu_diag(r, at, "'%s' is missing", k->name);
 		ok = false;
 	}
 	return ok;
 }
 
 /* `what` is the verb for which a key is unknown, or NULL. */
-static bool check_keys(struct report *r, const struct key *keys, const char *what, json_t *json, const struct path *at)
+static bool check_keys(struct report *r, const struct key *keys, const char *what, json_t *json,
+		       const struct path *at)
 {
 	const char *name;
 	json_t *value;
@@ -392,14 +400,14 @@ static bool check_keys(struct report *r, const struct key *keys, const char *wha
 		const struct key *k = key_find(keys, name);
 
 		if (k) {
-			ok &= shape_check(r, k->shape, value, PATH_KEY(at, name));
+			ok &= vhu_shape_check(r, k->shape, value, PATH_KEY(at, name));
 			continue;
 		}
-		hint(near, name, key_name_at, (void *)keys);
+		vhu_hint(near, name, key_name_at, (void *)keys);
 		if (what)
-			diag_key(r, PATH_KEY(at, name), "unknown key '%s' of '%s'%s", name, what, near);
+			vhu_diag_key(r, PATH_KEY(at, name), "unknown key '%s' of '%s'%s", name, what, near);
 		else
-			diag_key(r, PATH_KEY(at, name), "unknown key '%s'%s", name, near);
+			vhu_diag_key(r, PATH_KEY(at, name), "unknown key '%s'%s", name, near);
 		ok = false;
 	}
 	return check_required(r, keys, json, at) && ok;
@@ -412,17 +420,17 @@ static bool check_map(struct report *r, const struct shape *s, json_t *json, con
 	bool ok = true;
 
 	if (json_object_size(json) < (size_t)s->min) {
-		diag(r, at, "the object is empty");
+		vhu_diag(r, at, "the object is empty");
 		ok = false;
 	}
 	json_object_foreach(json, name, value) {
 		const struct key *k = s->keys ? key_find(s->keys, name) : NULL;
 
 		if (!s->form->ok(name)) {
-			diag_key(r, PATH_KEY(at, name), "'%s' is not %s", name, s->form->words);
+			vhu_diag_key(r, PATH_KEY(at, name), "'%s' is not %s", name, s->form->words);
 			ok = false;
 		}
-		ok &= shape_check(r, k ? k->shape : s->of, value, PATH_KEY(at, name));
+		ok &= vhu_shape_check(r, k ? k->shape : s->of, value, PATH_KEY(at, name));
 	}
 	return (!s->keys || check_required(r, s->keys, json, at)) && ok;
 }
@@ -432,7 +440,7 @@ static bool check_object(struct report *r, const struct shape *s, json_t *json, 
 	bool ok = check_keys(r, s->keys, NULL, json, at);
 
 	if (json_object_size(json) < (size_t)s->min) {
-		diag(r, at, "the object is empty");
+		vhu_diag(r, at, "the object is empty");
 		ok = false;
 	}
 	return ok;
@@ -444,13 +452,14 @@ static bool no_verb(struct report *r, json_t *json, const struct path *at)
 	json_t *value;
 
 	json_object_foreach(json, name, value) {
-		near = vhu_nearest_name(name, verb_name_at, NULL);
+		near = vhu_nearest_name(name, vhu_verb_name_at, NULL);
 		if (!near || !strcmp(near, name))
 			continue;
-		diag_key(r, PATH_KEY(at, name), "unknown key '%s', and no verb; did you mean '%s'?", name, near);
+		vhu_diag_key(r, PATH_KEY(at, name), "unknown key '%s', and no verb; did you mean '%s'?", name,
+			     near);
 		return false;
 	}
-	diag(r, at, "the step has no verb");
+	vhu_diag(r, at, "the step has no verb");
 	return false;
 }
 
@@ -462,12 +471,13 @@ static bool two_verbs(struct report *r, json_t *json, const struct path *at)
 	json_object_foreach(json, name, value) {
 		bool is_verb = false;
 
-		for (size_t i = 0; i < n_verbs; i++)
-			is_verb |= verbs[i].verb != VHU_VERB_NOTE && !strcmp(verbs[i].name, name);
+		for (size_t i = 0; i < vhu_n_verbs; i++)
+			is_verb |= vhu_verbs[i].verb != VHU_VERB_NOTE && !strcmp(vhu_verbs[i].name, name);
 		if (!is_verb)
 			continue;
 		if (first) {
-			diag_key(r, PATH_KEY(at, name), "two verbs in one step: '%s' and '%s'", first, name);
+			vhu_diag_key(r, PATH_KEY(at, name), "two vhu_verbs in one step: '%s' and '%s'", first,
+				     name);
 			return false;
 		}
 		first = name;
@@ -478,7 +488,7 @@ static bool two_verbs(struct report *r, json_t *json, const struct path *at)
 static bool check_step(struct report *r, json_t *json, const struct path *at)
 {
 	size_t count;
-	const struct verb *v = verb_of(json, &count);
+	const struct verb *v = vhu_verb_of(json, &count);
 
 	if (!v)
 		return count ? two_verbs(r, json, at) : no_verb(r, json, at);
@@ -493,9 +503,9 @@ static bool no_such_text(struct report *r, const struct shape *s, const char *st
 
 	for (size_t i = 0; s->any[i]; i++)
 		if (s->any[i]->kind == SHAPE_WORD && !near[0])
-			hint_word(near, string, s->any[i]->words);
+			vhu_hint_word(near, string, s->any[i]->words);
 	describe(s, &want);
-	diag(r, at, "'%s' is not %s%s", string, vhu_buf_text(&want), near);
+	vhu_diag(r, at, "'%s' is not %s%s", string, vhu_buf_text(&want), near);
 	vhu_buf_done(&want);
 	return false;
 }
@@ -511,15 +521,15 @@ static bool check_either(struct report *r, const struct shape *s, json_t *json, 
 			continue;
 		if (!takers++)
 			first = s->any[i];
-		if (shape_check(&quiet, s->any[i], json, at))
+		if (vhu_shape_check(&quiet, s->any[i], json, at))
 			return true;
 	}
 	if (takers > 1 && json_is_string(json))
 		return no_such_text(r, s, json_string_value(json), at);
-	return first ? shape_check(r, first, json, at) : wrong_type(r, s, json, at);
+	return first ? vhu_shape_check(r, first, json, at) : wrong_type(r, s, json, at);
 }
 
-bool shape_check(struct report *r, const struct shape *s, json_t *json, const struct path *at)
+bool vhu_shape_check(struct report *r, const struct shape *s, json_t *json, const struct path *at)
 {
 	if (!takes_type(s, json))
 		return wrong_type(r, s, json, at);
@@ -554,7 +564,7 @@ bool shape_check(struct report *r, const struct shape *s, json_t *json, const st
 	return false;
 }
 
-bool shape_step_ok(json_t *step)
+bool vhu_shape_step_ok(json_t *step)
 {
 	struct report quiet = {.muted = 1, .shallow = true};
 	struct path nowhere = {0};

@@ -122,12 +122,13 @@ static int match_term(const struct vhu_match_term *t, uint64_t x, const uint64_t
 	case VHU_MATCH_BYTES:
 	case VHU_MATCH_PREFIX:
 	case VHU_MATCH_LEN:
-		return 0;	/* a number has no bytes */
+		return 0; /* a number has no bytes */
 	}
 	return 0;
 }
 
-int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars, const bool *set, size_t *ret_term)
+int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars, const bool *set,
+		  size_t *ret_term)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		int r = match_term(&m->terms[i], x, vars, set);
@@ -140,8 +141,8 @@ int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars,
 	return 1;
 }
 
-static int match_bytes_term(const struct vhu_match_term *t, const uint8_t *bytes, size_t len, const uint64_t *vars,
-			    const bool *set)
+static int match_bytes_term(const struct vhu_match_term *t, const uint8_t *bytes, size_t len,
+			    const uint64_t *vars, const bool *set)
 {
 	uint64_t value;
 	int r;
@@ -157,7 +158,7 @@ static int match_bytes_term(const struct vhu_match_term *t, const uint8_t *bytes
 		r = vhu_value_eval(&t->value, vars, set, &value);
 		return r < 0 ? r : len == value;
 	default:
-		return 0;	/* bytes are no number */
+		return 0; /* bytes are no number */
 	}
 }
 
@@ -206,8 +207,8 @@ static void put_value(struct words *w, const struct vhu_value *v, const uint64_t
 }
 
 /* Bits by name where the field has names for them. */
-static void put_bits(struct words *w, const struct vhu_matcher *m, const struct vhu_value *v, const uint64_t *vars,
-		     const bool *set)
+static void put_bits(struct words *w, const struct vhu_matcher *m, const struct vhu_value *v,
+		     const uint64_t *vars, const bool *set)
 {
 	char names[256];
 	uint64_t u;
@@ -225,14 +226,24 @@ static void put_hex(struct words *w, const uint8_t *bytes, size_t len)
 	put(w, "%s", vhu_hex_format(bytes, len, hex, sizeof(hex)));
 }
 
-static void put_term(struct words *w, const struct vhu_matcher *m, const struct vhu_match_term *t, const uint64_t *vars,
-		     const bool *set)
+static void put_term(struct words *w, const struct vhu_matcher *m, const struct vhu_match_term *t,
+		     const uint64_t *vars, const bool *set)
 {
 	static const char *const before[] = {
-		[VHU_MATCH_EQ] = "= ", [VHU_MATCH_NE] = "not ", [VHU_MATCH_LT] = "< ", [VHU_MATCH_LE] = "<= ",
-		[VHU_MATCH_GT] = "> ", [VHU_MATCH_GE] = ">= ", [VHU_MATCH_IN] = "one of ", [VHU_MATCH_HAS] = "has ",
-		[VHU_MATCH_LACKS] = "lacks ", [VHU_MATCH_MASKED] = "= ", [VHU_MATCH_MULTIPLE_OF] = "a multiple of ",
-		[VHU_MATCH_ANY] = "anything", [VHU_MATCH_BYTES] = "the bytes ", [VHU_MATCH_PREFIX] = "starts with ",
+		[VHU_MATCH_EQ] = "= ",
+		[VHU_MATCH_NE] = "not ",
+		[VHU_MATCH_LT] = "< ",
+		[VHU_MATCH_LE] = "<= ",
+		[VHU_MATCH_GT] = "> ",
+		[VHU_MATCH_GE] = ">= ",
+		[VHU_MATCH_IN] = "one of ",
+		[VHU_MATCH_HAS] = "has ",
+		[VHU_MATCH_LACKS] = "lacks ",
+		[VHU_MATCH_MASKED] = "= ",
+		[VHU_MATCH_MULTIPLE_OF] = "a multiple of ",
+		[VHU_MATCH_ANY] = "anything",
+		[VHU_MATCH_BYTES] = "the bytes ",
+		[VHU_MATCH_PREFIX] = "starts with ",
 		[VHU_MATCH_LEN] = "bytes: ",
 	};
 
@@ -272,7 +283,8 @@ static void put_term(struct words *w, const struct vhu_matcher *m, const struct 
 	}
 }
 
-void vhu_matcher_describe(const struct vhu_matcher *m, const uint64_t *vars, const bool *set, char *out, size_t cap)
+void vhu_matcher_describe(const struct vhu_matcher *m, const uint64_t *vars, const bool *set, char *out,
+			  size_t cap)
 {
 	struct words w = {out, cap, 0};
 
@@ -295,11 +307,11 @@ char *vhu_outcomes_describe(uint32_t outcomes, char *out, size_t cap)
 	if (!cap)
 		return out;
 	out[0] = '\0';
-	for (unsigned i = 0; words_outcome[i]; i++) {
+	for (unsigned i = 0; vhu_words_outcome[i]; i++) {
 		if (!(outcomes >> i & 1))
 			continue;
 		left--;
-		put(&w, "%s%s", words_outcome[i], left > 1 ? ", " : left ? " or " : "");
+		put(&w, "%s%s", vhu_words_outcome[i], left > 1 ? ", " : left ? " or " : "");
 	}
 	return out;
 }

@@ -8,22 +8,22 @@ static void get_profile(struct compile *c, const struct node *n, struct vhu_step
 {
 	struct node profile = NODE_GET(n, "profile");
 
-	if (profile.json && known_profile(c, &profile))
-		step->reconnect.profile = take_text(c, json_string_value(profile.json));
+	if (profile.json && vhu_profile_check(c, &profile))
+		step->reconnect.profile = vhu_plan_text(c, json_string_value(profile.json));
 }
 
-void verb_connect(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_connect(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct node connect = NODE_GET(n, "connect");
-	const char *name = get_text(c, &connect, "a connection's name");
-	int i = name ? conn_find(c, name) : -1;
+	const char *name = vhu_get_text(c, &connect, "a connection's name");
+	int i = name ? vhu_case_conn_find(c, name) : -1;
 
-	step->reconnect.state = (enum vhu_state)get_word(n, "to", words_state, VHU_STATE_CONNECTED);
+	step->reconnect.state = (enum vhu_state)vhu_get_word(n, "to", vhu_words_state, VHU_STATE_CONNECTED);
 	get_profile(c, n, step);
 	if (!name)
 		return;
 	if (i < 0 && c->n_conns == LIMIT_CONNS) {
-		diag(c->report, connect.path, "more than %d connections", LIMIT_CONNS);
+		vhu_diag(c->report, connect.path, "more than %d connections", LIMIT_CONNS);
 		return;
 	}
 	if (i < 0) {
@@ -33,9 +33,9 @@ void verb_connect(struct compile *c, const struct node *n, struct vhu_step *step
 	step->conn = (unsigned)i;
 }
 
-void verb_close(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *step)
 {
-	switch (get_word(n, "close", words_close, 0)) {
+	switch (vhu_get_word(n, "close", vhu_words_close, 0)) {
 	case 0:
 		step->close.main = true;
 		break;
@@ -54,50 +54,55 @@ void verb_close(struct compile *c, const struct node *n, struct vhu_step *step)
 static void get_base(struct compile *c, const struct node *n, struct vhu_step_reconnect *r)
 {
 	struct node base = NODE_GET(n, "base");
-	int word = get_word(n, "base", words_base, -1);
+	int word = vhu_get_word(n, "base", vhu_words_base, -1);
 
 	r->base_from = word >= 0 ? (enum vhu_base_from)word : VHU_BASE_USED;
 	if (word >= 0 || !base.json)
 		return;
 	r->base_from = VHU_BASE_VALUE;
-	get_value(c, &base, VHU_NS_NONE, &r->base);
+	vhu_get_value(c, &base, VHU_NS_NONE, &r->base);
 }
 
-void verb_reconnect(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_reconnect(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_reconnect *r = &step->reconnect;
-	struct node keep = NODE_GET(n, "keep"), features = NODE_GET(n, "features"), base = NODE_GET(n, "base");
+	struct node keep = NODE_GET(n, "keep"), features = NODE_GET(n, "features"),
+		    base = NODE_GET(n, "base");
 	uint64_t named;
 
-	r->state = (enum vhu_state)get_word(n, "reconnect", words_state, VHU_STATE_CONNECTED);
+	r->state = (enum vhu_state)vhu_get_word(n, "reconnect", vhu_words_state, VHU_STATE_CONNECTED);
 	for (size_t i = 0; i < json_array_size(keep.json); i++)
-		r->keep |= UINT32_C(1) << word_index(words_keep, json_string_value(json_array_get(keep.json, i)));
+		r->keep |= UINT32_C(1)
+			   << vhu_word_index(vhu_words_keep, json_string_value(json_array_get(keep.json, i)));
 	if ((r->keep & VHU_KEEP_RINGS) && !(r->keep & VHU_KEEP_MEMORY))
-		diag(c->report, keep.path, "kept rings lie in memory: keep that, too");
+		vhu_diag(c->report, keep.path, "kept rings lie in memory: keep that, too");
 	if (base.json && !(r->keep & VHU_KEEP_RINGS))
-		diag_key(c->report, base.path, "'base' speaks of kept rings: \"keep\": [\"memory\", \"rings\"] is missing");
+		vhu_diag_key(c->report, base.path,
+			     "'base' speaks of kept rings: \"keep\": [\"memory\", \"rings\"] is missing");
 	get_base(c, n, r);
 	r->features_given = features.json;
-	if (features.json && get_names(c, &features, VHU_NS_VIRTIO, &named))
-		r->features = negotiate_named(c, named);
-	r->no_status = !get_bool(n, "status", true);
+	if (features.json && vhu_get_names(c, &features, VHU_NS_VIRTIO, &named))
+		r->features = vhu_plan_negotiate_named(c, named);
+	r->no_status = !vhu_get_bool(n, "status", true);
 	get_profile(c, n, step);
 }
 
-void verb_target(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	static const int signals[] = {SIGKILL, SIGTERM, SIGINT, SIGABRT};
 	struct node signal = NODE_GET(n, "signal");
 
-	step->target.op = (enum vhu_target_op)get_word(n, "target", words_target, 0);
-	step->target.signal = signals[get_word(n, "signal", words_signal, 0)];
+	step->target.op = (enum vhu_target_op)vhu_get_word(n, "target", vhu_words_target, 0);
+	step->target.signal = signals[vhu_get_word(n, "signal", vhu_words_signal, 0)];
 	if (signal.json && step->target.op != VHU_TARGET_KILL)
-		diag_key(c->report, signal.path, "'signal' goes with \"target\": \"kill\"");
+		vhu_diag_key(c->report, signal.path, "'signal' goes with \"target\": \"kill\"");
 	if (!c->needs_spawn)
-		diag(c->report, n->path, "only a process of ours obeys 'target': \"needs\": {\"spawn\": true} is missing");
+		vhu_diag(c->report, n->path,
+			 "only a process of ours obeys 'target': \"needs\": {\"spawn\": true} is missing");
 }
 
-/* --- assert, note ------------------------------------------------------------------------------------------- */
+/* --- assert, note
+ * ------------------------------------------------------------------------------------------- */
 
 static void put_operand(struct vhu_buf *out, json_t *json)
 {
@@ -116,32 +121,34 @@ static void put_operand(struct vhu_buf *out, json_t *json)
 	}
 }
 
-void verb_assert(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_assert(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_assert *a = &step->assertion;
-	struct node claim = NODE_GET(n, "assert"), left = NODE_AT(&claim, 0), op = NODE_AT(&claim, 1), right = NODE_AT(&claim, 2);
+	struct node claim = NODE_GET(n, "assert"), left = NODE_AT(&claim, 0), op = NODE_AT(&claim, 1),
+		    right = NODE_AT(&claim, 2);
 	struct node says = NODE_GET(n, "says");
 	const char *word = json_string_value(op.json);
-	int i = word ? word_index(words_cmp, word) : -1;
+	int i = word ? vhu_word_index(vhu_words_cmp, word) : -1;
 	struct vhu_buf text = {0};
 	char near[HINT_CAP] = "";
 
 	if (i < 0)
-		diag(c->report, op.path, "expected an operator: ==, !=, <, <=, >, >=, has or lacks%s",
-		     word ? hint_word(near, word, words_cmp) : "");
+		vhu_diag(c->report, op.path, "expected an operator: ==, !=, <, <=, >, >=, has or lacks%s",
+			 word ? vhu_hint_word(near, word, vhu_words_cmp) : "");
 	a->op = (enum vhu_cmp)VHU_MAX(i, 0);
-	get_value(c, &left, VHU_NS_NONE, &a->a);
-	get_value(c, &right, VHU_NS_NONE, &a->b);
+	vhu_get_value(c, &left, VHU_NS_NONE, &a->a);
+	vhu_get_value(c, &right, VHU_NS_NONE, &a->b);
 	put_operand(&text, left.json);
 	vhu_buf_printf(&text, " %s ", word ? word : "?");
 	put_operand(&text, right.json);
-	a->text = take_text(c, vhu_buf_text(&text));
+	a->text = vhu_plan_text(c, vhu_buf_text(&text));
+	c->oom |= text.failed;
 	vhu_buf_done(&text);
 	if (says.json)
-		a->says = take_text(c, json_string_value(says.json));
+		a->says = vhu_plan_text(c, json_string_value(says.json));
 }
 
-void verb_note(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_note(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	/* get_common took it. */
 }

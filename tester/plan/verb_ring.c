@@ -9,14 +9,15 @@ struct only {
 	unsigned set;
 };
 
-static void check_only(struct compile *c, const struct node *n, const char *verb, const char *const *words, int word,
-		       const struct only *rules)
+static void check_only(struct compile *c, const struct node *n, const char *verb, const char *const *words,
+		       int word, const struct only *rules)
 {
 	for (; rules->key; rules++) {
 		struct node key = NODE_GET(n, rules->key);
 
 		if (key.json && !(rules->set >> word & 1))
-			diag_key(c->report, key.path, "'%s' does not go with \"%s\": \"%s\"", rules->key, verb, words[word]);
+			vhu_diag_key(c->report, key.path, "'%s' does not go with \"%s\": \"%s\"", rules->key,
+				     verb, words[word]);
 	}
 }
 
@@ -24,7 +25,7 @@ static bool need_key(struct compile *c, const struct node *n, const char *key, c
 {
 	if (json_object_get(n->json, key))
 		return true;
-	diag(c->report, n->path, "'%s' needs '%s'", word, key);
+	vhu_diag(c->report, n->path, "'%s' needs '%s'", word, key);
 	return false;
 }
 
@@ -32,32 +33,64 @@ static bool match_key(struct compile *c, const struct node *n, const char *key, 
 {
 	struct node match = NODE_GET(n, key);
 
-	return !match.json || get_match(c, &match, MATCH_NUMBER, VHU_NS_NONE, ret);
+	return !match.json || vhu_get_match(c, &match, MATCH_NUMBER, VHU_NS_NONE, ret);
 }
 
 static bool value_key(struct compile *c, const struct node *n, const char *key, struct vhu_value *ret)
 {
 	struct node value = NODE_GET(n, key);
 
-	return !value.json || get_value(c, &value, VHU_NS_NONE, ret);
+	return !value.json || vhu_get_value(c, &value, VHU_NS_NONE, ret);
 }
 
-/* --- ring ---------------------------------------------------------------------------------------------------- */
+/* --- ring
+ * ---------------------------------------------------------------------------------------------------- */
 
 #define ON(op) (1u << VHU_RING_##op)
 
 static const struct only ring_only[] = {
-	{"base", ON(START) | ON(STOP)}, {"save", ON(STOP)}, {"at", ON(POKE)}, {"value", ON(POKE)}, {"used", ON(CHECK)},
-	{"called", ON(CHECK)}, {"stale", ON(CHECK)}, {"error", ON(CHECK)}, {"idle", ON(CHECK)}, {"settle_ms", ON(CHECK)}, {0},
+	{"base", ON(START) | ON(STOP)},
+	{"save", ON(STOP)},
+	{"at", ON(POKE)},
+	{"value", ON(POKE)},
+	{"used", ON(CHECK)},
+	{"called", ON(CHECK)},
+	{"stale", ON(CHECK)},
+	{"error", ON(CHECK)},
+	{"idle", ON(CHECK)},
+	{"settle_ms", ON(CHECK)},
+	{0},
 };
 
 /* '#' stands for an index. */
 static const char *const places[] = {
-	"desc[#].addr", "desc[#].len", "desc[#].flags", "desc[#].next", "desc[#].id", "avail.flags", "avail.idx", "avail.ring[#]",
-	"avail.used_event", "used.flags", "used.idx", "used.ring[#].id", "used.ring[#].len", "used.avail_event",
-	"driver.offset", "driver.flags", "device.offset", "device.flags", "inflight.features", "inflight.version",
-	"inflight.desc_num", "inflight.last_batch_head", "inflight.used_idx", "inflight.desc[#].inflight",
-	"inflight.desc[#].next", "inflight.desc[#].counter", NULL,
+	"desc[#].addr",
+	"desc[#].len",
+	"desc[#].flags",
+	"desc[#].next",
+	"desc[#].id",
+	"avail.flags",
+	"avail.idx",
+	"avail.ring[#]",
+	"avail.used_event",
+	"used.flags",
+	"used.idx",
+	"used.ring[#].id",
+	"used.ring[#].len",
+	"used.avail_event",
+	"driver.offset",
+	"driver.flags",
+	"device.offset",
+	"device.flags",
+	"inflight.features",
+	"inflight.version",
+	"inflight.desc_num",
+	"inflight.last_batch_head",
+	"inflight.used_idx",
+	"inflight.desc[#].inflight",
+	"inflight.desc[#].next",
+	"inflight.desc[#].counter",
+	NULL,
 };
 
 /* Puts indexes into `ret` as numbers ("desc[$i]" too), and a '#' for each into `form`. */
@@ -78,7 +111,8 @@ static bool number_indexes(struct compile *c, const struct node *n, const char *
 		vhu_buf_add(ret, text, (size_t)(open - text));
 		vhu_buf_add(form, text, (size_t)(open - text));
 		index = json_stringn(open + 1, (size_t)(close - open - 1));
-		ok = get_count(c, &(struct node){index, n->path, n->scope}, "an index", 0, VHU_C_VRING_SIZE_MAX - 1, &u);
+		ok = vhu_get_count(c, &(struct node){index, n->path, n->scope}, "an index", 0,
+				   VHU_C_VRING_SIZE_MAX - 1, &u);
 		json_decref(index);
 		if (!ok)
 			return false;
@@ -96,12 +130,13 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 	char near[HINT_CAP];
 
 	if (!json_object_get(n->json, "breaks"))
-		diag(c->report, n->path, "'poke' needs 'breaks': it writes what no driver writes");
-	if (need_key(c, n, "at", "poke") && number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
-		if (word_index(places, vhu_buf_text(&form)) < 0)
-			diag(c->report, at.path, "no place '%s' in a ring%s", json_string_value(at.json),
-			     hint_word(near, vhu_buf_text(&form), places));
-		r->at = take_text(c, vhu_buf_text(&text));
+		vhu_diag(c->report, n->path, "'poke' needs 'breaks': it writes what no driver writes");
+	if (need_key(c, n, "at", "poke") &&
+	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
+		if (vhu_word_index(places, vhu_buf_text(&form)) < 0)
+			vhu_diag(c->report, at.path, "no place '%s' in a ring%s", json_string_value(at.json),
+				 vhu_hint_word(near, vhu_buf_text(&form), places));
+		r->at = vhu_plan_text(c, vhu_buf_text(&text));
 	}
 	if (need_key(c, n, "value", "poke"))
 		value_key(c, n, "value", &r->value);
@@ -117,11 +152,12 @@ static void ring_check(struct compile *c, const struct node *n, struct vhu_step_
 	match_key(c, n, "called", &r->called);
 	match_key(c, n, "stale", &r->stale);
 	match_key(c, n, "error", &r->error);
-	r->idle = get_bool(n, "idle", false);
+	r->idle = vhu_get_bool(n, "idle", false);
 	r->settle_ms = json_is_integer(settle) ? (uint32_t)json_integer_value(settle) : 0;
-	if (!json_object_get(n->json, "used") && !json_object_get(n->json, "called") && !json_object_get(n->json, "stale") &&
-	    !json_object_get(n->json, "error") && !r->idle)
-		diag(c->report, n->path, "nothing to check: give 'used', 'called', 'stale', 'error' or 'idle'");
+	if (!json_object_get(n->json, "used") && !json_object_get(n->json, "called") &&
+	    !json_object_get(n->json, "stale") && !json_object_get(n->json, "error") && !r->idle)
+		vhu_diag(c->report, n->path,
+			 "nothing to check: give 'used', 'called', 'stale', 'error' or 'idle'");
 }
 
 /* The base that `start` sets is a value, not a condition. */
@@ -129,96 +165,107 @@ static void start_base(struct compile *c, const struct node *n)
 {
 	struct node base = NODE_GET(n, "base");
 
-	if (json_is_object(base.json) && (json_object_size(base.json) != 1 || !json_object_get(base.json, "eq")))
-		diag(c->report, base.path, "'start' sets one base: give a value");
+	if (json_is_object(base.json) &&
+	    (json_object_size(base.json) != 1 || !json_object_get(base.json, "eq")))
+		vhu_diag(c->report, base.path, "'start' sets one base: give a value");
 }
 
-void verb_ring(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_ring *r = &step->ring;
 	struct node save = NODE_GET(n, "save");
 	const struct layouts base = {{VHU_PL_VRING_BASE, VHU_PL_VRING_BASE}, "the reply to GET_VRING_BASE"};
-	int word = get_word(n, "ring", words_ring, 0);
+	int word = vhu_get_word(n, "ring", vhu_words_ring, 0);
 
 	r->op = (enum vhu_ring_op)word;
-	check_only(c, n, "ring", words_ring, word, ring_only);
-	get_queue(c, n, &r->queue);
+	check_only(c, n, "ring", vhu_words_ring, word, ring_only);
+	vhu_get_queue(c, n, &r->queue);
 	match_key(c, n, "base", &r->base);
 	if (r->op == VHU_RING_START)
 		start_base(c, n);
 	if (save.json && r->op == VHU_RING_STOP)
-		get_saves(c, &save, &base, 0, &r->save, &r->n_save);
+		vhu_get_saves(c, &save, &base, 0, &r->save, &r->n_save);
 	if (r->op == VHU_RING_POKE)
 		ring_poke(c, n, r);
 	else if (r->op == VHU_RING_CHECK)
 		ring_check(c, n, r);
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------ */
+/* --- memory
+ * ------------------------------------------------------------------------------------------------------ */
 
 #undef ON
 #define ON(op) (1u << VHU_MEMORY_##op)
 
 static const struct only memory_only[] = {
-	{"regions", ON(MAP) | ON(ADD) | ON(REMOVE)}, {"gpa", ON(FILL) | ON(CHECK)}, {"len", ON(FILL) | ON(CHECK)},
-	{"pattern", ON(FILL) | ON(CHECK)}, {"match", ON(CHECK)}, {0},
+	{"regions", ON(MAP) | ON(ADD) | ON(REMOVE)},
+	{"gpa", ON(FILL) | ON(CHECK)},
+	{"len", ON(FILL) | ON(CHECK)},
+	{"pattern", ON(FILL) | ON(CHECK)},
+	{"match", ON(CHECK)},
+	{0},
 };
 
 static void memory_bytes(struct compile *c, const struct node *n, struct vhu_step_memory *m)
 {
 	struct node pattern = NODE_GET(n, "pattern"), match = NODE_GET(n, "match");
-	const char *word = words_memory[m->op];
+	const char *word = vhu_words_memory[m->op];
 
 	if (need_key(c, n, "gpa", word))
 		value_key(c, n, "gpa", &m->gpa);
 	if (need_key(c, n, "len", word))
 		value_key(c, n, "len", &m->len);
-	m->pattern = (unsigned)word_index(words_pattern, "zero");
-	get_pattern(c, &pattern, &m->pattern, &m->pattern_arg);
-	if (pattern.json && (!strcmp(words_pattern[m->pattern], "stamp") || !strcmp(words_pattern[m->pattern], "seed")))
-		diag(c->report, pattern.path, "memory takes fill:AB or zero");
+	m->pattern = (unsigned)vhu_word_index(vhu_words_pattern, "zero");
+	vhu_get_pattern(c, &pattern, &m->pattern, &m->pattern_arg);
+	if (pattern.json && (!strcmp(vhu_words_pattern[m->pattern], "stamp") ||
+			     !strcmp(vhu_words_pattern[m->pattern], "seed")))
+		vhu_diag(c->report, pattern.path, "memory takes fill:AB or zero");
 	if (match.json)
-		get_bytes(c, &match, &m->match, &m->n_match);
+		vhu_get_bytes(c, &match, &m->match, &m->n_match);
 	if (m->op == VHU_MEMORY_CHECK && !match.json == !pattern.json)
-		diag(c->report, n->path, "'check' needs either 'match' or 'pattern'");
+		vhu_diag(c->report, n->path, "'check' needs either 'match' or 'pattern'");
 }
 
-void verb_memory(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	static const char *const keys[] = {"gpa", "size", "uaddr", "offset", NULL};
 	struct vhu_step_memory *m = &step->memory;
 	struct node regions = NODE_GET(n, "regions");
-	int word = get_word(n, "memory", words_memory, 0);
+	int word = vhu_get_word(n, "memory", vhu_words_memory, 0);
 
 	m->op = (enum vhu_memory_op)word;
-	check_only(c, n, "memory", words_memory, word, memory_only);
+	check_only(c, n, "memory", vhu_words_memory, word, memory_only);
 	if (regions.json)
-		get_regions(c, &regions, keys, &m->regions, &m->n_regions);
+		vhu_get_regions(c, &regions, keys, &m->regions, &m->n_regions);
 	if (m->op != VHU_MEMORY_MAP && m->n_regions > 1)
-		diag(c->report, regions.path, "'%s' speaks of one region", words_memory[word]);
+		vhu_diag(c->report, regions.path, "'%s' speaks of one region", vhu_words_memory[word]);
 	if (m->op == VHU_MEMORY_FILL || m->op == VHU_MEMORY_CHECK)
 		memory_bytes(c, n, m);
 }
 
-/* --- log ------------------------------------------------------------------------------------------------------------ */
+/* --- log ------------------------------------------------------------------------------------------- */
 
 #undef ON
 #define ON(op) (1u << VHU_LOG_##op)
 
 static const struct only log_only[] = {
-	{"queues", ON(START) | ON(STOP)}, {"dirty", ON(CHECK)}, {"only", ON(CHECK)}, {0},
+	{"queues", ON(START) | ON(STOP)},
+	{"dirty", ON(CHECK)},
+	{"only", ON(CHECK)},
+	{0},
 };
 
 static void log_queues(struct compile *c, const struct node *n, struct vhu_step_log *l)
 {
 	size_t count = json_array_size(n->json);
-	unsigned *queues = count ? take(c, count, sizeof(*queues)) : NULL;
+	unsigned *queues = count ? vhu_plan_take(c, count, sizeof(*queues)) : NULL;
 
 	for (size_t i = 0; queues && i < count; i++) {
 		struct node queue = NODE_AT(n, i);
 		uint64_t q;
 
-		if (get_count(c, &queue, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q) && use_queue(c, queue.path, q))
+		if (vhu_get_count(c, &queue, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q) &&
+		    vhu_queue_use(c, queue.path, q))
 			queues[i] = (unsigned)q;
 	}
 	l->queues = queues;
@@ -232,31 +279,33 @@ static void get_dirty(struct compile *c, const struct node *n, struct vhu_dirty 
 	uint64_t q;
 
 	d->ring = -1;
-	if ((buffers.json != NULL) + (ring.json != NULL) + place != 1 || !place != !json_object_get(n->json, "len")) {
-		diag(c->report, n->path, "give 'buffers', 'ring', or 'gpa' with 'len'");
+	if ((buffers.json != NULL) + (ring.json != NULL) + place != 1 ||
+	    !place != !json_object_get(n->json, "len")) {
+		vhu_diag(c->report, n->path, "give 'buffers', 'ring', or 'gpa' with 'len'");
 		return;
 	}
-	if (buffers.json && known_tag(c, buffers.path, json_string_value(buffers.json)))
-		d->buffers = take_text(c, json_string_value(buffers.json));
-	if (ring.json && get_count(c, &ring, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q) && use_queue(c, ring.path, q))
+	if (buffers.json && vhu_tag_check(c, buffers.path, json_string_value(buffers.json)))
+		d->buffers = vhu_plan_text(c, json_string_value(buffers.json));
+	if (ring.json && vhu_get_count(c, &ring, "a queue", 0, VHU_LAYOUT_RINGS_MAX - 1, &q) &&
+	    vhu_queue_use(c, ring.path, q))
 		d->ring = (int)q;
 	value_key(c, n, "gpa", &d->gpa);
 	value_key(c, n, "len", &d->len);
 }
 
-void verb_log(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_log *l = &step->log;
 	struct node queues = NODE_GET(n, "queues"), dirty = NODE_GET(n, "dirty");
-	int word = get_word(n, "log", words_log, 0);
+	int word = vhu_get_word(n, "log", vhu_words_log, 0);
 	struct vhu_dirty *list;
 
 	l->op = (enum vhu_log_op)word;
-	check_only(c, n, "log", words_log, word, log_only);
+	check_only(c, n, "log", vhu_words_log, word, log_only);
 	log_queues(c, &queues, l);
-	l->only = get_bool(n, "only", false);
+	l->only = vhu_get_bool(n, "only", false);
 	l->n_dirty = json_array_size(dirty.json);
-	list = take(c, l->n_dirty, sizeof(*list));
+	list = vhu_plan_take(c, l->n_dirty, sizeof(*list));
 	for (size_t i = 0; list && i < l->n_dirty; i++) {
 		struct node d = NODE_AT(&dirty, i);
 
@@ -264,10 +313,11 @@ void verb_log(struct compile *c, const struct node *n, struct vhu_step *step)
 	}
 	l->dirty = list;
 	if (l->op == VHU_LOG_CHECK && !l->n_dirty && !l->only)
-		diag(c->report, n->path, "nothing to check: give 'dirty' or 'only'");
+		vhu_diag(c->report, n->path, "nothing to check: give 'dirty' or 'only'");
 }
 
-/* --- inflight -------------------------------------------------------------------------------------------------------- */
+/* --- inflight
+ * -------------------------------------------------------------------------------------------------------- */
 
 #undef ON
 #define ON(op) (1u << VHU_INFLIGHT_##op)
@@ -276,17 +326,18 @@ static const struct only inflight_only[] = {
 	{"queues", ON(GET)}, {"queue_size", ON(GET)}, {"entries", ON(CHECK)}, {"version", ON(CHECK)}, {0},
 };
 
-void verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step)
+void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_inflight *f = &step->inflight;
-	int word = get_word(n, "inflight", words_inflight, 0);
+	int word = vhu_get_word(n, "inflight", vhu_words_inflight, 0);
 
 	f->op = (enum vhu_inflight_op)word;
-	check_only(c, n, "inflight", words_inflight, word, inflight_only);
+	check_only(c, n, "inflight", vhu_words_inflight, word, inflight_only);
 	value_key(c, n, "queues", &f->queues);
 	value_key(c, n, "queue_size", &f->queue_size);
 	match_key(c, n, "entries", &f->entries);
 	match_key(c, n, "version", &f->version);
-	if (f->op == VHU_INFLIGHT_CHECK && !json_object_get(n->json, "entries") && !json_object_get(n->json, "version"))
-		diag(c->report, n->path, "nothing to check: give 'entries' or 'version'");
+	if (f->op == VHU_INFLIGHT_CHECK && !json_object_get(n->json, "entries") &&
+	    !json_object_get(n->json, "version"))
+		vhu_diag(c->report, n->path, "nothing to check: give 'entries' or 'version'");
 }

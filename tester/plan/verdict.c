@@ -4,7 +4,7 @@
 
 #include "model.h"
 
-void complain(struct model *m, const char *format, ...)
+void vhu_model_complain(struct model *m, const char *format, ...)
 {
 	struct compile *c = m->c;
 	const struct origin *here = &c->origins[m->step - c->steps];
@@ -17,15 +17,15 @@ void complain(struct model *m, const char *format, ...)
 	va_end(args);
 	/* The file was found right against the union: it is this target that it does not fit. */
 	if (c->facts.known) {
-		skip_case(c, "on this target %s: %s", where, text);
+		vhu_plan_skip(c, "on this target %s: %s", where, text);
 		return;
 	}
-	if (!tell_once(&m->told, here))
+	if (!vhu_told_once(&m->told, here))
 		return;
 	if (strcmp(where, here->pointer))
-		diag_at(c->report, here->source, here->pointer, "%s (in %s)", text, where);
+		vhu_diag_at(c->report, here->source, here->pointer, "%s (in %s)", text, where);
 	else
-		diag_at(c->report, here->source, here->pointer, "%s", text);
+		vhu_diag_at(c->report, here->source, here->pointer, "%s", text);
 }
 
 static const char *req_name(enum vhu_req req, unsigned malformed, char out[48])
@@ -53,11 +53,12 @@ static void list_illegal(const struct model *m, struct vhu_buf *out)
 			again |= !strcmp(m->illegal[k].text, m->illegal[i].text);
 		if (!again)
 			vhu_buf_printf(out, "%s%s (%s)", out->len ? ", " : "",
-				       req_name(m->illegal[i].req, m->illegal[i].malformed, name), m->illegal[i].text);
+				       req_name(m->illegal[i].req, m->illegal[i].malformed, name),
+				       m->illegal[i].text);
 	}
 }
 
-void verdict(struct model *m)
+void vhu_model_verdict(struct model *m)
 {
 	const struct vhu_breaks *b = &m->step->breaks;
 	struct vhu_buf all = {0};
@@ -67,16 +68,18 @@ void verdict(struct model *m)
 		return;
 	list_illegal(m, &all);
 	if (!b->set && m->n_illegal)
-		complain(m, "the step breaks %s: say so with 'breaks'", vhu_buf_text(&all));
+		vhu_model_complain(m, "the step breaks %s: say so with 'breaks'", vhu_buf_text(&all));
 	else if (b->set && !m->n_illegal)
-		complain(m, "the step is legal here, it does not break %s", req_name(b->req, b->malformed, name));
+		vhu_model_complain(m, "the step is legal here, it does not break %s",
+				   req_name(b->req, b->malformed, name));
 	else if (b->set) {
 		bool found = false;
 
 		for (size_t i = 0; i < m->n_illegal; i++)
 			found |= names(b, &m->illegal[i]);
 		if (!found)
-			complain(m, "the step does not break %s, but %s", req_name(b->req, b->malformed, name), vhu_buf_text(&all));
+			vhu_model_complain(m, "the step does not break %s, but %s",
+					   req_name(b->req, b->malformed, name), vhu_buf_text(&all));
 	}
 	m->failed |= all.failed;
 	vhu_buf_done(&all);

@@ -62,7 +62,8 @@ static inline void work_write(const char *path, const char *text)
 	work_bytes(path, text, strlen(text));
 }
 
-/* A case whose steps stand on line 4; `extra` are further keys of the top level, each with a comma behind it. */
+/* A case whose steps stand on line 4; `extra` are further keys of the top level, each with a comma behind it.
+ */
 static inline void work_case(const char *path, const char *start, const char *extra, const char *steps)
 {
 	FILE *f = fopen(path, "w");
@@ -70,7 +71,8 @@ static inline void work_case(const char *path, const char *start, const char *ex
 	if (!f)
 		abort();
 	fprintf(f,
-		"{\"title\": \"A title that is long\", \"why\": \"A reason that is long enough\", \"start\": \"%s\",\n"
+		"{\"title\": \"A title that is long\", \"why\": \"A reason that is long enough\", \"start\": "
+		"\"%s\",\n"
 		"\"requirements\": [\"HDR-01\", \"HDR-02\"], %s\n"
 		"\"steps\": [\n%s\n]}\n",
 		start, extra, steps);
@@ -92,11 +94,13 @@ static inline struct vhu_facts work_facts(void)
 	struct vhu_facts f = {
 		.known = true,
 		.device = VHU_DEV_BLK,
-		.features = VHU_V(VIRTIO_F_VERSION_1) | VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) | VHU_V(VHOST_F_LOG_ALL) |
-			    VHU_V(VIRTIO_RING_F_INDIRECT_DESC) | VHU_V(VIRTIO_BLK_F_MQ) | VHU_V(VIRTIO_BLK_F_FLUSH) |
+		.features = VHU_V(VIRTIO_F_VERSION_1) | VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) |
+			    VHU_V(VHOST_F_LOG_ALL) | VHU_V(VIRTIO_RING_F_INDIRECT_DESC) |
+			    VHU_V(VIRTIO_BLK_F_MQ) | VHU_V(VIRTIO_BLK_F_FLUSH) |
 			    VHU_V(VIRTIO_BLK_F_CONFIG_WCE) | VHU_V(VIRTIO_F_IN_ORDER),
-		.pfeatures = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) | VHU_P(LOG_SHMFD) |
-			     VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(INFLIGHT_SHMFD) | VHU_P(PAGEFAULT),
+		.pfeatures = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) |
+			     VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(INFLIGHT_SHMFD) |
+			     VHU_P(PAGEFAULT),
 		.queue_num = 4,
 		.queues = 4,
 		.mem_slots = 32,
@@ -106,7 +110,7 @@ static inline struct vhu_facts work_facts(void)
 		.hugetlb = true,
 	};
 
-	f.config[1] = 2;	/* capacity: 512 … */
-	f.config[34] = 4;	/* num_queues */
+	f.config[1] = 2;  /* capacity: 512 … */
+	f.config[34] = 4; /* num_queues */
 	return f;
 }

@@ -42,20 +42,18 @@ static void ids_are(const struct work *w, const char *expected)
 	vhu_buf_done(&ids);
 }
 
-/* --- files -------------------------------------------------------------------------------------------------- */
+/* --- files
+ * -------------------------------------------------------------------------------------------------- */
 
 static void test_ids(void **state)
 {
 	static const struct {
 		const char *path, *ids;
 	} rows[] = {
-		{"cases", "a b/c b/d#one b/d#two e"},
-		{"cases/b", "b/c b/d#one b/d#two"},
-		{"b", "b/c b/d#one b/d#two"},		/* a folder below the root, by name */
-		{"b/d", "b/d#one b/d#two"},
-		{"b/d#two", "b/d#two"},
-		{"cases/b/d.json#one", "b/d#one"},
-		{"./cases/b/../a.json", "a"},
+		{"cases", "a b/c b/d#one b/d#two e"}, {"cases/b", "b/c b/d#one b/d#two"},
+		{"b", "b/c b/d#one b/d#two"}, /* a folder below the root, by name */
+		{"b/d", "b/d#one b/d#two"},	      {"b/d#two", "b/d#two"},
+		{"cases/b/d.json#one", "b/d#one"},    {"./cases/b/../a.json", "a"},
 	};
 	struct work w;
 
@@ -103,7 +101,8 @@ static void test_info(void **state)
 	struct work w;
 
 	work_start(&w);
-	work_case("x.json", "owned", "\"tags\": [\"smoke\", \"may-kill\"], \"needs\": {\"device\": [\"net\", \"blk\"]},", FENCE);
+	work_case("x.json", "owned",
+		  "\"tags\": [\"smoke\", \"may-kill\"], \"needs\": {\"device\": [\"net\", \"blk\"]},", FENCE);
 	assert_int_equal(work_load(&w, ".", "x.json"), 0);
 	info = vhu_case_set_info(w.set, 0);
 	assert_string_equal(info->title, "A title that is long");
@@ -124,7 +123,9 @@ static void library(const char *path, const char *macro)
 	char text[300];
 
 	snprintf(text, sizeof(text),
-		 "{\"why\": \"For cases of this test, to be found.\", \"macros\": {\"%s\": {\"steps\": [{\"fence\": true}]}}}", macro);
+		 "{\"why\": \"For cases of this test, to be found.\", \"macros\": {\"%s\": {\"steps\": "
+		 "[{\"fence\": true}]}}}",
+		 macro);
 	work_write(path, text);
 }
 
@@ -147,7 +148,8 @@ static void test_libraries(void **state)
 	work_case("cases/core/ring/x.json", "owned", "", "{\"use\": \"everywhere\"}, {\"use\": \"in_core\"}");
 	work_case("cases/blk/y.json", "owned", "", "{\"use\": \"in_blk\"}, {\"use\": \"in_core\"}");
 	assert_int_equal(work_load(&w, "cases", "cases"), 0);
-	assert_string_equal(vhu_buf_text(&w.text), "cases/blk/y.json:4:28: /steps/1/use: no macro 'in_core'\n");
+	assert_string_equal(vhu_buf_text(&w.text),
+			    "cases/blk/y.json:4:28: /steps/1/use: no macro 'in_core'\n");
 	ids_are(&w, "core/ring/x");
 	/* Without a root the folders above are looked at. */
 	assert_int_equal(work_load(&w, NULL, "cases/core/ring/x.json"), 0);
@@ -156,12 +158,13 @@ static void test_libraries(void **state)
 	/* Two of one name in a folder. */
 	library("cases/lib/b.json", "everywhere");
 	assert_int_equal(work_load(&w, "cases", "cases/core"), 0);
-	assert_string_equal(vhu_buf_text(&w.text),
-			    "cases/lib/b.json:1:60: /macros/everywhere: macro 'everywhere' is in cases/lib/a.json, too\n");
+	assert_string_equal(vhu_buf_text(&w.text), "cases/lib/b.json:1:60: /macros/everywhere: macro "
+						   "'everywhere' is in cases/lib/a.json, too\n");
 	work_end(&w);
 }
 
-/* --- blocks ---------------------------------------------------------------------------------------------------- */
+/* --- blocks
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void wheres_are(const struct vhu_plan *p, const char *const *wheres, size_t n)
 {
@@ -173,13 +176,13 @@ static void wheres_are(const struct vhu_plan *p, const char *const *wheres, size
 static void test_loops(void **state)
 {
 	static const char *const wheres[] = {
-		"/steps/0[q=0]/do/0", "/steps/0[q=1]/do/0",
-		"/steps/1[index=0xffff]/do/0", "/steps/1[index=7]/do/0", "/steps/1[index=#2]/do/0",
-		"/steps/2[i=0]/do/0[q=2]/do/0", "/steps/2[i=0]/do/0[q=3]/do/0", "/steps/2[i=0]/do/1",
-		"/steps/2[i=1]/do/0[q=2]/do/0", "/steps/2[i=1]/do/0[q=3]/do/0", "/steps/2[i=1]/do/1",
-		"/steps/3[q=3]/do/0", "/steps/3[q=1]/do/0",
-		"/steps/4[q=1]/do/0", "/steps/4[q=2]/do/0",
-		"/steps/5[q=0]/do/0", "/steps/5[q=1]/do/0", "/steps/5[q=2]/do/0", "/steps/5[q=3]/do/0",
+		"/steps/0[q=0]/do/0",		"/steps/0[q=1]/do/0",	   "/steps/1[index=0xffff]/do/0",
+		"/steps/1[index=7]/do/0",	"/steps/1[index=#2]/do/0", "/steps/2[i=0]/do/0[q=2]/do/0",
+		"/steps/2[i=0]/do/0[q=3]/do/0", "/steps/2[i=0]/do/1",	   "/steps/2[i=1]/do/0[q=2]/do/0",
+		"/steps/2[i=1]/do/0[q=3]/do/0", "/steps/2[i=1]/do/1",	   "/steps/3[q=3]/do/0",
+		"/steps/3[q=1]/do/0",		"/steps/4[q=1]/do/0",	   "/steps/4[q=2]/do/0",
+		"/steps/5[q=0]/do/0",		"/steps/5[q=1]/do/0",	   "/steps/5[q=2]/do/0",
+		"/steps/5[q=3]/do/0",
 	};
 	struct work w;
 	struct vhu_plan *p;
@@ -188,7 +191,8 @@ static void test_loops(void **state)
 	p = plan_of(&w, "owned", "\"queues\": 2,",
 		    "{\"for_each_queue\": \"q\", \"do\": [" FENCE "]},\n"
 		    "{\"for_each\": \"index\", \"in\": [\"0xffff\", 7, {\"a\": 1}], \"do\": [" FENCE "]},\n"
-		    "{\"repeat\": 2, \"do\": [{\"for_each_queue\": \"q\", \"of\": \"unused\", \"do\": [" FENCE "]}, {\"note\": \"n\"}]},\n"
+		    "{\"repeat\": 2, \"do\": [{\"for_each_queue\": \"q\", \"of\": \"unused\", \"do\": [" FENCE
+		    "]}, {\"note\": \"n\"}]},\n"
 		    "{\"for_each_queue\": \"q\", \"of\": [3, 1], \"do\": [" FENCE "]},\n"
 		    "{\"for_each_queue\": \"q\", \"of\": {\"from\": 1, \"to\": 2}, \"do\": [" FENCE "]},\n"
 		    "{\"for_each_queue\": \"q\", \"of\": \"all\", \"do\": [" FENCE "]}");
@@ -207,8 +211,10 @@ static void test_loop_values(void **state)
 
 	work_start(&w);
 	p = plan_of(&w, "mapped", "",
-		    "{\"for_each\": \"r\", \"in\": [{\"msg\": \"SET_VRING_NUM\", \"n\": 64}, {\"msg\": \"SET_VRING_NUM\", \"n\": \"$m\"}], \"do\": [\n"
-		    "{\"repeat\": 2, \"do\": [{\"send\": \"$r.msg\", \"with\": {\"num\": \"$r.n\", \"index\": \"$i\"}}]}]}"
+		    "{\"for_each\": \"r\", \"in\": [{\"msg\": \"SET_VRING_NUM\", \"n\": 64}, {\"msg\": "
+		    "\"SET_VRING_NUM\", \"n\": \"$m\"}], \"do\": [\n"
+		    "{\"repeat\": 2, \"do\": [{\"send\": \"$r.msg\", \"with\": {\"num\": \"$r.n\", "
+		    "\"index\": \"$i\"}}]}]}"
 		    "], \"vars\": {\"m\": 256}, \"see\": [\"x\"");
 	assert_int_equal(p->n_steps, 4);
 	for (size_t i = 0; i < 4; i++) {
@@ -230,7 +236,8 @@ static void test_macros(void **state)
 {
 	static const char *const wheres[] = {
 		"/steps/0[q=1]/do/0 (cases/lib/l.json /macros/outer/steps/0)",
-		"/steps/0[q=1]/do/0 (cases/lib/l.json /macros/outer/steps/1) (cases/lib/l.json /macros/inner/steps/0[i=0]/do/0)",
+		("/steps/0[q=1]/do/0 (cases/lib/l.json /macros/outer/steps/1) (cases/lib/l.json "
+		"/macros/inner/steps/0[i=0]/do/0)"),
 		"/steps/1 (x.json /macros/own/steps/0)",
 	};
 	struct work w;
@@ -248,8 +255,10 @@ static void test_macros(void **state)
 		   "\"inner\": {\"params\": {\"n\": null, \"twice\": \"$n * 2\"}, \"steps\": [\n"
 		   " {\"repeat\": 1, \"do\": [{\"memory\": \"fill\", \"gpa\": \"$twice\", \"len\": 1}]}]}}}");
 	work_case("x.json", "mapped",
-		  "\"queues\": 2, \"vars\": {\"v\": 5}, \"macros\": {\"own\": {\"steps\": [{\"memory\": \"fill\", \"gpa\": \"$v\", \"len\": 1}]}},",
-		  "{\"for_each_queue\": \"q\", \"of\": [1], \"do\": [{\"use\": \"outer\", \"with\": {\"size\": \"$q * 64\", \"queue\": \"$q\"}}]},\n"
+		  "\"queues\": 2, \"vars\": {\"v\": 5}, \"macros\": {\"own\": {\"steps\": [{\"memory\": "
+		  "\"fill\", \"gpa\": \"$v\", \"len\": 1}]}},",
+		  "{\"for_each_queue\": \"q\", \"of\": [1], \"do\": [{\"use\": \"outer\", \"with\": "
+		  "{\"size\": \"$q * 64\", \"queue\": \"$q\"}}]},\n"
 		  "{\"use\": \"own\"}");
 	assert_int_equal(work_load(&w, "cases", "x.json"), 0);
 	p = compile(&w, 0);
@@ -262,11 +271,13 @@ static void test_macros(void **state)
 	assert_int_equal(u, 5);
 	vhu_plan_free(p);
 	/* A library's macro sees nothing of the case but what it is given. */
-	work_write("cases/lib/l.json", "{\"macros\": {\"m\": {\"steps\": [{\"memory\": \"fill\", \"gpa\": \"$v\", \"len\": 1}]}}}");
+	work_write(
+		"cases/lib/l.json",
+		"{\"macros\": {\"m\": {\"steps\": [{\"memory\": \"fill\", \"gpa\": \"$v\", \"len\": 1}]}}}");
 	work_case("x.json", "mapped", "\"vars\": {\"v\": 5},", "{\"use\": \"m\"}");
 	assert_int_equal(work_load(&w, "cases", "x.json"), 0);
-	assert_string_equal(vhu_buf_text(&w.text),
-			    "cases/lib/l.json:1:55: /macros/m/steps/0/gpa: nothing sets $v before this step (used by x.json /steps/0)\n");
+	assert_string_equal(vhu_buf_text(&w.text), "cases/lib/l.json:1:55: /macros/m/steps/0/gpa: nothing "
+						   "sets $v before this step (used by x.json /steps/0)\n");
 	work_end(&w);
 }
 
@@ -278,8 +289,10 @@ static void test_inherited(void **state)
 
 	work_start(&w);
 	p = plan_of(&w, "owned", "",
-		    "{\"repeat\": 1, \"requirement\": \"HDR-05\", \"note\": \"outer\", \"within_ms\": 7, \"do\": [" FENCE ",\n"
-		    " {\"fence\": true, \"requirement\": \"HDR-04\", \"note\": \"own\", \"within_ms\": 9}]}, " FENCE);
+		    "{\"repeat\": 1, \"requirement\": \"HDR-05\", \"note\": \"outer\", \"within_ms\": 7, "
+		    "\"do\": [" FENCE ",\n"
+		    " {\"fence\": true, \"requirement\": \"HDR-04\", \"note\": \"own\", \"within_ms\": "
+		    "9}]}, " FENCE);
 	assert_int_equal(p->steps[0].requirement, VHU_REQ_HDR_05);
 	assert_string_equal(p->steps[0].note, "outer");
 	assert_int_equal(p->steps[0].within_ms, 7);
@@ -300,9 +313,9 @@ static void test_when(void **state)
 	} rows[] = {
 		{"{\"features\": [\"VIRTIO_F_VERSION_1\"]}", true},
 		{"{\"features\": [\"VIRTIO_BLK_F_RO\"]}", false},
-		{"{\"features\": [\"VHOST_F_LOG_ALL\"]}", true},	/* will be set when it is needed */
-		{"{\"features\": [\"VIRTIO_F_IN_ORDER\"]}", false},	/* offered, and not negotiated */
-		{"{\"protocol_features\": [\"CONFIG\"]}", false},	/* dropped by the case */
+		{"{\"features\": [\"VHOST_F_LOG_ALL\"]}", true},    /* will be set when it is needed */
+		{"{\"features\": [\"VIRTIO_F_IN_ORDER\"]}", false}, /* offered, and not negotiated */
+		{"{\"protocol_features\": [\"CONFIG\"]}", false},   /* dropped by the case */
 		{"{\"without\": {\"protocol_features\": [\"CONFIG\"]}}", true},
 		{"{\"any\": {\"protocol_features\": [\"CONFIG\", \"MQ\"]}}", true},
 		{"{\"any\": {\"protocol_features\": [\"CONFIG\", \"STATUS\"]}}", false},
@@ -322,7 +335,9 @@ static void test_when(void **state)
 		char steps[300];
 		struct vhu_plan *p;
 
-		snprintf(steps, sizeof(steps), "{\"when\": %s, \"do\": [" FENCE "], \"else\": [{\"note\": \"no\"}]}", rows[i].needs);
+		snprintf(steps, sizeof(steps),
+			 "{\"when\": %s, \"do\": [" FENCE "], \"else\": [{\"note\": \"no\"}]}",
+			 rows[i].needs);
 		p = plan_of(&w, "owned", "\"offer\": {\"drop_protocol_features\": [\"CONFIG\"]},", steps);
 		assert_int_equal(p->n_steps, 1);
 		if (p->steps[0].verb != (rows[i].met ? VHU_VERB_FENCE : VHU_VERB_NOTE))
@@ -341,15 +356,18 @@ static void test_when_saves(void **state)
 
 	work_start(&w);
 	p = plan_of(&w, "connected", "",
-		    "{\"when\": {\"queues\": 9}, \"do\": [{\"send\": \"GET_FEATURES\", \"save\": {\"f\": \"u64\"}}],\n"
-		    " \"else\": [{\"send\": \"GET_FEATURES\", \"save\": {\"f\": \"u64\"}}]}, {\"assert\": [\"$f\", \"!=\", 0]}");
+		    "{\"when\": {\"queues\": 9}, \"do\": [{\"send\": \"GET_FEATURES\", \"save\": {\"f\": "
+		    "\"u64\"}}],\n"
+		    " \"else\": [{\"send\": \"GET_FEATURES\", \"save\": {\"f\": \"u64\"}}]}, {\"assert\": "
+		    "[\"$f\", \"!=\", 0]}");
 	assert_int_equal(p->n_steps, 2);
 	assert_int_equal(p->n_vars, 1);
 	vhu_plan_free(p);
 	work_end(&w);
 }
 
-/* --- rows, and the worked examples ------------------------------------------------------------------------------ */
+/* --- rows, and the worked examples
+ * ------------------------------------------------------------------------------ */
 
 static void test_rows(void **state)
 {
@@ -359,7 +377,8 @@ static void test_rows(void **state)
 
 	work_start(&w);
 	work_case("x.json", "mapped",
-		  "\"vars\": {\"base\": 2}, \"rows\": [{\"row\": \"num\", \"message\": \"SET_VRING_NUM\", \"n\": \"$base * 32\"},\n"
+		  "\"vars\": {\"base\": 2}, \"rows\": [{\"row\": \"num\", \"message\": \"SET_VRING_NUM\", "
+		  "\"n\": \"$base * 32\"},\n"
 		  "{\"row\": \"base\", \"message\": \"SET_VRING_BASE\", \"n\": 3}],",
 		  "{\"send\": \"$message\", \"with\": {\"num\": \"$n\"}}");
 	assert_int_equal(work_load(&w, ".", "x.json"), 0);
@@ -382,9 +401,11 @@ static void test_examples(void **state)
 		const char *id;
 		size_t steps;
 	} rows[] = {
-		{"blk/dirty-log", 10}, {"blk/inflight-crash", 163}, {"blk/odd-splits", 19}, {"blk/reconnect-no-driver-ok", 9},
-		{"core/neg/features", 7}, {"core/once/device-scope", 17}, {"core/ring/bad-index#num", 7},
-		{"core/ring/bad-index#addr", 7}, {"core/ring/bad-index#base", 7}, {"core/ring/bad-index#enable", 7},
+		{"blk/dirty-log", 10},		 {"blk/inflight-crash", 163},
+		{"blk/odd-splits", 19},		 {"blk/reconnect-no-driver-ok", 9},
+		{"core/neg/features", 7},	 {"core/once/device-scope", 17},
+		{"core/ring/bad-index#num", 7},	 {"core/ring/bad-index#addr", 7},
+		{"core/ring/bad-index#base", 7}, {"core/ring/bad-index#enable", 7},
 		{"core/ring/call-replaced", 40},
 	};
 	struct work w;
@@ -408,8 +429,13 @@ static void test_examples(void **state)
 static void test_schema(void **state)
 {
 	static const char *const parts[] = {
-		"\"$schema\": \"https://json-schema.org/draft/2020-12/schema\"", "\"step_send\"", "\"step_for_each_queue\"",
-		"\"step_note\"", "\"drop_protocol_features\"", "\"await-exit\"", "\"#/$defs/library\"",
+		"\"$schema\": \"https://json-schema.org/draft/2020-12/schema\"",
+		"\"step_send\"",
+		"\"step_for_each_queue\"",
+		"\"step_note\"",
+		"\"drop_protocol_features\"",
+		"\"await-exit\"",
+		"\"#/$defs/library\"",
 	};
 	char *text = vhu_case_schema();
 
@@ -423,10 +449,12 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ids), cmocka_unit_test(test_once), cmocka_unit_test(test_info),
-		cmocka_unit_test(test_libraries), cmocka_unit_test(test_loops), cmocka_unit_test(test_loop_values),
-		cmocka_unit_test(test_macros), cmocka_unit_test(test_inherited), cmocka_unit_test(test_when),
-		cmocka_unit_test(test_when_saves), cmocka_unit_test(test_rows), cmocka_unit_test(test_examples),
+		cmocka_unit_test(test_ids),    cmocka_unit_test(test_once),
+		cmocka_unit_test(test_info),   cmocka_unit_test(test_libraries),
+		cmocka_unit_test(test_loops),  cmocka_unit_test(test_loop_values),
+		cmocka_unit_test(test_macros), cmocka_unit_test(test_inherited),
+		cmocka_unit_test(test_when),   cmocka_unit_test(test_when_saves),
+		cmocka_unit_test(test_rows),   cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_schema),
 	};
 

@@ -57,13 +57,15 @@ static void test_plain(void **state)
 	struct vhu_script_opts o = plain;
 	char text[2000];
 
-	assert_string_equal(told(&o, text, sizeof(text)),
-			    "GET_FEATURES SET_OWNER GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_QUEUE_NUM SET_FEATURES* "
-			    "SET_MEM_TABLE* "
-			    "SET_VRING_NUM:0* SET_VRING_BASE:0* SET_VRING_ADDR:0* SET_VRING_CALL:0* SET_VRING_KICK:0* "
-			    "SET_VRING_ENABLE:0* "
-			    "SET_VRING_NUM:1* SET_VRING_BASE:1* SET_VRING_ADDR:1* SET_VRING_CALL:1* SET_VRING_KICK:1* "
-			    "SET_VRING_ENABLE:1*");
+	assert_string_equal(
+		told(&o, text, sizeof(text)),
+		"GET_FEATURES SET_OWNER GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_QUEUE_NUM "
+		"SET_FEATURES* "
+		"SET_MEM_TABLE* "
+		"SET_VRING_NUM:0* SET_VRING_BASE:0* SET_VRING_ADDR:0* SET_VRING_CALL:0* SET_VRING_KICK:0* "
+		"SET_VRING_ENABLE:0* "
+		"SET_VRING_NUM:1* SET_VRING_BASE:1* SET_VRING_ADDR:1* SET_VRING_CALL:1* SET_VRING_KICK:1* "
+		"SET_VRING_ENABLE:1*");
 	o.from = VHU_STATE_NEGOTIATED;
 	o.to = VHU_STATE_MAPPED;
 	assert_string_equal(told(&o, text, sizeof(text)), "SET_MEM_TABLE*");
@@ -81,9 +83,10 @@ static void test_without_bit30(void **state)
 	o.pfeatures = 0;
 	o.queues = 1;
 	for (int i = 0; i < 2; i++) {
-		assert_string_equal(told(&o, text, sizeof(text)),
-				    "GET_FEATURES SET_OWNER SET_FEATURES SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_BASE:0 "
-				    "SET_VRING_ADDR:0 SET_VRING_CALL:0 SET_VRING_KICK:0");
+		assert_string_equal(
+			told(&o, text, sizeof(text)),
+			"GET_FEATURES SET_OWNER SET_FEATURES SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_BASE:0 "
+			"SET_VRING_ADDR:0 SET_VRING_CALL:0 SET_VRING_KICK:0");
 		o.features_offered |= BIT30;
 	}
 }
@@ -96,16 +99,20 @@ static void test_status_and_slots(void **state)
 	o.pfeatures = VHU_P(STATUS) | VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(BACKEND_REQ);
 	o.regions = 9;
 	o.queues = 0;
-	assert_string_equal(told(&o, text, sizeof(text)),
-			    "GET_FEATURES SET_OWNER GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_MAX_MEM_SLOTS "
-			    "SET_BACKEND_REQ_FD SET_STATUS:3 SET_FEATURES SET_STATUS:b GET_STATUS ADD_MEM_REG:0 ADD_MEM_REG:1 "
-			    "ADD_MEM_REG:2 ADD_MEM_REG:3 ADD_MEM_REG:4 ADD_MEM_REG:5 ADD_MEM_REG:6 ADD_MEM_REG:7 ADD_MEM_REG:8 "
-			    "SET_STATUS:f");
+	assert_string_equal(
+		told(&o, text, sizeof(text)),
+		"GET_FEATURES SET_OWNER GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_MAX_MEM_SLOTS "
+		"SET_BACKEND_REQ_FD SET_STATUS:3 SET_FEATURES SET_STATUS:b GET_STATUS ADD_MEM_REG:0 "
+		"ADD_MEM_REG:1 "
+		"ADD_MEM_REG:2 ADD_MEM_REG:3 ADD_MEM_REG:4 ADD_MEM_REG:5 ADD_MEM_REG:6 ADD_MEM_REG:7 "
+		"ADD_MEM_REG:8 "
+		"SET_STATUS:f");
 	o.no_status = true;
 	o.from = VHU_STATE_OWNED;
 	o.regions = 8;
-	assert_string_equal(told(&o, text, sizeof(text)), "GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_MAX_MEM_SLOTS "
-							   "SET_BACKEND_REQ_FD SET_FEATURES SET_MEM_TABLE");
+	assert_string_equal(told(&o, text, sizeof(text)),
+			    "GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_MAX_MEM_SLOTS "
+			    "SET_BACKEND_REQ_FD SET_FEATURES SET_MEM_TABLE");
 }
 
 static void test_one_ring(void **state)
@@ -141,7 +148,8 @@ static void test_names(void **state)
 	assert_false(vhu_profile_need_reply("fancy", VHU_MSG_SET_FEATURES));
 }
 
-/* --- moments ------------------------------------------------------------------------------------------------ */
+/* --- moments
+ * ------------------------------------------------------------------------------------------------ */
 
 struct stage {
 	struct vhu_layout layout;
@@ -151,12 +159,16 @@ struct stage {
 
 static void set_up(struct stage *s, size_t regions, uint64_t features, uint64_t pfeatures)
 {
-	const struct vhu_layout_opts o = {.size = 64 << 20, .regions = regions, .rings = 2, .queue_size = 128};
+	const struct vhu_layout_opts o = {
+		.size = 64 << 20, .regions = regions, .rings = 2, .queue_size = 128};
 	struct vhu_err err;
 
 	assert_int_equal(vhu_layout_make(&o, &s->layout, &err), 0);
 	vhu_session_init(&s->session, VHU_DEV_BLK, 2);
-	s->m = (struct vhu_moment){.layout = &s->layout, .session = &s->session, .features = features, .pfeatures = pfeatures,
+	s->m = (struct vhu_moment){.layout = &s->layout,
+				   .session = &s->session,
+				   .features = features,
+				   .pfeatures = pfeatures,
 				   .config_size = 60};
 }
 
@@ -199,7 +211,8 @@ static void test_moment(void **state)
 	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_KICK, "index"), 1);
 	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_KICK, "no_fd"), 0);
 	assert_int_equal(field(&s.m, VHU_MSG_GET_VRING_BASE, "num"), 0);
-	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ADDR, "used"), vhu_layout_uaddr(&s.layout, s.layout.ring[1].used));
+	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ADDR, "used"),
+			 vhu_layout_uaddr(&s.layout, s.layout.ring[1].used));
 	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ADDR, "log"), s.layout.ring[1].used);
 	assert_int_equal(field(&s.m, VHU_MSG_GET_CONFIG, "size"), 60);
 	assert_int_equal(field(&s.m, VHU_MSG_GET_INFLIGHT_FD, "num_queues"), 2);
@@ -229,7 +242,8 @@ static void test_spare_regions(void **state)
 	set_up(&s, 4, SMALL, 0);
 	for (size_t i = 0; i < 12; i++)
 		for (size_t k = 0; k < i; k++) {
-			struct vhu_region_layout a = vhu_moment_region(&s.m, k), b = vhu_moment_region(&s.m, i);
+			struct vhu_region_layout a = vhu_moment_region(&s.m, k),
+						 b = vhu_moment_region(&s.m, i);
 
 			assert_true(a.gpa + a.size <= b.gpa);
 			assert_true(a.uaddr + a.size <= b.uaddr);
@@ -245,17 +259,23 @@ static struct vhu_frame built(const struct stage *s, const struct vhu_step_send 
 	return f;
 }
 
-#define U64(u64) {(const struct vhu_term[]){{.u = (u64)}}, 1}
+#define U64(u64)                                                                                             \
+	{                                                                                                    \
+		(const struct vhu_term[]){{.u = (u64)}}, 1                                                   \
+	}
 
 static void test_send_build(void **state)
 {
 	static struct stage s;
 	const uint8_t bytes[] = {1, 2, 3};
-	const struct vhu_assign index[] = {{.field = "index", .value = U64(1)}}, far[] = {{.field = "index", .value = U64(99)}};
-	const struct vhu_assign size[] = {{.field = "size", .value = U64(4)}}, huge[] = {{.field = "size", .value = U64(UINT32_MAX)}};
+	const struct vhu_assign index[] = {{.field = "index", .value = U64(1)}},
+				far[] = {{.field = "index", .value = U64(99)}};
+	const struct vhu_assign size[] = {{.field = "size", .value = U64(4)}},
+				huge[] = {{.field = "size", .value = U64(UINT32_MAX)}};
 	const struct vhu_assign payload[] = {{.field = "payload", .bytes = bytes, .n_bytes = 3}};
 	const struct vhu_assign u64[] = {{.field = "u64", .value = U64(0)}};
-	const struct vhu_assign variable[] = {{.field = "num", .value = {(const struct vhu_term[]){{.is_var = true}}, 1}}};
+	const struct vhu_assign variable[] = {
+		{.field = "num", .value = {(const struct vhu_term[]){{.is_var = true}}, 1}}};
 	const struct vhu_region_assign regions[] = {{{0}}, {.gpa = U64(5)}};
 	struct vhu_step_send send = {.row = vhu_msg_row(VHU_MSG_SET_VRING_ADDR), .with = index, .n_with = 1};
 	struct vhu_frame f;
@@ -295,16 +315,25 @@ static void test_send_build(void **state)
 	assert_int_equal(f.len, 8);
 	vhu_frame_done(&f);
 	/* Regions: what is not said is the layout's, or a spare one's. */
-	send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_MEM_TABLE), .regions = regions, .n_regions = 2,
+	send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_MEM_TABLE),
+				      .regions = regions,
+				      .n_regions = 2,
 				      .regions_given = true};
 	f = built(&s, &send, false);
 	assert_int_equal(f.len, 8 + 2 * 32);
-	assert_true(vhu_frame_region(&f, VHU_PL_MEM_TABLE, 0, "guest_phys_addr", &u) && u == s.layout.region[0].gpa);
+	assert_true(vhu_frame_region(&f, VHU_PL_MEM_TABLE, 0, "guest_phys_addr", &u) &&
+		    u == s.layout.region[0].gpa);
 	assert_true(vhu_frame_region(&f, VHU_PL_MEM_TABLE, 1, "guest_phys_addr", &u) && u == 5);
 	vhu_frame_done(&f);
 	/* Bytes in place of fields, more behind them, and a header that lies. */
-	send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_FEATURES), .payload = bytes, .n_payload = 3,
-				      .payload_given = true, .tail = bytes, .n_tail = 2, .flags = U64(0x11), .size = U64(1000)};
+	send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_FEATURES),
+				      .payload = bytes,
+				      .n_payload = 3,
+				      .payload_given = true,
+				      .tail = bytes,
+				      .n_tail = 2,
+				      .flags = U64(0x11),
+				      .size = U64(1000)};
 	f = built(&s, &send, true);
 	assert_int_equal(f.len, 5);
 	assert_int_equal(f.size, 1000);
@@ -318,12 +347,17 @@ static void test_send_build(void **state)
 	assert_int_equal(f.len, 1);
 	vhu_frame_done(&f);
 	/* What is not known yet. */
-	send = (struct vhu_step_send){.row = vhu_msg_row(VHU_MSG_SET_VRING_NUM), .with = variable, .n_with = 1};
-	assert_int_equal(vhu_send_build(&send, &s.m, (const uint64_t[]){7}, (const bool[]){false}, false, &f, &err), -ENODATA);
-	assert_int_equal(vhu_send_build(&send, &s.m, (const uint64_t[]){7}, (const bool[]){true}, false, &f, &err), 0);
+	send = (struct vhu_step_send){
+		.row = vhu_msg_row(VHU_MSG_SET_VRING_NUM), .with = variable, .n_with = 1};
+	assert_int_equal(
+		vhu_send_build(&send, &s.m, (const uint64_t[]){7}, (const bool[]){false}, false, &f, &err),
+		-ENODATA);
+	assert_int_equal(
+		vhu_send_build(&send, &s.m, (const uint64_t[]){7}, (const bool[]){true}, false, &f, &err), 0);
 	assert_int_equal(vhu_frame_u64(&f, "num"), 7);
 	vhu_frame_done(&f);
-	assert_int_equal(vhu_send_build(&send, &s.m, (const uint64_t[]){UINT64_C(1) << 32}, (const bool[]){true}, false, &f, &err),
+	assert_int_equal(vhu_send_build(&send, &s.m, (const uint64_t[]){UINT64_C(1) << 32},
+					(const bool[]){true}, false, &f, &err),
 			 -ERANGE);
 }
 
@@ -332,8 +366,10 @@ static void test_answer(void **state)
 {
 	static struct stage s;
 	const struct vhu_assign u64[] = {{.field = "u64", .value = U64(1)}};
-	const struct vhu_step_send send = {.row = vhu_msg_row(VHU_MSG_BACKEND_CONFIG_CHANGE_MSG), .channel = VHU_CHAN_BACKEND,
-					   .with = u64, .n_with = 1};
+	const struct vhu_step_send send = {.row = vhu_msg_row(VHU_MSG_BACKEND_CONFIG_CHANGE_MSG),
+					   .channel = VHU_CHAN_BACKEND,
+					   .with = u64,
+					   .n_with = 1};
 	struct vhu_frame f;
 
 	set_up(&s, 1, SMALL, 0);
@@ -346,7 +382,8 @@ static void test_answer(void **state)
 	vhu_frame_done(&f);
 }
 
-/* --- legality ------------------------------------------------------------------------------------------------ */
+/* --- legality
+ * ------------------------------------------------------------------------------------------------ */
 
 static void answer(struct vhu_session *s, enum vhu_msg msg, uint64_t value)
 {
@@ -362,7 +399,8 @@ static void answer(struct vhu_session *s, enum vhu_msg msg, uint64_t value)
 	vhu_frame_done(&f);
 }
 
-static void say_all(uint64_t offered, uint64_t poffered, uint64_t features, uint64_t pfeatures, size_t regions)
+static void say_all(uint64_t offered, uint64_t poffered, uint64_t features, uint64_t pfeatures,
+		    size_t regions)
 {
 	static struct stage s;
 	struct vhu_script_opts o = plain;
@@ -421,8 +459,10 @@ static void test_legal(void **state)
 static void test_wrong_descriptors(void **state)
 {
 	static struct stage s;
-	const struct vhu_fd_spec kinds[] = {{VHU_FD_SOCKET, {0}}, {VHU_FD_PIPE, {0}}, {VHU_FD_MEMFD, U64(4096)}};
-	struct vhu_step_send send = {.row = vhu_msg_row(VHU_MSG_SET_VRING_CALL), .fds = &kinds[0], .n_fds = 1, .fds_given = true};
+	const struct vhu_fd_spec kinds[] = {
+		{VHU_FD_SOCKET, {0}}, {VHU_FD_PIPE, {0}}, {VHU_FD_MEMFD, U64(4096)}};
+	struct vhu_step_send send = {
+		.row = vhu_msg_row(VHU_MSG_SET_VRING_CALL), .fds = &kinds[0], .n_fds = 1, .fds_given = true};
 	struct vhu_illegal illegal[4];
 	struct vhu_err err;
 	struct vhu_frame f;
@@ -442,17 +482,25 @@ static void test_wrong_descriptors(void **state)
 	f = built(&s, &send, false);
 	assert_int_equal(vhu_frame_give_fd(&f, -1, &err), 0);
 	assert_int_equal(vhu_send_illegal(&s.session, &send, &f, illegal, 4), 1);
-	assert_string_equal(illegal[0].text, "the file of descriptor 0 is shorter than what SET_MEM_TABLE says");
+	assert_string_equal(illegal[0].text,
+			    "the file of descriptor 0 is shorter than what SET_MEM_TABLE says");
 	vhu_frame_done(&f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain), cmocka_unit_test(test_without_bit30), cmocka_unit_test(test_status_and_slots),
-		cmocka_unit_test(test_one_ring), cmocka_unit_test(test_names), cmocka_unit_test(test_moment),
-		cmocka_unit_test(test_spare_regions), cmocka_unit_test(test_send_build), cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_legal), cmocka_unit_test(test_wrong_descriptors),
+		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_without_bit30),
+		cmocka_unit_test(test_status_and_slots),
+		cmocka_unit_test(test_one_ring),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_moment),
+		cmocka_unit_test(test_spare_regions),
+		cmocka_unit_test(test_send_build),
+		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_legal),
+		cmocka_unit_test(test_wrong_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,10 @@ static struct vhu_plan *plan_of(const char *start, const char *steps)
 	struct vhu_compile_opts opts = {.facts = &facts, .allow_writes = true};
 	struct vhu_plan *p = NULL;
 
-	work_case("x.json", start, "\"needs\": {\"device\": [\"blk\"], \"spawn\": true}, \"writes\": true, \"vars\": {\"two\": 2},", steps);
+	work_case("x.json", start,
+		  "\"needs\": {\"device\": [\"blk\"], \"spawn\": true}, \"writes\": true, \"vars\": "
+		  "{\"two\": 2},",
+		  steps);
 	assert_int_equal(work_load(&work, ".", "x.json"), 0);
 	assert_string_equal(vhu_buf_text(&work.text), "");
 	assert_int_equal(vhu_plan_from_case(work.set, 0, &opts, &p, &work.diags, &work.err), 0);
@@ -75,16 +78,21 @@ static void test_send_defaults(void **state)
 
 static void test_send_out(void **state)
 {
-	struct vhu_plan *p = plan_of(
-		"mapped",
-		"{\"send\": \"SET_VRING_CALL\", \"with\": {\"index\": \"$two + 1\", \"no_fd\": 1}, \"fds\": [], \"need_reply\": false,\n"
-		" \"expect\": [\"silent\", \"alive\"], \"tolerate\": \"closes\", \"within_ms\": 100, \"note\": \"n\"},\n"
-		"{\"send\": \"SET_CONFIG\", \"with\": {\"offset\": 32, \"payload\": {\"bytes\": \"01 02\"}}, \"need_reply\": true},\n"
-		"{\"send\": \"0x63\", \"payload\": \"aa\", \"tail\": \"bb cc\", \"flags\": 9, \"size\": \"0xffff\", \"pieces\": [5, 7],\n"
-		" \"fds\": [\"pipe\", \"memfd:0x1000\", \"memfd:$two\"], \"breaks\": \"malformed:request\"},\n"
-		"{\"send\": \"SET_MEM_TABLE\", \"with\": {\"region\": [{}, {\"guest_phys_addr\": 4096, \"mmap_offset\": 1}]},\n"
-		" \"breaks\": \"malformed:address\"},\n"
-		"{\"send\": 1, \"fds\": [\"auto\"]}");
+	struct vhu_plan *p =
+		plan_of("mapped", "{\"send\": \"SET_VRING_CALL\", \"with\": {\"index\": \"$two + 1\", "
+				  "\"no_fd\": 1}, \"fds\": [], \"need_reply\": false,\n"
+				  " \"expect\": [\"silent\", \"alive\"], \"tolerate\": \"closes\", "
+				  "\"within_ms\": 100, \"note\": \"n\"},\n"
+				  "{\"send\": \"SET_CONFIG\", \"with\": {\"offset\": 32, \"payload\": "
+				  "{\"bytes\": \"01 02\"}}, \"need_reply\": true},\n"
+				  "{\"send\": \"0x63\", \"payload\": \"aa\", \"tail\": \"bb cc\", \"flags\": "
+				  "9, \"size\": \"0xffff\", \"pieces\": [5, 7],\n"
+				  " \"fds\": [\"pipe\", \"memfd:0x1000\", \"memfd:$two\"], \"breaks\": "
+				  "\"malformed:request\"},\n"
+				  "{\"send\": \"SET_MEM_TABLE\", \"with\": {\"region\": [{}, "
+				  "{\"guest_phys_addr\": 4096, \"mmap_offset\": 1}]},\n"
+				  " \"breaks\": \"malformed:address\"},\n"
+				  "{\"send\": 1, \"fds\": [\"auto\"]}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].expect, VHU_OUT_SILENT | VHU_OUT_ALIVE);
@@ -113,7 +121,8 @@ static void test_send_out(void **state)
 	assert_int_equal(s[2].send.fds[1].source, VHU_FD_MEMFD);
 	assert_int_equal(number(&s[2].send.fds[1].size), 4096);
 	assert_int_equal(number(&s[2].send.fds[2].size), 2);
-	assert_true(s[2].breaks.set && s[2].breaks.req == VHU_REQ_MAX && s[2].breaks.malformed == VHU_MALFORMED_REQUEST);
+	assert_true(s[2].breaks.set && s[2].breaks.req == VHU_REQ_MAX &&
+		    s[2].breaks.malformed == VHU_MALFORMED_REQUEST);
 	assert_int_equal(s[3].send.n_regions, 2);
 	assert_int_equal(s[3].send.regions[0].gpa.n, 0);
 	assert_int_equal(number(&s[3].send.regions[1].gpa), 4096);
@@ -128,9 +137,12 @@ static void test_send_back(void **state)
 {
 	struct vhu_plan *p = plan_of(
 		"mapped",
-		"{\"send\": \"GET_INFLIGHT_FD\", \"reply\": {\"mmap_size\": {\"gt\": 0, \"multiple_of\": 64}, \"num_queues\": 1},\n"
-		" \"reply_fds\": 1, \"reply_size\": 24, \"save\": {\"size\": \"mmap_size\", \"fd\": \"fd0\"}},\n"
-		"{\"send\": \"GET_FEATURES\", \"reply\": {\"u64\": {\"has\": [\"VIRTIO_F_VERSION_1\"], \"lacks\": \"$size\"}},\n"
+		"{\"send\": \"GET_INFLIGHT_FD\", \"reply\": {\"mmap_size\": {\"gt\": 0, \"multiple_of\": "
+		"64}, \"num_queues\": 1},\n"
+		" \"reply_fds\": 1, \"reply_size\": 24, \"save\": {\"size\": \"mmap_size\", \"fd\": "
+		"\"fd0\"}},\n"
+		"{\"send\": \"GET_FEATURES\", \"reply\": {\"u64\": {\"has\": [\"VIRTIO_F_VERSION_1\"], "
+		"\"lacks\": \"$size\"}},\n"
 		" \"expect\": [\"reply\", \"closes\"], \"reply_fds\": [\"memfd\", \"eventfd\"]},\n"
 		"{\"send\": \"GET_CONFIG\", \"reply\": {\"payload\": {\"prefix\": \"00\", \"len\": 60}}}");
 	const struct vhu_step *s = p->steps;
@@ -158,14 +170,15 @@ static void test_send_back(void **state)
 
 static void test_raw_recv_fence(void **state)
 {
-	struct vhu_plan *p = plan_of(
-		"negotiated",
-		"{\"raw\": \"01 00\", \"breaks\": \"malformed:bytes\", \"expect\": \"alive\"},\n"
-		"{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\"},\n"
-		"{\"recv\": \"BACKEND_VRING_HOST_NOTIFIER_MSG\", \"with\": {\"index\": 0}, \"fds\": 1, \"answer\": \"nack\",\n"
-		" \"optional\": true, \"save\": {\"at\": \"offset\"}},\n"
-		"{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\", \"answer\": {\"u64\": 7}},\n"
-		"{\"fence\": true}, {\"fence\": \"GET_QUEUE_NUM\"}");
+	struct vhu_plan *p =
+		plan_of("negotiated",
+			"{\"raw\": \"01 00\", \"breaks\": \"malformed:bytes\", \"expect\": \"alive\"},\n"
+			"{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\"},\n"
+			"{\"recv\": \"BACKEND_VRING_HOST_NOTIFIER_MSG\", \"with\": {\"index\": 0}, \"fds\": "
+			"1, \"answer\": \"nack\",\n"
+			" \"optional\": true, \"save\": {\"at\": \"offset\"}},\n"
+			"{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\", \"answer\": {\"u64\": 7}},\n"
+			"{\"fence\": true}, {\"fence\": \"GET_QUEUE_NUM\"}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].raw.n_bytes, 2);
@@ -189,16 +202,19 @@ static void test_raw_recv_fence(void **state)
 
 static void test_connections(void **state)
 {
-	struct vhu_plan *p = plan_of(
-		"owned",
-		"{\"for_each\": \"name\", \"in\": [\"b\", \"c\"], \"do\": [{\"connect\": \"$name\", \"to\": \"mapped\", \"profile\": \"plain\"},\n"
-		" {\"fence\": true, \"conn\": \"$name\"}]},\n"
-		"{\"close\": \"both\", \"conn\": \"c\"},\n"
-		"{\"reconnect\": \"running\", \"keep\": [\"memory\", \"rings\"], \"base\": \"saved\", \"status\": false,\n"
-		" \"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"]},\n"
-		"{\"reconnect\": \"running\", \"keep\": [\"memory\", \"rings\", \"inflight\", \"log\"], \"base\": \"$two\", \"conn\": \"b\"},\n"
-		"{\"close\": \"backend\"}, {\"close\": \"write\"},\n"
-		"{\"target\": \"kill\"}, {\"target\": \"await-exit\"}, {\"target\": \"restart\"}, {\"target\": \"kill\", \"signal\": \"TERM\"}");
+	struct vhu_plan *p =
+		plan_of("owned", "{\"for_each\": \"name\", \"in\": [\"b\", \"c\"], \"do\": [{\"connect\": "
+				 "\"$name\", \"to\": \"mapped\", \"profile\": \"plain\"},\n"
+				 " {\"fence\": true, \"conn\": \"$name\"}]},\n"
+				 "{\"close\": \"both\", \"conn\": \"c\"},\n"
+				 "{\"reconnect\": \"running\", \"keep\": [\"memory\", \"rings\"], \"base\": "
+				 "\"saved\", \"status\": false,\n"
+				 " \"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"]},\n"
+				 "{\"reconnect\": \"running\", \"keep\": [\"memory\", \"rings\", "
+				 "\"inflight\", \"log\"], \"base\": \"$two\", \"conn\": \"b\"},\n"
+				 "{\"close\": \"backend\"}, {\"close\": \"write\"},\n"
+				 "{\"target\": \"kill\"}, {\"target\": \"await-exit\"}, {\"target\": "
+				 "\"restart\"}, {\"target\": \"kill\", \"signal\": \"TERM\"}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(p->n_conns, 3);
@@ -213,11 +229,13 @@ static void test_connections(void **state)
 	assert_int_equal(s[5].reconnect.base_from, VHU_BASE_SAVED);
 	assert_true(s[5].reconnect.no_status && s[5].reconnect.features_given);
 	/* Of what is offered only, and with bit 30. */
-	assert_int_equal(s[5].reconnect.features, VHU_V(VIRTIO_F_VERSION_1) | VHU_V(VHOST_USER_F_PROTOCOL_FEATURES));
+	assert_int_equal(s[5].reconnect.features,
+			 VHU_V(VIRTIO_F_VERSION_1) | VHU_V(VHOST_USER_F_PROTOCOL_FEATURES));
 	assert_null(s[5].reconnect.profile);
 	assert_int_equal(s[6].reconnect.base_from, VHU_BASE_VALUE);
 	assert_int_equal(number(&s[6].reconnect.base), 2);
-	assert_int_equal(s[6].reconnect.keep, VHU_KEEP_MEMORY | VHU_KEEP_RINGS | VHU_KEEP_INFLIGHT | VHU_KEEP_LOG);
+	assert_int_equal(s[6].reconnect.keep,
+			 VHU_KEEP_MEMORY | VHU_KEEP_RINGS | VHU_KEEP_INFLIGHT | VHU_KEEP_LOG);
 	assert_false(s[6].reconnect.no_status || s[6].reconnect.features_given);
 	assert_true(!s[7].close.main && s[7].close.backend);
 	assert_true(!s[8].close.main && s[8].close.write_side);
@@ -233,10 +251,13 @@ static void test_ring(void **state)
 {
 	struct vhu_plan *p = plan_of(
 		"mapped",
-		"{\"ring\": \"start\", \"queue\": \"$two\", \"base\": 5}, {\"ring\": \"kick\"}, {\"ring\": \"disable\", \"queue\": 2},\n"
-		"{\"for_each\": \"i\", \"in\": [3], \"do\": [{\"ring\": \"poke\", \"queue\": 2, \"at\": \"desc[$i].next\", \"value\": 9,\n"
+		"{\"ring\": \"start\", \"queue\": \"$two\", \"base\": 5}, {\"ring\": \"kick\"}, {\"ring\": "
+		"\"disable\", \"queue\": 2},\n"
+		"{\"for_each\": \"i\", \"in\": [3], \"do\": [{\"ring\": \"poke\", \"queue\": 2, \"at\": "
+		"\"desc[$i].next\", \"value\": 9,\n"
 		" \"breaks\": \"RING-80\"}]},\n"
-		"{\"ring\": \"check\", \"queue\": 2, \"used\": 3, \"called\": {\"ge\": 1}, \"stale\": 0, \"error\": 0, \"idle\": true,\n"
+		"{\"ring\": \"check\", \"queue\": 2, \"used\": 3, \"called\": {\"ge\": 1}, \"stale\": 0, "
+		"\"error\": 0, \"idle\": true,\n"
 		" \"settle_ms\": 30},\n"
 		"{\"ring\": \"stop\", \"queue\": 2, \"base\": {\"le\": 8}, \"save\": {\"at\": \"num\"}}");
 	const struct vhu_step *s = p->steps;
@@ -251,7 +272,8 @@ static void test_ring(void **state)
 	assert_string_equal(s[3].ring.at, "desc[3].next");
 	assert_int_equal(number(&s[3].ring.value), 9);
 	assert_int_equal(s[3].breaks.req, VHU_REQ_RING_80);
-	assert_true(s[4].ring.used.n && s[4].ring.called.n && s[4].ring.stale.n && s[4].ring.error.n && s[4].ring.idle);
+	assert_true(s[4].ring.used.n && s[4].ring.called.n && s[4].ring.stale.n && s[4].ring.error.n &&
+		    s[4].ring.idle);
 	assert_int_equal(s[4].ring.settle_ms, 30);
 	assert_int_equal(s[5].ring.op, VHU_RING_STOP);
 	assert_string_equal(s[5].ring.save[0].field, "num");
@@ -260,15 +282,18 @@ static void test_ring(void **state)
 
 static void test_io(void **state)
 {
-	struct vhu_plan *p = plan_of(
-		"running",
-		"{\"io\": \"read\"},\n"
-		"{\"io\": \"write\", \"sector\": \"$two * 8\", \"count\": 2, \"times\": 3, \"pattern\": \"fill:Ab\", \"segments\": [1, 1023],\n"
-		" \"indirect\": true, \"kick\": false, \"wait\": false, \"tag\": \"t\", \"status\": [\"ok\", \"ioerr\"], \"verify\": false,\n"
-		" \"used_len\": 1},\n"
-		"{\"io\": \"raw\", \"type\": \"0x7f\", \"count\": 0, \"status\": \"any\", \"pattern\": \"seed:77\"},\n"
-		"{\"io\": \"get_id\", \"status\": \"unsupp\", \"pattern\": \"zero\"},\n"
-		"{\"await\": [\"t\"], \"order\": \"submitted\", \"exactly_once\": false, \"status\": \"ioerr\"}, {\"await\": \"any\"}, {\"await\": \"all\"}");
+	struct vhu_plan *p =
+		plan_of("running", "{\"io\": \"read\"},\n"
+				   "{\"io\": \"write\", \"sector\": \"$two * 8\", \"count\": 2, \"times\": "
+				   "3, \"pattern\": \"fill:Ab\", \"segments\": [1, 1023],\n"
+				   " \"indirect\": true, \"kick\": false, \"wait\": false, \"tag\": \"t\", "
+				   "\"status\": [\"ok\", \"ioerr\"], \"verify\": false,\n"
+				   " \"used_len\": 1},\n"
+				   "{\"io\": \"raw\", \"type\": \"0x7f\", \"count\": 0, \"status\": \"any\", "
+				   "\"pattern\": \"seed:77\"},\n"
+				   "{\"io\": \"get_id\", \"status\": \"unsupp\", \"pattern\": \"zero\"},\n"
+				   "{\"await\": [\"t\"], \"order\": \"submitted\", \"exactly_once\": false, "
+				   "\"status\": \"ioerr\"}, {\"await\": \"any\"}, {\"await\": \"all\"}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].io.op, 0);
@@ -311,10 +336,13 @@ static void test_chain(void **state)
 {
 	struct vhu_plan *p = plan_of(
 		"running",
-		"{\"chain\": [{\"out\": {\"type\": \"BLK_T_IN\", \"sector\": 7}, \"layout\": \"blk_outhdr\"}, {\"out\": \"0102\"},\n"
+		"{\"chain\": [{\"out\": {\"type\": \"BLK_T_IN\", \"sector\": 7}, \"layout\": "
+		"\"blk_outhdr\"}, {\"out\": \"0102\"},\n"
 		" {\"in\": 512, \"match\": \"00 01\"}, {\"in\": 4, \"match\": {\"prefix\": \"ff\"}},\n"
-		" {\"in\": 1, \"layout\": \"blk_status\", \"match\": {\"status\": 0}}, {\"desc\": {\"len\": 4, \"flags\": \"DESC_F_WRITE\"}}],\n"
-		" \"queue\": 1, \"wait\": false, \"tag\": \"c\", \"used_len\": {\"any\": true}, \"breaks\": \"malformed:ring\"}");
+		" {\"in\": 1, \"layout\": \"blk_status\", \"match\": {\"status\": 0}}, {\"desc\": {\"len\": "
+		"4, \"flags\": \"DESC_F_WRITE\"}}],\n"
+		" \"queue\": 1, \"wait\": false, \"tag\": \"c\", \"used_len\": {\"any\": true}, \"breaks\": "
+		"\"malformed:ring\"}");
 	const struct vhu_step_chain *c = &p->steps[0].chain;
 
 	assert_int_equal(c->n_elems, 6);
@@ -340,15 +368,19 @@ static void test_chain(void **state)
 
 static void test_memory_log_inflight(void **state)
 {
-	struct vhu_plan *p = plan_of(
-		"running",
-		"{\"memory\": \"add\", \"regions\": [{\"size\": \"0x400000\", \"backing\": \"memfd\"}]}, {\"memory\": \"add\"},\n"
-		"{\"memory\": \"remove\"}, {\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": 64, \"pattern\": \"fill:5a\"},\n"
-		"{\"memory\": \"check\", \"gpa\": \"$mem.gpa\", \"len\": 4, \"match\": \"5a 5a\"},\n"
-		"{\"log\": \"start\", \"queues\": [0]}, {\"io\": \"read\", \"tag\": \"r\"},\n"
-		"{\"log\": \"check\", \"dirty\": [{\"buffers\": \"r\"}, {\"ring\": 0}, {\"gpa\": 1, \"len\": 2}], \"only\": true},\n"
-		"{\"log\": \"clear\"}, {\"log\": \"stop\", \"queues\": \"all\"},\n"
-		"{\"inflight\": \"get\", \"queues\": 1, \"queue_size\": \"$case.queue_size\"}, {\"inflight\": \"check\", \"entries\": 0}");
+	struct vhu_plan *p =
+		plan_of("running",
+			"{\"memory\": \"add\", \"regions\": [{\"size\": \"0x400000\", \"backing\": "
+			"\"memfd\"}]}, {\"memory\": \"add\"},\n"
+			"{\"memory\": \"remove\"}, {\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": "
+			"64, \"pattern\": \"fill:5a\"},\n"
+			"{\"memory\": \"check\", \"gpa\": \"$mem.gpa\", \"len\": 4, \"match\": \"5a 5a\"},\n"
+			"{\"log\": \"start\", \"queues\": [0]}, {\"io\": \"read\", \"tag\": \"r\"},\n"
+			"{\"log\": \"check\", \"dirty\": [{\"buffers\": \"r\"}, {\"ring\": 0}, {\"gpa\": 1, "
+			"\"len\": 2}], \"only\": true},\n"
+			"{\"log\": \"clear\"}, {\"log\": \"stop\", \"queues\": \"all\"},\n"
+			"{\"inflight\": \"get\", \"queues\": 1, \"queue_size\": \"$case.queue_size\"}, "
+			"{\"inflight\": \"check\", \"entries\": 0}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].memory.op, VHU_MEMORY_ADD);
@@ -374,7 +406,8 @@ static void test_memory_log_inflight(void **state)
 
 static void test_assert(void **state)
 {
-	struct vhu_plan *p = plan_of("owned", "{\"assert\": [\"$target.features\", \"has\", [\"VIRTIO_F_VERSION_1\"]], \"says\": \"modern\"}");
+	struct vhu_plan *p = plan_of("owned", "{\"assert\": [\"$target.features\", \"has\", "
+					      "[\"VIRTIO_F_VERSION_1\"]], \"says\": \"modern\"}");
 	const struct vhu_step_assert *a = &p->steps[0].assertion;
 
 	assert_string_equal(a->text, "$target.features has VIRTIO_F_VERSION_1");
@@ -386,9 +419,15 @@ static void test_assert(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_send_defaults), cmocka_unit_test(test_send_out), cmocka_unit_test(test_send_back),
-		cmocka_unit_test(test_raw_recv_fence), cmocka_unit_test(test_connections), cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_io), cmocka_unit_test(test_chain), cmocka_unit_test(test_memory_log_inflight),
+		cmocka_unit_test(test_send_defaults),
+		cmocka_unit_test(test_send_out),
+		cmocka_unit_test(test_send_back),
+		cmocka_unit_test(test_raw_recv_fence),
+		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_memory_log_inflight),
 		cmocka_unit_test(test_assert),
 	};
 

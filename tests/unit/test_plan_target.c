@@ -45,12 +45,17 @@ static struct vhu_plan *compile(const struct vhu_facts *facts, bool writes)
 static void test_needs(void **state)
 {
 	static const struct {
-		const char *extra, *skip;	/* NULL: it runs */
+		const char *extra, *skip; /* NULL: it runs */
 	} rows[] = {
 		{"", NULL},
-		{"\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_MQ\"], \"queues\": 4, \"mem_slots\": 32},", NULL},
-		{"\"needs\": {\"capacity\": \"0x20000\", \"spawn\": true, \"hugetlb\": true, \"ring\": \"split\"},", NULL},
-		{"\"needs\": {\"device\": [\"net\", \"fs\"]},", "needs a net or fs device, the target's is blk"},
+		{"\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_MQ\"], \"queues\": 4, "
+		 "\"mem_slots\": 32},",
+		 NULL},
+		{"\"needs\": {\"capacity\": \"0x20000\", \"spawn\": true, \"hugetlb\": true, \"ring\": "
+		 "\"split\"},",
+		 NULL},
+		{"\"needs\": {\"device\": [\"net\", \"fs\"]},",
+		 "needs a net or fs device, the target's is blk"},
 		{"\"needs\": {\"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"]},",
 		 "needs feature VIRTIO_BLK_F_RO, which the target does not offer"},
 		{"\"needs\": {\"protocol_features\": [\"STATUS\"]},",
@@ -73,9 +78,11 @@ static void test_needs(void **state)
 		 "needs 'zoned_model' of config space, which the target does not show"},
 		{"\"needs\": {\"ring\": \"packed\"},", "needs packed rings, which are not supported yet"},
 		{"\"ring\": \"packed\",", "packed rings are not supported yet"},
-		{"\"memory\": {\"regions\": 9}, \"offer\": {\"drop_protocol_features\": [\"CONFIGURE_MEM_SLOTS\"]},",
+		{"\"memory\": {\"regions\": 9}, \"offer\": {\"drop_protocol_features\": "
+		 "[\"CONFIGURE_MEM_SLOTS\"]},",
 		 "9 memory regions need CONFIGURE_MEM_SLOTS, which is not negotiated"},
-		{"\"memory\": {\"regions\": 33, \"size\": \"0x10000000\"},", "needs 33 memory slots, the target has 32"},
+		{"\"memory\": {\"regions\": 33, \"size\": \"0x10000000\"},",
+		 "needs 33 memory slots, the target has 32"},
 	};
 	struct vhu_facts facts = work_facts();
 
@@ -144,30 +151,35 @@ static void test_writes(void **state)
 	vhu_plan_free(p);
 }
 
-/* --- negotiation ------------------------------------------------------------------------------------------- */
+/* --- negotiation --------------------------------------------------------------------------------- */
 
 static void test_negotiation(void **state)
 {
-	const uint64_t usual = VHU_V(VIRTIO_F_VERSION_1) | BIT30 | VHU_V(VIRTIO_RING_F_INDIRECT_DESC) | VHU_V(VIRTIO_BLK_F_MQ) |
-			       VHU_V(VIRTIO_BLK_F_FLUSH) | VHU_V(VIRTIO_BLK_F_CONFIG_WCE);
-	const uint64_t pusual = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) | VHU_P(LOG_SHMFD) |
-				VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(INFLIGHT_SHMFD);
+	const uint64_t usual = VHU_V(VIRTIO_F_VERSION_1) | BIT30 | VHU_V(VIRTIO_RING_F_INDIRECT_DESC) |
+			       VHU_V(VIRTIO_BLK_F_MQ) | VHU_V(VIRTIO_BLK_F_FLUSH) |
+			       VHU_V(VIRTIO_BLK_F_CONFIG_WCE);
+	const uint64_t pusual = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) |
+				VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(INFLIGHT_SHMFD);
 	const struct {
 		const char *extra;
 		uint64_t features, pfeatures;
 	} rows[] = {
 		{"", usual, pusual},
 		/* What the tables mark opt-in comes when it is needed by name; logging only with `log`. */
-		{"\"needs\": {\"features\": [\"VIRTIO_F_IN_ORDER\", \"VHOST_F_LOG_ALL\"], \"protocol_features\": [\"PAGEFAULT\"]},",
+		{"\"needs\": {\"features\": [\"VIRTIO_F_IN_ORDER\", \"VHOST_F_LOG_ALL\"], "
+		 "\"protocol_features\": [\"PAGEFAULT\"]},",
 		 usual | VHU_V(VIRTIO_F_IN_ORDER), pusual | VHU_P(PAGEFAULT)},
-		{"\"offer\": {\"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"], \"protocol_features\": [\"MQ\", \"STATUS\"]},",
+		{"\"offer\": {\"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"], "
+		 "\"protocol_features\": [\"MQ\", \"STATUS\"]},",
 		 VHU_V(VIRTIO_F_VERSION_1) | BIT30, VHU_P(MQ)},
 		/* What depends on a bit goes with it. */
-		{"\"offer\": {\"drop_features\": [\"VIRTIO_BLK_F_FLUSH\"], \"drop_protocol_features\": [\"MQ\"]},",
+		{"\"offer\": {\"drop_features\": [\"VIRTIO_BLK_F_FLUSH\"], \"drop_protocol_features\": "
+		 "[\"MQ\"]},",
 		 usual & ~(VHU_V(VIRTIO_BLK_F_FLUSH) | VHU_V(VIRTIO_BLK_F_CONFIG_WCE)), pusual & ~VHU_P(MQ)},
 		/* Who does not take bit 30 has no protocol features, unless it says which. */
 		{"\"offer\": {\"drop_features\": [\"VHOST_USER_F_PROTOCOL_FEATURES\"]},", usual & ~BIT30, 0},
-		{"\"offer\": {\"drop_features\": [\"VHOST_USER_F_PROTOCOL_FEATURES\"], \"protocol_features\": [\"REPLY_ACK\"]},",
+		{"\"offer\": {\"drop_features\": [\"VHOST_USER_F_PROTOCOL_FEATURES\"], "
+		 "\"protocol_features\": [\"REPLY_ACK\"]},",
 		 usual & ~BIT30, VHU_P(REPLY_ACK)},
 		{"\"offer\": {\"features\": [\"VIRTIO_F_VERSION_1\", \"VHOST_F_LOG_ALL\"]},",
 		 VHU_V(VIRTIO_F_VERSION_1) | BIT30 | VHU_V(VHOST_F_LOG_ALL), pusual},
@@ -195,8 +207,10 @@ static void test_head(void **state)
 	struct vhu_compile_opts opts = {.facts = &facts, .backing = VHU_BACKING_MEMFD};
 	struct vhu_plan *p;
 
-	load("running", "\"queues\": \"all\", \"queue_size\": 256, \"tags\": [\"may-kill\"],"
-			"\"memory\": {\"regions\": 3, \"size\": \"0x3000000\", \"backing\": \"hugetlb\"},", FENCE);
+	load("running",
+	     "\"queues\": \"all\", \"queue_size\": 256, \"tags\": [\"may-kill\"],"
+	     "\"memory\": {\"regions\": 3, \"size\": \"0x3000000\", \"backing\": \"hugetlb\"},",
+	     FENCE);
 	p = compile(&facts, false);
 	assert_string_equal(p->id, "x");
 	assert_string_equal(p->file, "x.json");
@@ -223,21 +237,27 @@ static void test_head(void **state)
 	vhu_plan_free(NULL);
 }
 
-/* --- legality ---------------------------------------------------------------------------------------------------- */
+/* --- legality
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void test_legal_here(void **state)
 {
 	static const struct {
 		const char *start, *steps;
-		const char *skip;		/* on the target; everywhere else it is right */
+		const char *skip; /* on the target; everywhere else it is right */
 	} rows[] = {
 		{"negotiated", "{\"send\": \"SET_STATUS\", \"with\": {\"u64\": 1}}",
-		 "on this target /steps/0: the step breaks STATUS-03 (SET_STATUS without the protocol feature that it needs): say so "
+		 "on this target /steps/0: the step breaks STATUS-03 (SET_STATUS without the protocol "
+		 "feature that it needs): say so "
 		 "with 'breaks'"},
-		{"connected", "{\"send\": \"SET_FEATURES\", \"with\": {\"u64\": [\"VIRTIO_BLK_F_RO\"]}}", NULL},
+		{"connected", "{\"send\": \"SET_FEATURES\", \"with\": {\"u64\": [\"VIRTIO_BLK_F_RO\"]}}",
+		 NULL},
 		{"owned", "{\"send\": \"SET_FEATURES\", \"with\": {\"u64\": [\"VIRTIO_BLK_F_RO\"]}}",
-		 "on this target /steps/0: the step breaks RING-93 (features 0x20 were not offered): say so with 'breaks'"},
-		{"negotiated", "{\"send\": \"SET_VRING_NUM\", \"with\": {\"index\": 4}, \"breaks\": \"malformed:index\"}", NULL},
+		 "on this target /steps/0: the step breaks RING-93 (features 0x20 were not offered): say so "
+		 "with 'breaks'"},
+		{"negotiated",
+		 "{\"send\": \"SET_VRING_NUM\", \"with\": {\"index\": 4}, \"breaks\": \"malformed:index\"}",
+		 NULL},
 	};
 	struct vhu_facts facts = work_facts();
 
@@ -253,11 +273,14 @@ static void test_legal_here(void **state)
 		vhu_plan_free(p);
 	}
 	/* What was wrong against the union can be right on a target: then there is nothing to provoke. */
-	load("mapped", "", "{\"send\": \"SET_VRING_NUM\", \"with\": {\"index\": 4}, \"breaks\": \"malformed:index\"}");
+	load("mapped", "",
+	     "{\"send\": \"SET_VRING_NUM\", \"with\": {\"index\": 4}, \"breaks\": \"malformed:index\"}");
 	facts.queues = 8;
 	struct vhu_plan *p = compile(&facts, false);
 
-	assert_string_equal(p->skip, "on this target /steps/0: the step is legal here, it does not break malformed:index");
+	assert_string_equal(
+		p->skip,
+		"on this target /steps/0: the step is legal here, it does not break malformed:index");
 	vhu_plan_free(p);
 }
 
@@ -269,38 +292,59 @@ static void test_right_sequences(void **state)
 	} rows[] = {
 		/* The facts tell what a saved variable will be. */
 		{"connected", "",
-		 "{\"send\": \"GET_FEATURES\", \"save\": {\"f\": \"u64\"}}, {\"send\": \"GET_PROTOCOL_FEATURES\", \"save\": {\"p\": \"u64\"}},\n"
-		 "{\"send\": \"SET_PROTOCOL_FEATURES\", \"with\": {\"u64\": \"$p & 0x9\"}}, {\"send\": \"SET_OWNER\", \"need_reply\": true},\n"
-		 "{\"send\": \"SET_FEATURES\", \"with\": {\"u64\": \"$f &~ VHOST_F_LOG_ALL\"}, \"need_reply\": true},\n"
+		 "{\"send\": \"GET_FEATURES\", \"save\": {\"f\": \"u64\"}}, {\"send\": "
+		 "\"GET_PROTOCOL_FEATURES\", \"save\": {\"p\": \"u64\"}},\n"
+		 "{\"send\": \"SET_PROTOCOL_FEATURES\", \"with\": {\"u64\": \"$p & 0x9\"}}, {\"send\": "
+		 "\"SET_OWNER\", \"need_reply\": true},\n"
+		 "{\"send\": \"SET_FEATURES\", \"with\": {\"u64\": \"$f &~ VHOST_F_LOG_ALL\"}, "
+		 "\"need_reply\": true},\n"
 		 "{\"send\": \"GET_QUEUE_NUM\"}"},
 		/* What is not known of negotiation is not held against what follows. */
 		{"connected", "",
-		 "{\"send\": \"GET_VRING_BASE\", \"save\": {\"x\": \"num\"}}, {\"send\": \"SET_PROTOCOL_FEATURES\", \"with\": {\"u64\": \"$x\"},\n"
+		 "{\"send\": \"GET_VRING_BASE\", \"save\": {\"x\": \"num\"}}, {\"send\": "
+		 "\"SET_PROTOCOL_FEATURES\", \"with\": {\"u64\": \"$x\"},\n"
 		 " \"fds\": []}, {\"send\": \"SET_STATUS\"}"},
 		/* A ring stopped, its base given back, started again. */
 		{"running", "\"queues\": 2,",
 		 "{\"send\": \"GET_VRING_BASE\", \"with\": {\"index\": 1}, \"save\": {\"b\": \"num\"}},\n"
-		 "{\"send\": \"SET_VRING_BASE\", \"with\": {\"index\": 1, \"num\": \"$b\"}}, {\"send\": \"SET_VRING_KICK\", \"with\": {\"index\": 1}},\n"
-		 "{\"ring\": \"stop\", \"queue\": 1}, {\"ring\": \"start\", \"queue\": 1}, {\"ring\": \"disable\"}, {\"ring\": \"enable\"}"},
+		 "{\"send\": \"SET_VRING_BASE\", \"with\": {\"index\": 1, \"num\": \"$b\"}}, {\"send\": "
+		 "\"SET_VRING_KICK\", \"with\": {\"index\": 1}},\n"
+		 "{\"ring\": \"stop\", \"queue\": 1}, {\"ring\": \"start\", \"queue\": 1}, {\"ring\": "
+		 "\"disable\"}, {\"ring\": \"enable\"}"},
 		/* Memory that comes and goes. */
 		{"mapped", "\"memory\": {\"regions\": 2},",
-		 "{\"memory\": \"add\"}, {\"memory\": \"add\"}, {\"memory\": \"remove\"}, {\"memory\": \"remove\"}, {\"memory\": \"map\"}"},
-		{"mapped", "\"memory\": {\"regions\": 10},", "{\"memory\": \"add\"}, {\"memory\": \"remove\"}"},
-		{"running", "", "{\"log\": \"start\"}, {\"log\": \"stop\"}, {\"inflight\": \"get\"}, {\"inflight\": \"set\"}"},
+		 "{\"memory\": \"add\"}, {\"memory\": \"add\"}, {\"memory\": \"remove\"}, {\"memory\": "
+		 "\"remove\"}, {\"memory\": \"map\"}"},
+		{"mapped", "\"memory\": {\"regions\": 10},",
+		 "{\"memory\": \"add\"}, {\"memory\": \"remove\"}"},
+		{"running", "",
+		 "{\"log\": \"start\"}, {\"log\": \"stop\"}, {\"inflight\": \"get\"}, {\"inflight\": "
+		 "\"set\"}"},
 		/* Wrong on purpose changes nothing. */
 		{"mapped", "",
-		 "{\"send\": \"SET_VRING_NUM\", \"with\": {\"num\": 0}, \"breaks\": \"malformed:ring-size\"}, {\"ring\": \"start\"}"},
-		{"negotiated", "", "{\"send\": \"SET_VRING_ADDR\", \"breaks\": \"malformed:order\"}, {\"memory\": \"map\"}, {\"send\": \"SET_VRING_ADDR\"}"},
+		 "{\"send\": \"SET_VRING_NUM\", \"with\": {\"num\": 0}, \"breaks\": "
+		 "\"malformed:ring-size\"}, {\"ring\": \"start\"}"},
+		{"negotiated", "",
+		 "{\"send\": \"SET_VRING_ADDR\", \"breaks\": \"malformed:order\"}, {\"memory\": \"map\"}, "
+		 "{\"send\": \"SET_VRING_ADDR\"}"},
 		/* A new connection starts anew. */
-		{"owned", "", "{\"reconnect\": \"connected\"}, {\"send\": \"SET_OWNER\"}, {\"connect\": \"b\", \"to\": \"connected\"},\n"
-			      "{\"send\": \"SET_OWNER\", \"conn\": \"b\"}"},
-		{"negotiated", "", "{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\", \"answer\": \"none\"},\n"
-				   "{\"send\": \"BACKEND_CONFIG_CHANGE_MSG\", \"on\": \"backend\", \"with\": {\"u64\": 1}}"},
-		{"owned", "", "{\"raw\": \"01 00 00 00 01 00 00 00 08 00 00 00 00\", \"breaks\": \"malformed:size\"}"},
-		{"owned", "", "{\"raw\": \"01 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 00 00 00 00\",\n"
-			      " \"breaks\": \"malformed:bytes\"}"},
-		{"owned", "\"needs\": {\"spawn\": true},", "{\"target\": \"kill\"}, {\"target\": \"restart\"}, {\"reconnect\": \"owned\"}, " FENCE},
-		{"owned", "", "{\"send\": \"99\", \"breaks\": \"malformed:request\", \"expect\": \"closes\"}, {\"reconnect\": \"owned\"}, " FENCE},
+		{"owned", "",
+		 "{\"reconnect\": \"connected\"}, {\"send\": \"SET_OWNER\"}, {\"connect\": \"b\", \"to\": "
+		 "\"connected\"},\n"
+		 "{\"send\": \"SET_OWNER\", \"conn\": \"b\"}"},
+		{"negotiated", "",
+		 "{\"recv\": \"BACKEND_CONFIG_CHANGE_MSG\", \"answer\": \"none\"},\n"
+		 "{\"send\": \"BACKEND_CONFIG_CHANGE_MSG\", \"on\": \"backend\", \"with\": {\"u64\": 1}}"},
+		{"owned", "",
+		 "{\"raw\": \"01 00 00 00 01 00 00 00 08 00 00 00 00\", \"breaks\": \"malformed:size\"}"},
+		{"owned", "",
+		 "{\"raw\": \"01 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 00 00 00 00\",\n"
+		 " \"breaks\": \"malformed:bytes\"}"},
+		{"owned", "\"needs\": {\"spawn\": true},",
+		 "{\"target\": \"kill\"}, {\"target\": \"restart\"}, {\"reconnect\": \"owned\"}, " FENCE},
+		{"owned", "",
+		 "{\"send\": \"99\", \"breaks\": \"malformed:request\", \"expect\": \"closes\"}, "
+		 "{\"reconnect\": \"owned\"}, " FENCE},
 	};
 	struct vhu_facts facts = work_facts();
 
@@ -334,9 +378,14 @@ static void test_opts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_needs), cmocka_unit_test(test_poorer_targets), cmocka_unit_test(test_writes),
-		cmocka_unit_test(test_negotiation), cmocka_unit_test(test_head), cmocka_unit_test(test_legal_here),
-		cmocka_unit_test(test_right_sequences), cmocka_unit_test(test_opts),
+		cmocka_unit_test(test_needs),
+		cmocka_unit_test(test_poorer_targets),
+		cmocka_unit_test(test_writes),
+		cmocka_unit_test(test_negotiation),
+		cmocka_unit_test(test_head),
+		cmocka_unit_test(test_legal_here),
+		cmocka_unit_test(test_right_sequences),
+		cmocka_unit_test(test_opts),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

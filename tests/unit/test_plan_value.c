@@ -8,10 +8,17 @@
 
 #include "plan_case.h"
 
-#define CONST(op, value) {VHU_OP_##op, false, value, 0}
-#define VAR(op, index) {VHU_OP_##op, true, 0, index}
-#define VALUE(...) ((struct vhu_value){(const struct vhu_term[]){__VA_ARGS__}, \
-				       VHU_ARRAY_SIZE(((const struct vhu_term[]){__VA_ARGS__}))})
+#define CONST(op, value)                                                                                     \
+	{                                                                                                    \
+		VHU_OP_##op, false, value, 0                                                                 \
+	}
+#define VAR(op, index)                                                                                       \
+	{                                                                                                    \
+		VHU_OP_##op, true, 0, index                                                                  \
+	}
+#define VALUE(...)                                                                                           \
+	((struct vhu_value){(const struct vhu_term[]){__VA_ARGS__},                                          \
+			    VHU_ARRAY_SIZE(((const struct vhu_term[]){__VA_ARGS__}))})
 #define NUMBER(u) VALUE(CONST(FIRST, u))
 
 static void test_eval(void **state)
@@ -31,7 +38,7 @@ static void test_eval(void **state)
 		{VALUE(CONST(FIRST, UINT64_C(1) << 32), CONST(MUL, UINT64_C(1) << 32)), -ERANGE, 0},
 		{VALUE(CONST(FIRST, UINT64_MAX), CONST(MUL, 1)), 0, UINT64_MAX},
 		{VALUE(VAR(FIRST, 0), CONST(ADD, 1)), 0, 101},
-		{VALUE(CONST(FIRST, 1), VAR(OR, 1)), -ENODATA, 1},	/* the index of what is not set */
+		{VALUE(CONST(FIRST, 1), VAR(OR, 1)), -ENODATA, 1}, /* the index of what is not set */
 	};
 	const uint64_t vars[] = {100, 0};
 	const bool set[] = {true, false};
@@ -75,14 +82,16 @@ static void test_match(void **state)
 		enum vhu_match_op op;
 		uint64_t value, yes, no;
 	} rows[] = {
-		{VHU_MATCH_EQ, 5, 5, 6}, {VHU_MATCH_NE, 5, 6, 5}, {VHU_MATCH_LT, 5, 4, 5}, {VHU_MATCH_LE, 5, 5, 6},
-		{VHU_MATCH_GT, 5, 6, 5}, {VHU_MATCH_GE, 5, 5, 4}, {VHU_MATCH_HAS, 6, 7, 5}, {VHU_MATCH_LACKS, 6, 9, 3},
-		{VHU_MATCH_MULTIPLE_OF, 4, 8, 6},
+		{VHU_MATCH_EQ, 5, 5, 6},  {VHU_MATCH_NE, 5, 6, 5},    {VHU_MATCH_LT, 5, 4, 5},
+		{VHU_MATCH_LE, 5, 5, 6},  {VHU_MATCH_GT, 5, 6, 5},    {VHU_MATCH_GE, 5, 5, 4},
+		{VHU_MATCH_HAS, 6, 7, 5}, {VHU_MATCH_LACKS, 6, 9, 3}, {VHU_MATCH_MULTIPLE_OF, 4, 8, 6},
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
-		assert_int_equal(match((struct vhu_match_term){rows[i].op, NUMBER(rows[i].value)}, rows[i].yes), 1);
-		assert_int_equal(match((struct vhu_match_term){rows[i].op, NUMBER(rows[i].value)}, rows[i].no), 0);
+		assert_int_equal(
+			match((struct vhu_match_term){rows[i].op, NUMBER(rows[i].value)}, rows[i].yes), 1);
+		assert_int_equal(
+			match((struct vhu_match_term){rows[i].op, NUMBER(rows[i].value)}, rows[i].no), 0);
 	}
 	/* Nothing is a multiple of 0. */
 	assert_int_equal(match((struct vhu_match_term){VHU_MATCH_MULTIPLE_OF, NUMBER(0)}, 0), 0);
@@ -133,7 +142,9 @@ static void test_match_bytes(void **state)
 		const struct vhu_matcher m = {.terms = &rows[i].term, .n = 1};
 		size_t which;
 
-		assert_int_equal(vhu_match_bytes(&m, rows[i].len ? bytes : NULL, rows[i].len, NULL, NULL, &which), rows[i].r);
+		assert_int_equal(
+			vhu_match_bytes(&m, rows[i].len ? bytes : NULL, rows[i].len, NULL, NULL, &which),
+			rows[i].r);
 	}
 }
 
@@ -171,17 +182,19 @@ static void test_describe(void **state)
 	vhu_matcher_describe(&two, NULL, NULL, little, sizeof(little));
 	assert_string_equal(little, ">= 1 ");
 	assert_string_equal(vhu_outcomes_describe(VHU_OUT_ACK, text, sizeof(text)), "ack");
-	assert_string_equal(vhu_outcomes_describe(VHU_OUT_ACK | VHU_OUT_CLOSES | VHU_OUT_REJECTS, text, sizeof(text)),
-			    "ack, closes or rejects");
-	assert_string_equal(vhu_outcomes_describe(VHU_OUT_ACK | VHU_OUT_CLOSES, little, sizeof(little)), "ack o");
+	assert_string_equal(
+		vhu_outcomes_describe(VHU_OUT_ACK | VHU_OUT_CLOSES | VHU_OUT_REJECTS, text, sizeof(text)),
+		"ack, closes or rejects");
+	assert_string_equal(vhu_outcomes_describe(VHU_OUT_ACK | VHU_OUT_CLOSES, little, sizeof(little)),
+			    "ack o");
 }
 
-/* --- as they stand in a file ------------------------------------------------------------------------------ */
+/* --- as they stand in a file --------------------------------------------------------------------- */
 
 static void test_expressions(void **state)
 {
 	static const struct {
-		const char *text;	/* JSON */
+		const char *text; /* JSON */
 		uint64_t u;
 	} rows[] = {
 		{"9007199254740991", (UINT64_C(1) << 53) - 1},
@@ -195,7 +208,7 @@ static void test_expressions(void **state)
 		{"[]", 0},
 		{"[\"VIRTIO_F_VERSION_1\", \"MQ\", \"$one\"]", (UINT64_C(1) << 32) | 1},
 		{"\"$one + $two\"", 3},
-		{"\"$sum * 2\"", 6},		/* what a variable stands for is one value */
+		{"\"$sum * 2\"", 6}, /* what a variable stands for is one value */
 		{"\"$case.queues * $case.queue_size\"", 512},
 		{"\"$target.capacity - 1\"", 131071},
 		{"\"$target.queue_num + $target.mem_slots\"", 36},
@@ -213,7 +226,9 @@ static void test_expressions(void **state)
 		uint64_t u;
 
 		snprintf(step, sizeof(step), "{\"memory\": \"fill\", \"gpa\": %s, \"len\": 1}", rows[i].text);
-		work_case("x.json", "mapped", "\"queues\": 4, \"vars\": {\"one\": 1, \"two\": 2, \"sum\": \"$one + $two\"},", step);
+		work_case("x.json", "mapped",
+			  "\"queues\": 4, \"vars\": {\"one\": 1, \"two\": 2, \"sum\": \"$one + $two\"},",
+			  step);
 		assert_int_equal(work_load(&w, ".", "x.json"), 0);
 		assert_string_equal(vhu_buf_text(&w.text), "");
 		assert_int_equal(vhu_plan_from_case(w.set, 0, &opts, &p, &w.diags, &w.err), 0);
@@ -259,8 +274,9 @@ static void test_saved(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_eval), cmocka_unit_test(test_const), cmocka_unit_test(test_match),
-		cmocka_unit_test(test_match_all), cmocka_unit_test(test_match_bytes), cmocka_unit_test(test_describe),
+		cmocka_unit_test(test_eval),	    cmocka_unit_test(test_const),
+		cmocka_unit_test(test_match),	    cmocka_unit_test(test_match_all),
+		cmocka_unit_test(test_match_bytes), cmocka_unit_test(test_describe),
 		cmocka_unit_test(test_expressions), cmocka_unit_test(test_saved),
 	};
 

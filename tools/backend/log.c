@@ -12,12 +12,10 @@ enum { BITS = 8 };
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size)
 {
 	struct mapping map;
-	int r = mapping_open(&map, fd, offset, size);
+	int r = mapping_open(&map, fd, fault(log_offset) ? 0 : offset, size);
 
 	if (r < 0)
 		return r;
-	if (fault(log_offset))
-		map.at = map.base;
 	if (log->map.base && fault(log_stale)) {
 		mapping_close(&map);
 		return 0;

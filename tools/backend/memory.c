@@ -92,7 +92,7 @@ int mapping_open(struct mapping *map, int fd, uint64_t offset, uint64_t size)
 		return -EINVAL;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (S_ISREG(st.st_mode) && offset + size > (uint64_t)st.st_size)
+	if (S_ISREG(st.st_mode) && offset + size > (uint64_t)st.st_size && !fault(mem_fd_first))
 		return -EINVAL;
 	len = (size_t)(lead + size + page - 1) / page * page;
 	base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,

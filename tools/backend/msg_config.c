@@ -41,7 +41,7 @@ enum result msg_get_config(struct session *s, struct msg *m, struct reply *r)
 	if (size != m->size - OFF_CONFIG_payload || offset + size > len) {
 		/* the front-end waits for ever for what was not sent */
 		if (!fault(config_fail_noreply))
-			session_answer(s, m->request, NULL, 0);
+			session_answer(s, m->request, NULL, 0, -1);
 		return RES_HANDLED;
 	}
 	if (fault(config_size))

@@ -11,7 +11,8 @@ static const uint64_t common_features = V(VIRTIO_F_VERSION_1) | V(VIRTIO_RING_F_
 					V(VHOST_F_LOG_ALL);
 
 static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) |
-					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS);
+					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) |
+					  P(INFLIGHT_SHMFD);
 
 /* Bits that may change while rings run. */
 static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);
@@ -229,6 +230,7 @@ enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
 		if (fault(reset_keeps_index))
 			s->rings[i].last_avail = s->rings[i].done = kept[i];
 	}
+	inflight_close(s); /* a guest that was reset has nothing in flight */
 	s->features = 0;
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->status = 0;

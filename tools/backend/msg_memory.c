@@ -42,13 +42,16 @@ static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bo
 /* Ring addresses in the new table; a table that lacks a running ring leaves it waiting. */
 static void take_table(struct session *s, const struct region *regions, unsigned n)
 {
-	unsigned kept = fault(mem_stale) ? s->mem.n : 0;
+	struct memory *mem = &s->mem;
+	unsigned kept = 0;
 
-	if (!fault(mem_leak_old) && !kept)
-		memory_clear(&s->mem);
-	s->mem.n = kept;
-	for (unsigned i = 0; i < n && s->mem.n < s->mem.max; i++)
-		s->mem.regions[s->mem.n++] = regions[i];
+	if (fault(mem_stale))
+		kept = mem->n < mem->max - n ? mem->n : mem->max - n;
+	else if (!fault(mem_leak_old))
+		memory_clear(mem);
+	memmove(mem->regions + n, mem->regions, kept * sizeof(*regions));
+	memcpy(mem->regions, regions, n * sizeof(*regions));
+	mem->n = n + kept;
 	s->first_table_seen = true;
 	session_remap(s);
 	if (fault(mem_table_stops)) {
@@ -65,7 +68,7 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	bool ok;
 
 	(void)r;
-	if ((fault(mem_9_crash) && n > C_MEM_TABLE_REGIONS) || (fault(mem_zero_crash) && !n))
+	if (fault(mem_zero_crash) && !n)
 		fault_crash();
 	if (n > C_MEM_TABLE_REGIONS || (m->size - OFF_MEM_TABLE_region) % PMAX_REGION ||
 	    n * PMAX_REGION > m->size - OFF_MEM_TABLE_region ||
@@ -102,7 +105,7 @@ enum result msg_get_max_mem_slots(struct session *s, struct msg *m, struct reply
 static void answer_region(struct session *s, const struct msg *m)
 {
 	if (fault(memslot_reply_region) && !(m->flags & C_HEADER_NEED_REPLY))
-		session_answer(s, m->request, m->payload, m->size);
+		session_answer(s, m->request, m->payload, m->size, -1);
 }
 
 enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "inflight.h"
 #include "notify.h"
 #include "options.h"
 #include "session.h"
@@ -97,7 +98,7 @@ static void scribble(struct session *s, uint64_t gpa)
 static bool execute(struct ring *r, uint16_t head)
 {
 	struct chain c;
-	uint64_t in_gpa;
+	uint64_t in_gpa, total;
 	int64_t len;
 
 	if (head >= r->num) {
@@ -108,6 +109,7 @@ static bool execute(struct ring *r, uint16_t head)
 	if (!split_chain(r, head, &c))
 		return false;
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
+	total = c.out_len + c.in_len;
 	if (fault(ro_write) && c.n_out)
 		*(uint8_t *)c.out[0].iov_base ^= UINT8_MAX;
 	if (fault(data_after_idx)) {
@@ -124,19 +126,30 @@ static bool execute(struct ring *r, uint16_t head)
 		r->completions++;
 		return true;
 	}
-	split_push(r, &c, (uint32_t)len);
+	split_push(r, &c, (uint32_t)(fault(used_len_total) ? total : (uint64_t)len));
 	if (fault(write_after_used) && in_gpa)
 		session_later(r->s, FAULT_LATER_NS, scribble, in_gpa);
 	return true;
 }
 
-/* Executes what was taken. */
+static unsigned to_redo(const struct ring *r)
+{
+	return r->n_redo - r->next_redo;
+}
+
+/* Executes what was taken; first what another took before us. */
 static void complete(struct ring *r)
 {
 	uint16_t old = r->published;
 
 	set_due(r, 0);
-	while (r->done != r->last_avail) {
+	while (to_redo(r) && !r->broken) {
+		if (execute(r, r->redo[r->next_redo]))
+			r->next_redo++;
+		else
+			ring_break(r);
+	}
+	while (!r->broken && r->done != r->last_avail) {
 		if (!execute(r, split_head(r, r->done))) {
 			ring_break(r);
 			break;
@@ -172,17 +185,20 @@ static bool take(struct ring *r)
 {
 	unsigned n = waiting(r);
 
+	if (!n && to_redo(r) && !r->due_ns)
+		complete(r);
 	if (!n)
 		return false;
 	/* what is in flight still has its place in the ring */
-	if (n + (uint16_t)(r->last_avail - r->done) > r->num) {
+	if (n + (uint16_t)(r->last_avail - r->done) + to_redo(r) > r->num) {
 		if (fault(avail_jump_crash))
 			fault_crash();
 		ring_break(r);
 		return false;
 	}
 	split_kicks_off(r);
-	r->last_avail = (uint16_t)(r->last_avail + n);
+	for (; n; n--)
+		inflight_take(r, split_head(r, r->last_avail++));
 	if (!latency())
 		complete(r);
 	else if (!r->due_ns)
@@ -271,6 +287,16 @@ static void pick_up(struct ring *r)
 {
 	r->used_idx = r->published = fault(used_ring_first_zero) ? 0 : split_used_index(r);
 	r->fresh = true;
+	r->n_redo = r->next_redo = 0;
+	free(r->redo);
+	r->redo = calloc(r->num, sizeof(*r->redo));
+	if (r->redo)
+		r->n_redo = inflight_recover(r, r->redo);
+	/* they were taken; what comes next lies behind them */
+	if (r->n_redo && !fault(inflight_avail_base))
+		r->last_avail = r->done = (uint16_t)(r->used_idx + r->n_redo);
+	if (fault(inflight_no_resubmit))
+		r->n_redo = 0;
 }
 
 int ring_set_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used, uint64_t log, bool log_used)
@@ -423,6 +449,8 @@ void ring_stop(struct ring *r)
 		complete(r);
 	if (!fault(state_stop_no_drain))
 		set_due(r, 0);
+	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
+	r->n_redo = r->next_redo = 0;
 	r->started = r->lazy = false;
 	r->deaf = 0;
 	r->s->n_started--;
@@ -452,6 +480,7 @@ void ring_reset(struct ring *r)
 	close_fd(&r->call_fd);
 	close_fd(&r->err_fd);
 	close_fd(&r->old_call_fd);
+	free(r->redo);
 	*r = (struct ring){.s = r->s,
 			   .index = r->index,
 			   .kick = {.fd = -1},

@@ -35,6 +35,9 @@ struct ring {
 	uint16_t used_idx;   /* next entry of the used ring to write */
 	uint16_t published;  /* what the driver has been told of that */
 
+	uint16_t *redo; /* heads that a crash left in flight, to be executed first */
+	unsigned n_redo, next_redo;
+
 	bool started, enabled, broken;
 	bool polled; /* no kick descriptor: look by ourselves */
 	bool again;  /* work was left, to be fair to the others */

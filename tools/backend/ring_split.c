@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fault.h"
+#include "inflight.h"
 #include "session.h"
 
 enum {
@@ -286,8 +287,6 @@ void split_push(struct ring *r, const struct chain *c, uint32_t len)
 	uint32_t slot = r->used_idx & (r->num - 1);
 	uint32_t id = fault(used_id_last) ? c->last : c->head;
 
-	if (fault(used_len_total))
-		len = (uint32_t)(c->out_len + c->in_len);
 	if (fault(used_len_zero))
 		len = 0;
 	if (fault(used_len_stale)) {
@@ -303,6 +302,7 @@ void split_push(struct ring *r, const struct chain *c, uint32_t len)
 		fault_pause_ms(2);
 	}
 	write_elem(r, slot, id, len);
+	inflight_link(r, c->head);
 	r->used_idx++;
 	if (fault(used_dup) && r->completions % FAULT_EVERY == FAULT_EVERY - 1)
 		write_elem(r, r->used_idx++ & (r->num - 1), id, len);
@@ -322,6 +322,7 @@ void split_publish(struct ring *r)
 	/* the log must never be behind: whoever sees the index may look at it */
 	log_used(r, 0, RING_HEAD);
 	store(&r->used[1], r->used_idx);
+	inflight_commit(r, (uint16_t)(r->used_idx - r->published));
 	r->published = r->used_idx;
 }
 

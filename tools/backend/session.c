@@ -43,6 +43,8 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_SET_BACKEND_REQ_FD] = msg_set_backend_req_fd,
 	[MSG_MAIN_GET_CONFIG] = msg_get_config,
 	[MSG_MAIN_SET_CONFIG] = msg_set_config,
+	[MSG_MAIN_GET_INFLIGHT_FD] = msg_get_inflight_fd,
+	[MSG_MAIN_SET_INFLIGHT_FD] = msg_set_inflight_fd,
 	[MSG_MAIN_RESET_DEVICE] = msg_reset_device,
 	[MSG_MAIN_GET_MAX_MEM_SLOTS] = msg_get_max_mem_slots,
 	[MSG_MAIN_ADD_MEM_REG] = msg_add_mem_reg,
@@ -119,10 +121,9 @@ static void send_held(struct session *s, uint64_t unused)
 	s->held_request = 0;
 }
 
-void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size)
+void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size, int fd)
 {
 	uint8_t padded[C_HEADER_SIZE + PAYLOAD_MAX] = {0};
-	int fd = -1;
 
 	if (fault(hdr_order) && request == MSG_MAIN_GET_FEATURES && !s->held_request) {
 		s->held_request = request;
@@ -134,7 +135,7 @@ void session_answer(struct session *s, uint32_t request, const uint8_t *payload,
 		request = MSG_MAIN_GET_FEATURES;
 	if (fault(hdr_byteorder))
 		request = __builtin_bswap32(request);
-	if (fault(hdr_extra_fd))
+	if (fault(hdr_extra_fd) && fd < 0)
 		fd = dup(s->wire.src.fd);
 	if (fault(hdr_size) && size + C_HEADER_SIZE <= PAYLOAD_MAX) {
 		memcpy(padded, payload, size);
@@ -160,9 +161,9 @@ static void acknowledge(struct session *s, const struct msg *m, uint64_t value)
 	if (fault(ack_length))
 		size /= 2;
 	FIELD_SET(payload, U64, u64, value);
-	session_answer(s, m->request, payload, size);
+	session_answer(s, m->request, payload, size, -1);
 	if (fault(ack_double))
-		session_answer(s, m->request, payload, size);
+		session_answer(s, m->request, payload, size, -1);
 }
 
 /* Whether a request may be served at all, by the tables. */
@@ -181,6 +182,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 	if ((m->size < row->min || m->size > row->max) &&
 	    (m->size < row->alt_min || m->size > row->alt_max)) {
 		if (fault(hdr_short_crash) && m->size < row->min)
+			fault_crash();
+		if (fault(mem_9_crash) && m->request == MSG_MAIN_SET_MEM_TABLE && m->size > row->max)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);
 		return RES_REFUSED;
@@ -222,7 +225,7 @@ static void answer(struct session *s, const struct msg *m, const struct msg_row 
 		return;
 	if (res == RES_OK && own) {
 		if (!own_reply_lost(m, asked))
-			session_answer(s, m->request, reply->payload, reply->size);
+			session_answer(s, m->request, reply->payload, reply->size, reply->fd);
 		if (fault(reply_double) && asked)
 			acknowledge(s, m, 0);
 	} else if (res == RES_OK) {
@@ -239,7 +242,7 @@ static void dispatch(struct session *s)
 {
 	struct msg *m = &s->wire.msg;
 	const struct msg_row *row = proto_row(m->request);
-	struct reply reply = {.size = 0};
+	struct reply reply = {.size = 0, .fd = -1};
 	bool acks = s->pfeatures & P(REPLY_ACK), asked;
 	enum result res = judge(s, m, row);
 
@@ -393,6 +396,7 @@ static void end(struct session *s)
 		ring_reset(&s->rings[i]);
 	memory_clear(&s->mem);
 	log_close(&s->log);
+	inflight_close(s);
 	if (fault(hdr_eof_hang) && !s->messages)
 		fault_hang();
 }

@@ -5,6 +5,7 @@
 #define BACKEND_SESSION_H
 
 #include "device.h"
+#include "inflight.h"
 #include "memory.h"
 #include "ring.h"
 #include "wire.h"
@@ -18,6 +19,7 @@ enum result {
 
 struct reply {
 	uint32_t size;
+	int fd; /* goes along; -1: none */
 	uint8_t payload[PAYLOAD_MAX];
 };
 
@@ -51,6 +53,7 @@ struct session {
 
 	struct memory mem;
 	struct dirty_log log;
+	struct inflight inflight;
 
 	struct ring *rings;
 	unsigned n_rings;
@@ -84,8 +87,8 @@ bool session_held(const struct session *s);
 void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg),
 		   uint64_t arg);
 
-/* A reply or an acknowledgement. */
-void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size);
+/* A reply or an acknowledgement; takes fd (-1: none). */
+void session_answer(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size, int fd);
 
 /* Guest memory changed: rings look for their addresses again. */
 void session_remap(struct session *s);
@@ -101,6 +104,7 @@ msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_m
 msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
 	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable;
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
+msg_handler msg_get_inflight_fd, msg_set_inflight_fd;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);

@@ -24,7 +24,7 @@ static const char case_text[] =
 	"[\"FEAT-01\"],"
 	" \"start\": \"connected\", \"steps\": [{\"repeat\": %d, \"do\": [{\"send\": \"GET_FEATURES\"}]}]}";
 
-static void die(const char *what, const struct vhu_err *err)
+static _Noreturn void die(const char *what, const struct vhu_err *err)
 {
 	fprintf(stderr, "bench-roundtrip: %s: %s\n", what, err ? err->text : strerror(errno));
 	exit(1);

@@ -81,6 +81,8 @@ void vhu_target_stop(struct vhu_target *t);
 
 /* Open descriptors of the spawned process, or -1 where that cannot be known. */
 int vhu_target_fd_count(const struct vhu_target *t);
+/* Its shared mappings (guest memory, logs), or -1. */
+int vhu_target_map_count(const struct vhu_target *t);
 /* For reports: "vhu-backend (pid 4711)", "/var/tmp/vhost.0". */
 const char *vhu_target_name(const struct vhu_target *t);
 /* The image that the command names ({image} or VHU_IMAGE); NULL if it names none. */

@@ -12,7 +12,9 @@
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-enum vhu_value_op { VHU_OP_FIRST, VHU_OP_ADD, VHU_OP_SUB, VHU_OP_MUL, VHU_OP_OR, VHU_OP_AND, VHU_OP_ANDNOT, VHU_OP_XOR };
+enum vhu_value_op {
+	VHU_OP_FIRST, VHU_OP_ADD, VHU_OP_SUB, VHU_OP_MUL, VHU_OP_OR, VHU_OP_AND, VHU_OP_ANDNOT, VHU_OP_XOR
+};
 
 struct vhu_term {
 	enum vhu_value_op op;		/* FIRST for the first */
@@ -32,8 +34,8 @@ bool vhu_value_is_const(const struct vhu_value *v);
 int vhu_value_eval(const struct vhu_value *v, const uint64_t *vars, const bool *set, uint64_t *ret);
 
 enum vhu_match_op {
-	VHU_MATCH_EQ, VHU_MATCH_NE, VHU_MATCH_LT, VHU_MATCH_LE, VHU_MATCH_GT, VHU_MATCH_GE, VHU_MATCH_IN, VHU_MATCH_HAS,
-	VHU_MATCH_LACKS, VHU_MATCH_MASKED,	/* (x & mask) == value */
+	VHU_MATCH_EQ, VHU_MATCH_NE, VHU_MATCH_LT, VHU_MATCH_LE, VHU_MATCH_GT, VHU_MATCH_GE,
+	VHU_MATCH_IN, VHU_MATCH_HAS, VHU_MATCH_LACKS, VHU_MATCH_MASKED,	/* (x & mask) == value */
 	VHU_MATCH_MULTIPLE_OF, VHU_MATCH_ANY,
 	VHU_MATCH_BYTES, VHU_MATCH_PREFIX, VHU_MATCH_LEN,	/* of byte fields */
 };
@@ -57,11 +59,13 @@ struct vhu_matcher {
 };
 
 /* 1 it holds, 0 it does not (the term that failed in *ret_term), or a negative errno of vhu_value_eval. */
-int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars, const bool *set, size_t *ret_term);
+int vhu_match_u64(const struct vhu_matcher *m, uint64_t x, const uint64_t *vars, const bool *set,
+		  size_t *ret_term);
 int vhu_match_bytes(const struct vhu_matcher *m, const uint8_t *bytes, size_t len, const uint64_t *vars,
 		    const bool *set, size_t *ret_term);
 /* What it accepts, in words: "= 0x8", "has VERSION_1", "one of 1, 2". */
-void vhu_matcher_describe(const struct vhu_matcher *m, const uint64_t *vars, const bool *set, char *out, size_t cap);
+void vhu_matcher_describe(const struct vhu_matcher *m, const uint64_t *vars, const bool *set, char *out,
+			  size_t cap);
 
 /* --- parts of steps -------------------------------------------------------------------------- */
 
@@ -88,8 +92,8 @@ struct vhu_save {
 };
 
 enum vhu_fd_source {
-	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG, VHU_FD_INFLIGHT, VHU_FD_SOCKET,
-	VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_MEMFD,
+	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG,
+	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_MEMFD,
 };
 
 struct vhu_fd_spec {
@@ -119,7 +123,9 @@ struct vhu_breaks {
 	unsigned malformed;		/* enum vhu_malformed */
 };
 
-enum vhu_state { VHU_STATE_CONNECTED, VHU_STATE_OWNED, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, VHU_STATE_RUNNING };
+enum vhu_state {
+	VHU_STATE_CONNECTED, VHU_STATE_OWNED, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, VHU_STATE_RUNNING
+};
 const char *vhu_state_name(enum vhu_state s);
 
 enum { VHU_KEEP_MEMORY = 1 << 0, VHU_KEEP_RINGS = 1 << 1, VHU_KEEP_INFLIGHT = 1 << 2, VHU_KEEP_LOG = 1 << 3 };
@@ -128,8 +134,9 @@ enum vhu_base_from { VHU_BASE_USED, VHU_BASE_AVAIL, VHU_BASE_SAVED, VHU_BASE_VAL
 /* --- steps ----------------------------------------------------------------------------------- */
 
 enum vhu_verb {
-	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE, VHU_VERB_RECONNECT,
-	VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
+	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
+	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT,
+	VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
@@ -195,10 +202,13 @@ struct vhu_step_reconnect {
 	const char *profile;		/* NULL: the case's */
 };
 
-enum vhu_target_op { VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT };
+enum vhu_target_op {
+	VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT
+};
 
 enum vhu_ring_op {
-	VHU_RING_START, VHU_RING_STOP, VHU_RING_ENABLE, VHU_RING_DISABLE, VHU_RING_KICK, VHU_RING_POKE, VHU_RING_CHECK
+	VHU_RING_START, VHU_RING_STOP, VHU_RING_ENABLE, VHU_RING_DISABLE, VHU_RING_KICK, VHU_RING_POKE,
+	VHU_RING_CHECK
 };
 
 struct vhu_step_ring {
@@ -301,7 +311,9 @@ struct vhu_step_inflight {
 	struct vhu_matcher entries, version;
 };
 
-enum vhu_cmp { VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS };
+enum vhu_cmp {
+	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
+};
 
 struct vhu_step_assert {
 	struct vhu_value a, b;
@@ -314,7 +326,7 @@ struct vhu_step {
 	enum vhu_verb verb;
 	const char *where;		/* "/steps/4[q=1]/do/0 (cases/lib/once.json /macros/once/steps/2)" */
 	const char *note;		/* or NULL */
-	enum vhu_req requirement;	/* what an unmet expectation violates: the step's, else the case's first */
+	enum vhu_req requirement;	/* of an unmet expectation: the step's, else the case's first */
 	uint32_t within_ms;		/* 0: the run's deadline */
 	unsigned conn;			/* index into plan->conns */
 	bool expect_given;
@@ -325,7 +337,7 @@ struct vhu_step {
 		struct vhu_step_raw raw;
 		struct vhu_step_recv recv;
 		struct { const struct vhu_msg_row *row; } fence;	/* NULL: GET_FEATURES */
-		struct vhu_step_reconnect reconnect;			/* RECONNECT, and CONNECT (conn is the new one) */
+		struct vhu_step_reconnect reconnect;	/* RECONNECT, and CONNECT (conn is the new one) */
 		struct { bool main, backend, write_side; } close;
 		struct { enum vhu_target_op op; int signal; } target;
 		struct vhu_step_ring ring;

@@ -42,15 +42,15 @@ size_t vhu_moment_fds(const struct vhu_moment *m, const struct vhu_frame *f);
  * regions, bytes, flags, size). Without descriptors. -ENODATA while a variable is not known,
  * -ERANGE if a value does not fit its field. *ret is the caller's (vhu_frame_done).
  */
-int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, const uint64_t *vars, const bool *set,
-		   bool need_reply, struct vhu_frame *ret, struct vhu_err *err);
+int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, const uint64_t *vars,
+		   const bool *set, bool need_reply, struct vhu_frame *ret, struct vhu_err *err);
 
 /*
  * What that frame would break, descriptors attached: vhu_oracle_illegal, and descriptors of a
  * kind or size that the message can't use, which only the step knows. Up to max of them.
  */
-size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s, const struct vhu_frame *f,
-			struct vhu_illegal *out, size_t max);
+size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s,
+			const struct vhu_frame *f, struct vhu_illegal *out, size_t max);
 
 /* One message of a persona's script. */
 struct vhu_script_item {
@@ -75,10 +75,11 @@ struct vhu_script_opts {
  * The messages in order, up to max (512 is enough for `to` below RUNNING, plus 8 a ring).
  * Returns their number, or -ENOENT for an unknown persona, -ENOSPC.
  */
-long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max, struct vhu_err *err);
+long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max,
+		struct vhu_err *err);
 /* The messages that start one ring (`ring: start`), in the persona's order. */
-long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out, size_t max,
-		     struct vhu_err *err);
+long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,
+		     size_t max, struct vhu_err *err);
 /* Whether this persona asks for an acknowledgement of `msg` where it may. */
 bool vhu_profile_need_reply(const char *profile, enum vhu_msg msg);
 bool vhu_profile_known(const char *profile);

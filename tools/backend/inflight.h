@@ -1,0 +1,36 @@
+/*
+ * The buffer of requests in flight. It outlives us: the front-end gives it to whoever comes after a
+ * crash, who finds in it what was taken from the rings and not returned.
+ */
+#ifndef BACKEND_INFLIGHT_H
+#define BACKEND_INFLIGHT_H
+
+#include "memory.h"
+#include "ring.h"
+
+struct inflight {
+	struct mapping map;
+	unsigned queues;
+	uint32_t queue_size;
+	uint64_t counter; /* of the next request, higher than all in the buffer */
+};
+
+/* Bytes of a buffer for so many queues; 0 if we give none of that size. */
+uint64_t inflight_size(const struct session *s, unsigned queues, uint32_t queue_size);
+/* A new buffer, as a descriptor; negative errno. */
+int inflight_make(uint64_t size, uint32_t queue_size);
+int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, unsigned queues,
+		  uint32_t queue_size);
+void inflight_close(struct session *s);
+
+/*
+ * A ring starts. Fills redo (room for r->num heads) with the requests that the buffer says were lost, in
+ * the order in which they were taken, and returns how many there are.
+ */
+unsigned inflight_recover(struct ring *r, uint16_t *redo);
+/* A request was taken, is about to be returned, or n of them have been. */
+void inflight_take(struct ring *r, uint16_t head);
+void inflight_link(struct ring *r, uint16_t head);
+void inflight_commit(struct ring *r, uint16_t n);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The buffer of requests in flight: given, and given back.
+ */
+#include <unistd.h>
+
+#include "fault.h"
+#include "options.h"
+#include "session.h"
+
+/* A size of 0 and no descriptor: we have none for that. */
+enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *r)
+{
+	unsigned queues = (unsigned)FIELD(m->payload, INFLIGHT, num_queues);
+	uint32_t queue_size = (uint32_t)FIELD(m->payload, INFLIGHT, queue_size);
+	uint64_t size = inflight_size(s, queues, queue_size);
+	int fd = size && !fault(inflight_get_none) ? inflight_make(size, queue_size) : -1;
+
+	if (fault(inflight_zero_crash) && (!queues || !queue_size))
+		fault_crash();
+	r->size = PMAX_INFLIGHT;
+	memset(r->payload, 0, r->size);
+	FIELD_SET(r->payload, INFLIGHT, mmap_size, fd >= 0 ? size : 0);
+	if (!fault(inflight_no_echo)) {
+		FIELD_SET(r->payload, INFLIGHT, num_queues, queues);
+		FIELD_SET(r->payload, INFLIGHT, queue_size, queue_size);
+	}
+	r->fd = fd >= 0 ? fd : -1;
+	return RES_OK;
+}
+
+enum result msg_set_inflight_fd(struct session *s, struct msg *m, struct reply *r)
+{
+	int err;
+
+	if (s->n_started) {
+		remark("SET_INFLIGHT_FD: rings run");
+		return RES_REFUSED;
+	}
+	err = inflight_open(s, m->fds[0], FIELD(m->payload, INFLIGHT, mmap_offset),
+			    FIELD(m->payload, INFLIGHT, mmap_size),
+			    (unsigned)FIELD(m->payload, INFLIGHT, num_queues),
+			    (uint32_t)FIELD(m->payload, INFLIGHT, queue_size));
+	if (err < 0)
+		remark("SET_INFLIGHT_FD: the buffer cannot be used");
+	return err < 0 ? RES_REFUSED : RES_OK;
+}
