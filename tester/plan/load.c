@@ -4,6 +4,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include "load.h"
@@ -264,6 +265,18 @@ static void casefile_free(struct casefile *f)
 }
 
 /* Reads a file, once: *ret is the earlier one if it was read before. */
+/* A path as its user would write it: relative where it lies below the working folder. */
+static const char *below_here(const char *path)
+{
+	char here[PATH_MAX];
+	size_t len;
+
+	if (!getcwd(here, sizeof(here)))
+		return path;
+	len = strlen(here);
+	return !strncmp(path, here, len) && path[len] == '/' ? path + len + 1 : path;
+}
+
 int vhu_load_file(struct load *l, const char *path, bool library, struct casefile **ret)
 {
 	char *real = realpath(path, NULL);
@@ -283,7 +296,7 @@ int vhu_load_file(struct load *l, const char *path, bool library, struct casefil
 	if (f) {
 		f->real = real;
 		f->library = library;
-		f->source.file = vhu_arena_strdup(l->set->arena, path);
+		f->source.file = vhu_arena_strdup(l->set->arena, below_here(path));
 		f->id = id_of(l, real);
 		f->folder = strndup(real, (size_t)(strrchr(real, '/') - real));
 	}

@@ -190,6 +190,27 @@ static void fault_parse(const char *id)
 	}
 }
 
+/* What makes it look like another back-end. */
+static void look_option(int c)
+{
+	switch (c) {
+	case OPT_MEM_SLOTS:
+		options.mem_slots = (unsigned)number("--mem-slots", optarg, 1, MEM_SLOTS_MAX);
+		break;
+	case OPT_FEATURES:
+		options.features = number("--features", optarg, 0, UINT64_MAX);
+		options.has_features = true;
+		break;
+	case OPT_PROTOCOL_FEATURES:
+		options.pfeatures = number("--protocol-features", optarg, 0, UINT64_MAX);
+		options.has_pfeatures = true;
+		break;
+	case OPT_CONFIG:
+		config_parse(optarg);
+		break;
+	}
+}
+
 static void one_option(int c, bool *capabilities)
 {
 	switch (c) {
@@ -226,20 +247,6 @@ static void one_option(int c, bool *capabilities)
 		if (options.blk_size & (options.blk_size - 1))
 			usage("--blk-size", "a power of two is expected");
 		break;
-	case OPT_MEM_SLOTS:
-		options.mem_slots = (unsigned)number("--mem-slots", optarg, 1, MEM_SLOTS_MAX);
-		break;
-	case OPT_FEATURES:
-		options.features = number("--features", optarg, 0, UINT64_MAX);
-		options.has_features = true;
-		break;
-	case OPT_PROTOCOL_FEATURES:
-		options.pfeatures = number("--protocol-features", optarg, 0, UINT64_MAX);
-		options.has_pfeatures = true;
-		break;
-	case OPT_CONFIG:
-		config_parse(optarg);
-		break;
 	case 'F':
 		fault_parse(optarg);
 		break;
@@ -250,7 +257,7 @@ static void one_option(int c, bool *capabilities)
 		options.verbose = true;
 		break;
 	default:
-		exit(EXIT_USAGE);
+		look_option(c);
 	}
 }
 
@@ -296,7 +303,10 @@ const struct device *options_parse(int argc, char **argv)
 	bool capabilities = false;
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "s:cd:i:q:rF:vhV", table, NULL)) != -1) {
+		if (c == '?')
+			usage(argv[optind - 1], "it is no option, or lacks its argument");
 		answer_and_exit(c);
 		if (c == 'd')
 			name = optarg;
