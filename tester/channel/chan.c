@@ -21,7 +21,7 @@ static void leave(struct vhu_chan *c)
 /* A send that happens later has nobody to report to but the next send. */
 static void push_later(struct vhu_chan *c)
 {
-	int r = chan_push(c, NULL);
+	int r = vhu_chan_push(c, NULL);
 
 	if (r < 0)
 		c->broken = r;
@@ -32,7 +32,7 @@ static void on_timer(void *ctx, uint32_t events)
 	push_later(ctx);
 }
 
-int chan_watch(struct vhu_chan *c, struct vhu_err *err)
+int vhu_chan_watch(struct vhu_chan *c, struct vhu_err *err)
 {
 	const struct chan_item *head = c->queue.head;
 	uint32_t interest = 0;
@@ -153,8 +153,8 @@ static void finish(struct vhu_chan *c, int errno_value)
 	if (c->freed)
 		return;
 	c->closed = true;
-	chan_queue_drop(&c->queue);
-	chan_watch(c, NULL);
+	vhu_chan_queue_drop(&c->queue);
+	vhu_chan_watch(c, NULL);
 	c->events.closed(c->ctx, errno_value ? errno_value : c->gone);
 }
 
@@ -253,7 +253,7 @@ int vhu_chan_new(struct vhu_loop *loop, int fd, enum vhu_channel channel, enum v
 	c->events = *events;
 	c->ctx = ctx;
 	vhu_assembler_init(&c->in, channel, peer);
-	r = chan_watch(c, err);
+	r = vhu_chan_watch(c, err);
 	if (r < 0) {
 		vhu_chan_free(c);
 		return r;
@@ -268,8 +268,8 @@ void vhu_chan_free(struct vhu_chan *c)
 		return;
 	vhu_source_free(c->source);
 	vhu_source_free(c->timer);
-	chan_queue_drop(&c->queue);
-	chan_queue_drop(&c->held);
+	vhu_chan_queue_drop(&c->queue);
+	vhu_chan_queue_drop(&c->held);
 	vhu_assembler_done(&c->in);
 	vhu_buf_done(&c->scratch);
 	vhu_close(&c->fd);
@@ -281,7 +281,7 @@ void vhu_chan_free(struct vhu_chan *c)
 int vhu_chan_pause(struct vhu_chan *c, bool pause, struct vhu_err *err)
 {
 	c->paused = pause;
-	return chan_watch(c, err);
+	return vhu_chan_watch(c, err);
 }
 
 bool vhu_chan_open(const struct vhu_chan *c)

@@ -47,7 +47,7 @@ struct vhu_chan {
 };
 
 /* Watches for what the channel waits for now, and nothing else. */
-int chan_watch(struct vhu_chan *c, struct vhu_err *err);
+int vhu_chan_watch(struct vhu_chan *c, struct vhu_err *err);
 /* Sends of the queue what may go now. */
-int chan_push(struct vhu_chan *c, struct vhu_err *err);
-void chan_queue_drop(struct chan_queue *q);
+int vhu_chan_push(struct vhu_chan *c, struct vhu_err *err);
+void vhu_chan_queue_drop(struct chan_queue *q);

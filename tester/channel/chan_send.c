@@ -36,7 +36,7 @@ static void queue_pop(struct chan_queue *q)
 	item_free(item);
 }
 
-void chan_queue_drop(struct chan_queue *q)
+void vhu_chan_queue_drop(struct chan_queue *q)
 {
 	while (q->head)
 		queue_pop(q);
@@ -129,12 +129,12 @@ static bool full(ssize_t result)
 /* A peer that is gone is no failure of ours: its end is reported where we read it. */
 static int send_failed(struct vhu_chan *c, int code, struct vhu_err *err)
 {
-	chan_queue_drop(&c->queue);
+	vhu_chan_queue_drop(&c->queue);
 	if (code == -EPIPE || code == -ECONNRESET || code == -ENOTCONN) {
 		c->gone = -code;
-		return chan_watch(c, err);
+		return vhu_chan_watch(c, err);
 	}
-	chan_watch(c, NULL);
+	vhu_chan_watch(c, NULL);
 	return vhu_err_errno(err, code, "channel: cannot send");
 }
 
@@ -156,7 +156,7 @@ static bool may_go(struct vhu_chan *c, struct chan_item *item)
 	return true;
 }
 
-int chan_push(struct vhu_chan *c, struct vhu_err *err)
+int vhu_chan_push(struct vhu_chan *c, struct vhu_err *err)
 {
 	struct chan_item *item;
 
@@ -177,7 +177,7 @@ int chan_push(struct vhu_chan *c, struct vhu_err *err)
 		shutdown(c->fd, SHUT_WR);
 		c->half_closed = true;
 	}
-	return chan_watch(c, err);
+	return vhu_chan_watch(c, err);
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
@@ -232,7 +232,7 @@ static int send_now(struct vhu_chan *c, const uint8_t *bytes, size_t len, const 
 		n_fds = 0;
 	}
 	r = enqueue(&c->queue, bytes, len, fds, n_fds, err);
-	return r < 0 ? r : chan_watch(c, err);
+	return r < 0 ? r : vhu_chan_watch(c, err);
 }
 
 int vhu_chan_send_bytes(struct vhu_chan *c, const void *bytes, size_t len, const int *fds, size_t n_fds,
@@ -269,7 +269,7 @@ static int send_pieces(struct vhu_chan *c, const uint8_t *bytes, size_t len, con
 		q->tail->wait_ns = wait_ns;
 		at += n;
 	}
-	return c->holding ? 0 : chan_push(c, err);
+	return c->holding ? 0 : vhu_chan_push(c, err);
 }
 
 int vhu_chan_send(struct vhu_chan *c, const struct vhu_frame *f, const size_t *pieces, size_t n_pieces,
@@ -298,7 +298,7 @@ int vhu_chan_release(struct vhu_chan *c, struct vhu_err *err)
 
 	c->holding = false;
 	if (r < 0 || c->closed || c->gone) {
-		chan_queue_drop(&c->held);
+		vhu_chan_queue_drop(&c->held);
 		return r;
 	}
 	while (c->held.head) {
@@ -309,12 +309,12 @@ int vhu_chan_release(struct vhu_chan *c, struct vhu_err *err)
 		queue_append(&c->queue, item);
 	}
 	c->held = (struct chan_queue){0};
-	return chan_push(c, err);
+	return vhu_chan_push(c, err);
 }
 
 void vhu_chan_half_close(struct vhu_chan *c)
 {
 	c->half_close = true;
 	if (!c->queue.head)
-		chan_push(c, NULL);
+		vhu_chan_push(c, NULL);
 }

@@ -13,7 +13,7 @@ static const uint64_t grace_ns = UINT64_C(2000000000); /* between TERM and KILL 
 static const uint64_t look_ns = UINT64_C(5000000);     /* without a pidfd */
 static const uint64_t kill_ns = UINT64_C(10000000000); /* a process in the kernel's hands may outlast KILL */
 
-void child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx)
+void vhu_child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx)
 {
 	c->loop = loop;
 	c->pidfd = c->out_fd = -1;
@@ -21,7 +21,7 @@ void child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx)
 	c->ctx = ctx;
 }
 
-bool child_running(const struct child *c)
+bool vhu_child_running(const struct child *c)
 {
 	return c->pid > 0;
 }
@@ -42,7 +42,7 @@ static bool read_output(struct child *c)
 	ssize_t n = read(c->out_fd, bytes, sizeof(bytes));
 
 	if (n > 0)
-		tail_add(&c->tail, bytes, (size_t)n);
+		vhu_tail_add(&c->tail, bytes, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		close_output(c);
 	return n > 0;
@@ -60,7 +60,7 @@ static void drain_output(struct child *c)
 		;
 	if (c->out_fd >= 0)
 		close_output(c);
-	tail_add(&c->tail, "\n", c->tail.line_len ? 1 : 0);
+	vhu_tail_add(&c->tail, "\n", c->tail.line_len ? 1 : 0);
 }
 
 static void release(struct child *c)
@@ -125,13 +125,13 @@ static bool await_end(struct child *c, uint64_t deadline_ns)
 	}
 }
 
-void child_check(struct child *c)
+void vhu_child_check(struct child *c)
 {
-	if (child_running(c) && await_end(c, 0))
+	if (vhu_child_running(c) && await_end(c, 0))
 		reap(c);
 }
 
-int child_signal(struct child *c, int signal)
+int vhu_child_signal(struct child *c, int signal)
 {
 	/* It may have made itself another group. */
 	if (kill(-c->pid, signal) == 0 || kill(c->pid, signal) == 0)
@@ -139,13 +139,13 @@ int child_signal(struct child *c, int signal)
 	return -errno;
 }
 
-void child_stop(struct child *c)
+void vhu_child_stop(struct child *c)
 {
-	child_check(c);
-	if (!child_running(c))
+	vhu_child_check(c);
+	if (!vhu_child_running(c))
 		return;
-	child_signal(c, SIGTERM);
-	child_signal(c, SIGCONT);
+	vhu_child_signal(c, SIGTERM);
+	vhu_child_signal(c, SIGCONT);
 	if (!await_end(c, vhu_now_ns() + grace_ns)) {
 		kill(-c->pid, SIGKILL);
 		kill(c->pid, SIGKILL);
@@ -158,7 +158,7 @@ void child_stop(struct child *c)
 	reap(c);
 }
 
-void child_describe_end(const struct child *c, char *out, size_t cap)
+void vhu_child_describe_end(const struct child *c, char *out, size_t cap)
 {
 	const char *name = WIFSIGNALED(c->status) ? sigabbrev_np(WTERMSIG(c->status)) : NULL;
 	int n;
@@ -275,7 +275,7 @@ static int watch(struct child *c, struct vhu_err *err)
 	return vhu_err_errno(err, -errno, "cannot watch process %d", (int)c->pid);
 }
 
-int child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err)
+int vhu_child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err)
 {
 	struct launch l = {.argv = argv, .envp = envp, .inherit = inherit};
 	int out[2];

@@ -20,15 +20,15 @@ struct child {
 	void *ctx;
 };
 
-void child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx);
+void vhu_child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx);
 /* Runs argv; `inherit` (-1: none) becomes its CHILD_INHERITED_FD. Returns once exec has succeeded. */
-int child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err);
-bool child_running(const struct child *c);
+int vhu_child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err);
+bool vhu_child_running(const struct child *c);
 /* Notices an end that the loop has not yet told about. */
-void child_check(struct child *c);
+void vhu_child_check(struct child *c);
 /* To its whole group. */
-int child_signal(struct child *c, int signal);
+int vhu_child_signal(struct child *c, int signal);
 /* Ends it, asking first, and reaps it. Needs no loop: it works when that is interrupted. */
-void child_stop(struct child *c);
+void vhu_child_stop(struct child *c);
 /* "exited with status 1", "killed by SIGSEGV (ASan: …)". */
-void child_describe_end(const struct child *c, char *out, size_t cap);
+void vhu_child_describe_end(const struct child *c, char *out, size_t cap);

@@ -51,7 +51,7 @@ static void scan(struct tail *t, const char *bytes, size_t len)
 	}
 }
 
-void tail_add(struct tail *t, const char *bytes, size_t len)
+void vhu_tail_add(struct tail *t, const char *bytes, size_t len)
 {
 	scan(t, bytes, len);
 	if (len > TAIL_BYTES) {
@@ -75,7 +75,7 @@ static size_t line_start(const struct tail *t, size_t end)
 	return end;
 }
 
-char *tail_text(const struct tail *t)
+char *vhu_tail_text(const struct tail *t)
 {
 	size_t from = t->len > TAIL_BYTES ? t->len - TAIL_BYTES : 0;
 	size_t at = t->len;
@@ -96,7 +96,7 @@ char *tail_text(const struct tail *t)
 	return text;
 }
 
-char *tail_last_line(const struct tail *t, char *out, size_t cap)
+char *vhu_tail_last_line(const struct tail *t, char *out, size_t cap)
 {
 	size_t end = t->len;
 

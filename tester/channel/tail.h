@@ -13,8 +13,8 @@ struct tail {
 	char report[100]; /* "ASan: heap-use-after-free"; the first one counts */
 };
 
-void tail_add(struct tail *t, const char *bytes, size_t len);
+void vhu_tail_add(struct tail *t, const char *bytes, size_t len);
 /* The last lines, to be freed; NULL when out of memory. */
-char *tail_text(const struct tail *t);
+char *vhu_tail_text(const struct tail *t);
 /* The last line that says something, in out. Returns out. */
-char *tail_last_line(const struct tail *t, char *out, size_t cap);
+char *vhu_tail_last_line(const struct tail *t, char *out, size_t cap);

@@ -215,11 +215,11 @@ static int prepare(struct vhu_target *t, const struct vhu_target_opts *opts, str
 
 /* --- its end --------------------------------------------------------------------------------- */
 
-void target_set_name(struct vhu_target *t)
+void vhu_target_set_name(struct vhu_target *t)
 {
 	if (t->how != VHU_TARGET_SPAWN)
 		snprintf(t->name, sizeof(t->name), "%s", t->socket);
-	else if (child_running(&t->child))
+	else if (vhu_child_running(&t->child))
 		snprintf(t->name, sizeof(t->name), "%s (pid %d)", t->program, (int)t->child.pid);
 	else
 		snprintf(t->name, sizeof(t->name), "%s", t->program);
@@ -252,12 +252,12 @@ static void on_child_ended(void *ctx)
 
 	vhu_close(&t->ready_fd);
 	free(t->exit.stderr_tail);
-	t->exit.stderr_tail = tail_text(&t->child.tail);
+	t->exit.stderr_tail = vhu_tail_text(&t->child.tail);
 	t->exit.exited = true;
 	t->exit.status = t->child.status;
 	t->exit.expected = expected(t);
-	child_describe_end(&t->child, t->exit.what, sizeof(t->exit.what));
-	target_set_name(t);
+	vhu_child_describe_end(&t->child, t->exit.what, sizeof(t->exit.what));
+	vhu_target_set_name(t);
 	if (t->on_exit)
 		t->on_exit(t->on_exit_ctx);
 }
@@ -270,24 +270,24 @@ static void expect_signal(struct vhu_target *t, int signal)
 
 void vhu_target_stop(struct vhu_target *t)
 {
-	child_check(&t->child);
-	if (!child_running(&t->child))
+	vhu_child_check(&t->child);
+	if (!vhu_child_running(&t->child))
 		return;
 	expect_signal(t, SIGTERM);
-	child_stop(&t->child);
+	vhu_child_stop(&t->child);
 }
 
 int vhu_target_signal(struct vhu_target *t, int signal, bool is_expected, struct vhu_err *err)
 {
 	int r;
 
-	child_check(&t->child);
-	if (!child_running(&t->child))
+	vhu_child_check(&t->child);
+	if (!vhu_child_running(&t->child))
 		return vhu_err_set(err, -ESRCH, "cannot send signal %d to %s: it does not run", signal,
 				   t->name);
 	if (is_expected)
 		expect_signal(t, signal);
-	r = child_signal(&t->child, signal);
+	r = vhu_child_signal(&t->child, signal);
 	return r < 0 ? vhu_err_errno(err, r, "cannot send signal %d to %s", signal, t->name) : 0;
 }
 
@@ -295,7 +295,7 @@ static bool has_ended(void *ctx)
 {
 	struct vhu_target *t = ctx;
 
-	return !child_running(&t->child);
+	return !vhu_child_running(&t->child);
 }
 
 int vhu_target_await_exit(struct vhu_target *t, uint64_t deadline_ns, struct vhu_err *err)
@@ -324,15 +324,15 @@ int vhu_target_new(struct vhu_loop *loop, const struct vhu_target_opts *opts, st
 	t->one_shot = opts->one_shot;
 	t->timeout_ns = opts->timeout_ns ? opts->timeout_ns : default_timeout_ns;
 	t->listen_fd = t->ready_fd = -1;
-	child_init(&t->child, loop, on_child_ended, t);
-	child_init(&t->helper, loop, NULL, NULL);
+	vhu_child_init(&t->child, loop, on_child_ended, t);
+	vhu_child_init(&t->helper, loop, NULL, NULL);
 	t->arena = vhu_arena_new();
 	r = t->arena ? prepare(t, opts, err) : out_of_memory(err);
 	if (r < 0) {
 		vhu_target_free(t);
 		return r;
 	}
-	target_set_name(t);
+	vhu_target_set_name(t);
 	*ret = t;
 	return 0;
 }
@@ -342,8 +342,8 @@ void vhu_target_free(struct vhu_target *t)
 	if (!t)
 		return;
 	t->on_exit = NULL;
-	child_stop(&t->helper);
-	child_stop(&t->child);
+	vhu_child_stop(&t->helper);
+	vhu_child_stop(&t->child);
 	vhu_close(&t->ready_fd);
 	if (t->listen_fd >= 0)
 		unlink(t->socket);
@@ -375,7 +375,7 @@ bool vhu_target_spawned(const struct vhu_target *t)
 
 bool vhu_target_running(const struct vhu_target *t)
 {
-	return child_running(&t->child);
+	return vhu_child_running(&t->child);
 }
 
 pid_t vhu_target_pid(const struct vhu_target *t)
@@ -406,7 +406,7 @@ int vhu_target_fd_count(const struct vhu_target *t)
 	int n = 0;
 	DIR *dir;
 
-	if (!child_running(&t->child))
+	if (!vhu_child_running(&t->child))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)t->child.pid);
 	dir = opendir(path);
@@ -424,7 +424,7 @@ int vhu_target_map_count(const struct vhu_target *t)
 	char path[64], line[512], perms[5];
 	int n = 0;
 
-	if (!child_running(&t->child))
+	if (!vhu_child_running(&t->child))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->child.pid);
 	maps = fopen(path, "re");

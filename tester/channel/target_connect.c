@@ -114,7 +114,7 @@ static bool connect_settled(void *ctx)
 	struct vhu_target *t = ctx;
 
 	return t->ready_fd >= 0 || !may_come(t->connect_error) ||
-	       (t->how == VHU_TARGET_SPAWN && !child_running(&t->child));
+	       (t->how == VHU_TARGET_SPAWN && !vhu_child_running(&t->child));
 }
 
 /* Why, and what to do, for somebody who gave a path. */
@@ -146,7 +146,7 @@ static int died(const struct vhu_target *t, const char *when, struct vhu_err *er
 {
 	char line[300];
 
-	tail_last_line(&t->child.tail, line, sizeof(line));
+	vhu_tail_last_line(&t->child.tail, line, sizeof(line));
 	return vhu_err_set(err, -ECHILD, "%s %s %s%s%s", t->program, t->exit.what, when,
 			   line[0] ? "; its last line was: " : "", line);
 }
@@ -159,7 +159,7 @@ static int never_listened(const struct vhu_target *t, struct vhu_err *err)
 	if (t->connect_error == -EAGAIN)
 		return vhu_err_set(err, -ETIME, "%s runs and accepts no connection on '%s' within %.1f s",
 				   t->program, t->socket, (double)t->timeout_ns / 1e9);
-	tail_last_line(&t->child.tail, line, sizeof(line));
+	vhu_tail_last_line(&t->child.tail, line, sizeof(line));
 	if (!t->names_socket)
 		hint = "; the command names neither {socket} nor {fd} nor $VHU_SOCKET";
 	return vhu_err_set(err, -ETIME, "%s runs and does not listen on '%s' within %.1f s%s%s%s", t->program,
@@ -184,12 +184,12 @@ static int connect_until(struct vhu_target *t, uint64_t deadline_ns, bool once, 
 	if (r < 0 && r != -ETIME)
 		return r;
 	/* A socket that we listened on for it takes connections for a process that is dead, too. */
-	child_check(&t->child);
+	vhu_child_check(&t->child);
 	if (t->ready_fd >= 0)
 		return 0;
 	if (t->how != VHU_TARGET_SPAWN)
 		return connect_failed(t, err);
-	if (!child_running(&t->child))
+	if (!vhu_child_running(&t->child))
 		return died(t, t->served ? "and takes no further connection" : "before it listened", err);
 	return may_come(t->connect_error) ? never_listened(t, err) : connect_failed(t, err);
 }
@@ -256,7 +256,7 @@ static bool helper_settled(void *ctx)
 {
 	struct vhu_target *t = ctx;
 
-	return !child_running(&t->helper) || !child_running(&t->child);
+	return !vhu_child_running(&t->helper) || !vhu_child_running(&t->child);
 }
 
 static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vhu_err *err)
@@ -264,13 +264,13 @@ static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vh
 	char shell[] = "sh", flag[] = "-c";
 	char *argv[] = {shell, flag, (char *)t->after_start, NULL};
 	char end[160], line[300];
-	int r = child_start(&t->helper, argv, t->envp, -1, err);
+	int r = vhu_child_start(&t->helper, argv, t->envp, -1, err);
 
 	if (r < 0)
 		return r;
 	r = vhu_loop_run_until(t->loop, helper_settled, t, deadline_ns, false, err);
-	if (child_running(&t->helper)) {
-		child_stop(&t->helper);
+	if (vhu_child_running(&t->helper)) {
+		vhu_child_stop(&t->helper);
 		if (r == -ETIME)
 			return vhu_err_set(err, r, "the after-start command did not end within %.1f s: %s",
 					   (double)t->timeout_ns / 1e9, t->after_start);
@@ -278,8 +278,8 @@ static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vh
 	}
 	if (WIFEXITED(t->helper.status) && WEXITSTATUS(t->helper.status) == 0)
 		return 0;
-	child_describe_end(&t->helper, end, sizeof(end));
-	tail_last_line(&t->helper.tail, line, sizeof(line));
+	vhu_child_describe_end(&t->helper, end, sizeof(end));
+	vhu_tail_last_line(&t->helper.tail, line, sizeof(line));
 	return vhu_err_set(err, -EIO, "the after-start command %s: %s%s%s", end, t->after_start,
 			   line[0] ? "; its last line was: " : "", line);
 }
@@ -300,9 +300,9 @@ static int start_process(struct vhu_target *t, struct vhu_err *err)
 		if (listener < 0)
 			return listener;
 	}
-	r = child_start(&t->child, t->argv, t->envp, listener, err);
+	r = vhu_child_start(&t->child, t->argv, t->envp, listener, err);
 	vhu_close(&listener);
-	target_set_name(t);
+	vhu_target_set_name(t);
 	return r;
 }
 
@@ -328,8 +328,8 @@ int vhu_target_start(struct vhu_target *t, struct vhu_err *err)
 		return start_listening(t, err);
 	if (t->how == VHU_TARGET_CONNECT)
 		return 0;
-	child_check(&t->child);
-	return child_running(&t->child) ? 0 : start_and_wait(t, err);
+	vhu_child_check(&t->child);
+	return vhu_child_running(&t->child) ? 0 : start_and_wait(t, err);
 }
 
 /* --- a connection ---------------------------------------------------------------------------- */
@@ -338,7 +338,7 @@ static bool child_ended(void *ctx)
 {
 	struct vhu_target *t = ctx;
 
-	return !child_running(&t->child);
+	return !vhu_child_running(&t->child);
 }
 
 static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
@@ -346,8 +346,8 @@ static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 	struct vhu_err why = {0};
 	int r;
 
-	child_check(&t->child);
-	if (t->one_shot && t->served && child_running(&t->child)) {
+	vhu_child_check(&t->child);
+	if (t->one_shot && t->served && vhu_child_running(&t->child)) {
 		uint64_t deadline_ns = after(VHU_MIN(one_shot_ns, t->timeout_ns));
 
 		r = vhu_loop_run_until(t->loop, child_ended, t, deadline_ns, false, err);
@@ -355,7 +355,7 @@ static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 			return r;
 		vhu_target_stop(t);
 	}
-	if (child_running(&t->child) && t->ready_fd < 0) {
+	if (vhu_child_running(&t->child) && t->ready_fd < 0) {
 		r = connect_until(t, after(t->timeout_ns), false, &why);
 		/* One that served before and ends now is one to start again. */
 		if (r != -ECHILD || !t->served) {
@@ -364,7 +364,7 @@ static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 			return r;
 		}
 	}
-	return child_running(&t->child) ? 0 : start_and_wait(t, err);
+	return vhu_child_running(&t->child) ? 0 : start_and_wait(t, err);
 }
 
 int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)

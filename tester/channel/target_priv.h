@@ -38,4 +38,4 @@ struct vhu_target {
 	char name[160];
 };
 
-void target_set_name(struct vhu_target *t);
+void vhu_target_set_name(struct vhu_target *t);

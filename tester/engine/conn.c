@@ -41,7 +41,8 @@ static void on_main_closed(void *ctx, int errno_value)
 
 	c->closed = true;
 	c->closed_errno = errno_value;
-	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "the back-end closed the connection%s%s",
+	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1,
+			   "the back-end closed the connection%s%s",
 			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
 	vhu_oracle_observe(&c->oracle, &obs);
 }

@@ -223,6 +223,8 @@ bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
 /* A matcher that does not hold is a finding; `what` names the value. */
 void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu_matcher *m, const char *what,
 		   uint64_t x);
+/* A number of a received frame: a payload's field, or one of the config space that it carries. */
+bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const char *name, uint64_t *ret);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
 

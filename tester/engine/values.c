@@ -35,12 +35,31 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 	}
 }
 
+bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const char *name, uint64_t *ret)
+{
+	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
+	enum vhu_payload pl = vhu_frame_payload(f);
+	const struct vhu_config_row *row;
+	uint64_t offset;
+
+	if (pl >= VHU_PL_MAX)
+		return false;
+	if (vhu_frame_get(f, pl, name, ret))
+		return true;
+	row = pl == VHU_PL_CONFIG ? vhu_config_by_name(r->plan->device, name) : NULL;
+	if (!row || !vhu_frame_get(f, pl, "offset", &offset) || row->offset < offset || f->len < head ||
+	    row->offset - offset + row->size > f->len - head)
+		return false;
+	*ret = vhu_le_get(f->payload + head + (row->offset - offset), row->size);
+	return true;
+}
+
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t x;
 
-		if (!vhu_frame_get(f, vhu_frame_payload(f), save[i].field, &x)) {
+		if (!vhu_run_field(r, f, save[i].field, &x)) {
 			vhu_run_unmet(r, r->step, VHU_FINDING_RULE, save[i].field,
 				      "an answer without this field");
 			r->stop = true;

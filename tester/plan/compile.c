@@ -127,6 +127,20 @@ static void get_queue_size(struct compile *c, const struct node *top)
 		c->plan->queue_size = (uint16_t)n;
 }
 
+/* A case that needs a read-only disk says what becomes of writes to one. */
+static bool needs_read_only(const struct node *needs)
+{
+	struct node features = NODE_GET(needs, "features");
+	size_t i;
+	json_t *name;
+
+	json_array_foreach(features.json, i, name) {
+		if (json_is_string(name) && !strcmp(json_string_value(name), "VIRTIO_BLK_F_RO"))
+			return true;
+	}
+	return false;
+}
+
 static void get_head(struct compile *c, const struct node *top)
 {
 	struct vhu_plan *p = c->plan;
@@ -143,7 +157,7 @@ static void get_head(struct compile *c, const struct node *top)
 	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
 		vhu_plan_skip(c, "%s", why);
 	get_queues(c, top);
-	if (p->writes && c->facts.read_only)
+	if (p->writes && c->facts.read_only && !needs_read_only(&needs))
 		vhu_plan_skip(c, "changes the disk, and the disk is read-only");
 	else if (p->writes && c->facts.known && !c->opts->allow_writes)
 		vhu_plan_skip(c, "changes the disk: --allow-writes");

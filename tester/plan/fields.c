@@ -45,6 +45,22 @@ static bool find(struct compile *c, const struct path *at, const struct layouts 
 	return false;
 }
 
+/* An answer with config space has the device's fields, too. */
+static bool in_answer(struct compile *c, const struct layouts *l, const char *name, struct place *ret)
+{
+	const struct vhu_config_row *row;
+
+	if (in_payload(l->payload[0], name, ret) || in_payload(l->payload[1], name, ret))
+		return true;
+	if (l->payload[0] != VHU_PL_CONFIG && l->payload[1] != VHU_PL_CONFIG)
+		return false;
+	row = vhu_config_by_name(c->facts.device, name);
+	if (!row || row->size > sizeof(uint64_t))
+		return false;
+	*ret = (struct place){VHU_PL_CONFIG, VHU_FIELD_UINT, (unsigned)(8 * row->size), VHU_NS_NONE};
+	return true;
+}
+
 struct layouts vhu_answer_layouts(const struct vhu_msg_row *row, const char *what)
 {
 	bool plain = row->reply == VHU_PL_NONE && row->answer != VHU_ANSWER_NEVER;
@@ -219,7 +235,7 @@ bool vhu_get_field_matches(struct compile *c, const struct node *n, const struct
 		struct node value = NODE_GET(n, name);
 		struct place p;
 
-		if (!find(c, value.path, l, name, &p))
+		if (!in_answer(c, l, name, &p) && !find(c, value.path, l, name, &p))
 			ok = false;
 		else if (p.kind == VHU_FIELD_REGION)
 			ok &= add_region_matches(c, &m, &value, name);
@@ -250,7 +266,7 @@ static bool save_field_ok(struct compile *c, const struct node *n, const struct 
 
 	if (is_fd_name(field, fds))
 		return true;
-	if (!in_payload(l->payload[0], field, &p) && !in_payload(l->payload[1], field, &p)) {
+	if (!in_answer(c, l, field, &p)) {
 		vhu_diag(c->report, n->path, "%s has no field '%s'%s", l->what, field,
 			 vhu_hint(near, field, vhu_field_name_at, &first));
 		return false;

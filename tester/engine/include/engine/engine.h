@@ -43,4 +43,5 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
  * makes any further case senseless (-EINTR on a signal). Our own failures inside a case are its
  * verdict BROKEN.
  */
-int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret, struct vhu_err *err);
+int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+		   struct vhu_err *err);

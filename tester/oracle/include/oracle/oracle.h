@@ -50,8 +50,8 @@ struct vhu_judge_opts {
 enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts);
 
 /* Fills in what the row says; the rest by printf. */
-void vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind, const char *format, ...)
-	VHU_PRINTF(4, 5);
+void VHU_PRINTF(4, 5) vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind,
+				       const char *format, ...);
 /* Describes and dumps a frame into message and hex. */
 void vhu_finding_frame(struct vhu_finding *f, const struct vhu_frame *frame, enum vhu_device device);
 
@@ -68,7 +68,7 @@ enum vhu_obs_kind {
 struct vhu_obs {
 	enum vhu_obs_kind kind;
 	const struct vhu_frame *frame;	/* FRAME */
-	bool intended;			/* FRAME of ours that breaks a rule on purpose; BREACH: of a ring that we spoilt */
+	bool intended;	/* FRAME of ours that breaks a rule on purpose; BREACH: of a ring that we spoilt */
 	enum vhu_channel channel;	/* EOF */
 	bool expected;			/* EOF: the case accepts it here */
 	const char *text;		/* EXIT, BREACH: in words */
@@ -97,4 +97,5 @@ struct vhu_illegal {
 	char text[200];
 };
 /* Up to max of them; 0: it is legal in this state. */
-size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_illegal *out, size_t max);
+size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_illegal *out,
+			  size_t max);
