@@ -22,7 +22,8 @@ struct child {
 
 void vhu_child_init(struct child *c, struct vhu_loop *loop, void (*ended)(void *ctx), void *ctx);
 /* Runs argv; `inherit` (-1: none) becomes its CHILD_INHERITED_FD. Returns once exec has succeeded. */
-int vhu_child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err);
+int vhu_child_start(struct child *c, char *const argv[], char *const envp[], int inherit,
+		    struct vhu_err *err);
 bool vhu_child_running(const struct child *c);
 /* Notices an end that the loop has not yet told about. */
 void vhu_child_check(struct child *c);
