@@ -2,14 +2,6 @@
 
 static const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
 
-uint64_t vhu_mix64(uint64_t x)
-{
-	x += golden;
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
 void vhu_rng_init(struct vhu_rng *r, uint64_t seed)
 {
 	for (unsigned i = 0; i < VHU_ARRAY_SIZE(r->s); i++)

@@ -112,24 +112,6 @@ uint64_t vhu_fnv1a64(const void *bytes, size_t len, uint64_t seed)
 	return seed;
 }
 
-uint64_t vhu_le_get(const void *p, size_t size)
-{
-	const uint8_t *b = p;
-	uint64_t value = 0;
-
-	for (size_t i = size; i-- > 0;)
-		value = value << 8 | b[i];
-	return value;
-}
-
-void vhu_le_put(void *p, size_t size, uint64_t value)
-{
-	uint8_t *b = p;
-
-	for (size_t i = 0; i < size; i++, value >>= 8)
-		b[i] = (uint8_t)value;
-}
-
 uint64_t vhu_ne_get(const void *p, size_t size)
 {
 	uint8_t u8;

@@ -12,20 +12,28 @@
 
 enum { PAGE = 4096 };
 
-static uint64_t poison_word(const struct vhu_io *io, size_t i)
+/* What a request paints its memory with: words that differ from each other and from request to request. */
+static uint64_t paint_base(const struct vhu_io *io, bool returned)
 {
-	return vhu_mix64(io->d->opts.seed ^ vhu_mix64(io->seq * 2) ^ (uint64_t)i << 32);
+	return vhu_mix64(io->d->opts.seed ^ vhu_mix64(io->seq * 2 + returned));
+}
+
+static uint64_t paint(uint64_t base, uint64_t i)
+{
+	return base + i * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 uint8_t vhu_io_poison(const struct vhu_io *io, size_t at)
 {
-	return (uint8_t)(poison_word(io, at / 8) >> at % 8 * 8);
+	return (uint8_t)(paint(paint_base(io, false), at / 8) >> at % 8 * 8);
 }
 
 size_t vhu_io_unwritten(const struct vhu_io *io, size_t from, size_t to)
 {
+	uint64_t base = paint_base(io, false);
+
 	for (size_t at = (from + 7) / 8 * 8; at + 8 <= to; at += 8) {
-		if (vhu_le_get(io->in + at, 8) == poison_word(io, at / 8))
+		if (vhu_le_get(io->in + at, 8) == paint(base, at / 8))
 			return at;
 	}
 	return to;
@@ -46,24 +54,22 @@ bool vhu_io_came(const struct vhu_io *io, size_t at)
 	return false;
 }
 
-static uint64_t refill_word(const struct vhu_io *io, uint64_t gpa)
-{
-	return vhu_mix64(io->d->opts.seed ^ vhu_mix64(io->seq * 2 + 1) ^ gpa);
-}
-
 /* Paints a buffer that is ours again, or (check) finds the first byte that is not as painted: len if there is
  * none. */
 static uint32_t refill(const struct vhu_io *io, const struct io_buf *b, bool check)
 {
 	uint8_t *p = vhu_mem_at(io->d->mem, b->gpa, b->len);
+	uint64_t base = paint_base(io, true) ^ b->gpa;
 
 	for (uint32_t at = 0; at < b->len; at += 8) {
 		uint32_t n = VHU_MIN(b->len - at, 8u);
 		uint8_t word[8];
 
-		vhu_le_put(word, 8, refill_word(io, b->gpa + at));
+		vhu_le_put(word, 8, paint(base, at / 8));
 		if (!check)
 			memcpy(p + at, word, n);
+		else if (n == 8 && !memcmp(p + at, word, 8))
+			continue;
 		for (uint32_t i = 0; check && i < n; i++) {
 			if (p[at + i] != word[i])
 				return at + i;
@@ -139,10 +145,12 @@ int vhu_io_lay_out(struct vhu_io *io, struct vhu_err *err)
 
 void vhu_io_write(struct vhu_io *io)
 {
+	uint64_t base = paint_base(io, false);
+
 	for (size_t at = 0; at < io->in_len; at += 8) {
 		uint8_t word[8];
 
-		vhu_le_put(word, 8, poison_word(io, at / 8));
+		vhu_le_put(word, 8, paint(base, at / 8));
 		memcpy(io->in + at, word, VHU_MIN(io->in_len - at, sizeof(word)));
 	}
 	/* Block devices: the status, which 0xff shows to be unwritten. */

@@ -303,12 +303,22 @@ static uint8_t *memory_at(struct vhu_run *r, const struct vhu_step *s, uint64_t 
 
 static void memory_fill(struct vhu_run *r, const struct vhu_step *s)
 {
-	uint64_t len, gpa;
+	uint64_t len, gpa, value;
 	uint8_t *p = memory_at(r, s, &len);
 
 	if (!p || !vhu_run_value(r, &s->memory.gpa, &gpa))
 		return;
 	vhu_mem_except(vhu_driver_mem(r->driver), gpa, len);
+	if (s->memory.value.n) {
+		if (!vhu_run_value(r, &s->memory.value, &value))
+			return;
+		if (len > sizeof(value) || (len < sizeof(value) && value >> (8 * len)))
+			vhu_run_broken(r, "%s: 0x%llx does not fit %llu bytes", s->where,
+				       (unsigned long long)value, (unsigned long long)len);
+		else
+			vhu_le_put(p, len, value);
+		return;
+	}
 	memset(p, (int)s->memory.pattern_arg, len);
 }
 

@@ -70,12 +70,6 @@ static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
 	}
 }
 
-static bool dirty_page(const struct vhu_run *r, uint64_t page)
-{
-	return page / 8 < r->log.size &&
-	       (__atomic_load_n(&r->log.map[page / 8], __ATOMIC_ACQUIRE) >> (page % 8) & 1);
-}
-
 static void expect_page(struct vhu_run *r, uint8_t *expected, uint64_t gpa, uint64_t len)
 {
 	if (!len)
@@ -131,32 +125,36 @@ struct log_wait {
 	uint64_t missing; /* first page that is not marked */
 };
 
+/* The first page that is marked in `have` and not in `allowed`; false if there is none. */
+static bool first_beyond(const uint8_t *have, const uint8_t *allowed, uint64_t bytes, uint64_t *ret_page)
+{
+	for (uint64_t i = 0; i < bytes; i++) {
+		uint8_t beyond = (uint8_t)(__atomic_load_n(&have[i], __ATOMIC_ACQUIRE) &
+					   ~__atomic_load_n(&allowed[i], __ATOMIC_ACQUIRE));
+
+		if (!beyond)
+			continue;
+		*ret_page = i * 8 + (unsigned)__builtin_ctz(beyond);
+		return true;
+	}
+	return false;
+}
+
 static bool all_marked(void *ctx)
 {
 	struct log_wait *w = ctx;
 
-	for (uint64_t page = 0; page < w->r->log.size * 8; page++) {
-		if (!(w->expected[page / 8] >> (page % 8) & 1) || dirty_page(w->r, page))
-			continue;
-		w->missing = page;
-		return w->r->exited;
-	}
-	return true;
+	return !first_beyond(w->expected, w->r->log.map, w->r->log.size, &w->missing) || w->r->exited;
 }
 
 static void check_only(struct vhu_run *r, const struct vhu_step *s, const uint8_t *expected)
 {
 	struct vhu_conn *c = &r->conns[s->conn];
+	uint64_t page;
 
-	if (!vhu_conn_fence(c, s, NULL))
-		return;
-	for (uint64_t page = 0; page < r->log.size * 8; page++) {
-		if (!dirty_page(r, page) || (expected[page / 8] >> (page % 8) & 1))
-			continue;
+	if (vhu_conn_fence(c, s, NULL) && first_beyond(r->log.map, expected, r->log.size, &page))
 		vhu_run_unmet(r, s, VHU_FINDING_RULE, "marks on pages that were written",
 			      "page 0x%llx is marked", (unsigned long long)page);
-		return;
-	}
 }
 
 static void log_check(struct vhu_run *r, const struct vhu_step *s)

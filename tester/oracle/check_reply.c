@@ -237,6 +237,24 @@ static bool config_offset(struct vhu_judgement *j)
 			   (unsigned long long)j->to->value);
 }
 
+/* Behind the device's last field: other bytes than 0 are the back-end's own memory. */
+static bool config_foreign(struct vhu_judgement *j)
+{
+	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
+	const struct vhu_config_row *row;
+	size_t end = 0;
+
+	if (j->s->device == VHU_DEV_ANY || j->to->value != 0)
+		return false;
+	for (size_t i = 0; (row = vhu_config_row(j->s->device, i)); i++)
+		end = VHU_MAX(end, row->offset + row->size);
+	for (size_t i = head + end; end && i < j->f->len; i++)
+		if (j->f->payload[i])
+			return vhu_differs(j, "0 behind the fields of the device", "0x%02x at %zu",
+					   j->f->payload[i], i - head);
+	return false;
+}
+
 static bool status_high_bits(struct vhu_judgement *j)
 {
 	return u64_of(j) > UINT8_MAX &&
@@ -304,6 +322,7 @@ const struct vhu_rule vhu_rules_reply[] = {
 
 	RULE(CONFIG_02, GET_CONFIG, config_size, "the reply has not the size of the request"),
 	RULE(CONFIG_11, GET_CONFIG, config_offset, "the reply has not the offset of the request"),
+	RULE(CFG_05, GET_CONFIG, config_foreign, "config space goes on behind its fields"),
 	SIZE_RULE(STATUS_02, GET_STATUS),
 	RULE(STATUS_05, GET_STATUS, status_high_bits, "bits above 7 of the status are set"),
 

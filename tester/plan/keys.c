@@ -262,8 +262,8 @@ static const struct shape region = {SHAPE_OBJECT, "region", KEYS(
 static const struct shape regions = {SHAPE_LIST, .of = &region, .min = 1};
 static const struct shape step_memory = {SHAPE_OBJECT, "step_memory", KEYS(
 	{"memory", &memory_word, true}, {"regions", &regions}, {"gpa", &vhu_shape_value},
-	{"len", &vhu_shape_count}, {"pattern", &pattern}, {"match", &vhu_shape_bytes}, PROVOKES,
-	CONN, EVERY)};
+	{"len", &vhu_shape_count}, {"pattern", &pattern}, {"match", &vhu_shape_bytes},
+	{"value", &vhu_shape_value}, PROVOKES, CONN, EVERY)};
 static const struct shape log_word = {SHAPE_WORD, .words = vhu_words_log};
 static const struct shape all_word = {SHAPE_WORD, .words = words_all};
 static const struct shape log_queues = {SHAPE_EITHER, ANY(&all_word, &counts)};

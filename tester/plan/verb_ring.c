@@ -203,6 +203,7 @@ static const struct only memory_only[] = {
 	{"len", ON(FILL) | ON(CHECK)},
 	{"pattern", ON(FILL) | ON(CHECK)},
 	{"match", ON(CHECK)},
+	{"value", ON(FILL)},
 	{0},
 };
 
@@ -215,6 +216,9 @@ static void memory_bytes(struct compile *c, const struct node *n, struct vhu_ste
 		value_key(c, n, "gpa", &m->gpa);
 	if (need_key(c, n, "len", word))
 		value_key(c, n, "len", &m->len);
+	value_key(c, n, "value", &m->value);
+	if (pattern.json && m->value.n)
+		vhu_diag(c->report, n->path, "'fill' takes either 'pattern' or 'value'");
 	m->pattern = (unsigned)vhu_word_index(vhu_words_pattern, "zero");
 	vhu_get_pattern(c, &pattern, &m->pattern, &m->pattern_arg);
 	if (pattern.json && (!strcmp(vhu_words_pattern[m->pattern], "stamp") ||

@@ -176,6 +176,8 @@ static void fill_events(struct split *s)
 
 void vhu_split_suppress(struct split *s)
 {
+	if (s->hands_off)
+		return;
 	if (!s->v.event_idx)
 		vhu_split_avail_put(s, AVAIL_FLAGS, s->armed ? 0 : VHU_C_AVAIL_F_NO_INTERRUPT);
 	else /* "just passed" is the farthest that there is */
@@ -201,6 +203,7 @@ static void split_reset(struct vhu_vring *v, uint16_t base)
 	s->consumed = s->batch = 0;
 	s->n_late = 0;
 	s->armed = s->untouched = true;
+	s->hands_off = false;
 	s->quiet = s->jump_told = false;
 	s->flags_known = 0;
 	ring_store16(s->used + USED_FLAGS, 0);

@@ -69,6 +69,7 @@ struct split {
 	bool quiet;	       /* after a jump the elements mean nothing: none is reported */
 	uint16_t jump_idx;     /* the jump that was told */
 	bool jump_told;
+	bool hands_off;	      /* a case wrote what says whether calls are asked for: it stays */
 	uint16_t flags_known; /* used.flags that were judged */
 	uint16_t avail_event; /* noise there without EVENT_IDX */
 };

@@ -98,6 +98,11 @@ static void acknowledge(struct split *s, const struct place *p, uint64_t value)
 		return;
 	case PART_AVAIL:
 		vhu_le_put(s->avail_shadow + p->offset, p->row->size, value);
+		/* Flags of 0 are what the driver writes: they are its own again. */
+		if (p->row->behind)
+			s->hands_off = true;
+		else if (p->row->offset == AVAIL_FLAGS)
+			s->hands_off = value != 0;
 		return;
 	case PART_USED:
 		break;

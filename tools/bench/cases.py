@@ -19,7 +19,7 @@ RUNS = 5
 
 
 def bare_round_trip_s(build):
-    command = [os.path.join(build, 'bench-roundtrip'), os.path.join(build, 'vhu-backend'), '--bare']
+    command = [os.path.join(build, 'tools', 'bench', 'bench-roundtrip'), os.path.join(build, 'vhu-backend'), '--bare']
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout) / 1e9
 
 

@@ -13,4 +13,10 @@ uint64_t vhu_rng_u64(struct vhu_rng *r);
 uint64_t vhu_rng_below(struct vhu_rng *r, uint64_t bound);
 void vhu_rng_fill(struct vhu_rng *r, void *bytes, size_t len);
 /* One mixing step of splitmix64: a stateless hash of x. */
-uint64_t vhu_mix64(uint64_t x);
+static inline uint64_t vhu_mix64(uint64_t x)
+{
+	x += UINT64_C(0x9e3779b97f4a7c15);
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}

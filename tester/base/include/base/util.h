@@ -1,11 +1,13 @@
 /* Small things that libc lacks. No knowledge of vhost-user. */
 #pragma once
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define VHU_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -55,8 +57,20 @@ bool vhu_glob(const char *pattern, const char *text);
 const char *vhu_nearest_name(const char *name, const char *(*next)(void *ctx, size_t i), void *ctx);
 
 /* Little-endian loads and stores at any alignment; size is 1, 2, 4 or 8. */
-uint64_t vhu_le_get(const void *p, size_t size);
-void vhu_le_put(void *p, size_t size, uint64_t value);
+static inline uint64_t vhu_le_get(const void *p, size_t size)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, p, size);
+	return le64toh(value);
+}
+
+static inline void vhu_le_put(void *p, size_t size, uint64_t value)
+{
+	value = htole64(value);
+	memcpy(p, &value, size);
+}
+
 /* The same in host order. */
 uint64_t vhu_ne_get(const void *p, size_t size);
 void vhu_ne_put(void *p, size_t size, uint64_t value);

@@ -284,6 +284,7 @@ struct vhu_step_memory {
 	uint64_t pattern_arg;
 	const uint8_t *match;
 	size_t n_match;
+	struct vhu_value value;		/* n 0: the pattern; else a number, little-endian, in `len` bytes */
 };
 
 enum vhu_log_op { VHU_LOG_START, VHU_LOG_STOP, VHU_LOG_CLEAR, VHU_LOG_CHECK };
