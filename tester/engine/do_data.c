@@ -145,7 +145,11 @@ static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 	if (s->ring.stale.n)
 		vhu_run_match(r, s, &s->ring.stale, "signals on replaced call descriptors",
 			      vhu_vring_take_stale(v));
-	ring->calls = ring->errors = 0;
+	/* Signals that this step did not ask about are still to be counted by the next that does. */
+	if (s->ring.called.n)
+		ring->calls = 0;
+	if (s->ring.error.n)
+		ring->errors = 0;
 }
 
 static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)

@@ -70,6 +70,17 @@ static int readonly_memfd(uint64_t size)
 	return ro;
 }
 
+/* One end of a pipe whose other end is closed. */
+static int dead_pipe_end(int end)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -1;
+	close(p[!end]);
+	return p[end];
+}
+
 static int pipe_end(struct vhu_run *r)
 {
 	int p[2];
@@ -187,6 +198,17 @@ static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 	}
 }
 
+/* The file is one for both sides: blocking for the peer, while we ask poll before each use. */
+static bool make_blocking(struct vhu_run *r, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0)
+		return true;
+	vhu_run_broken(r, "fcntl: %s", strerror(errno));
+	return false;
+}
+
 static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_fd_spec *spec)
 {
 	struct vhu_run *r = c->r;
@@ -215,6 +237,13 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 		return give(r, f, pipe_end(r));
 	case VHU_FD_READONLY:
 		return give(r, f, readonly_memfd(size));
+	case VHU_FD_KICK_BLOCKING:
+		return give_ring_fd(c, f, VHU_VRING_KICK, true) &&
+		       make_blocking(r, f->fds[f->n_fds - 1]);
+	case VHU_FD_PIPE_UNREAD:
+		return give(r, f, dead_pipe_end(1));
+	case VHU_FD_PIPE_UNWRITTEN:
+		return give(r, f, dead_pipe_end(0));
 	case VHU_FD_MEMFD:
 		return give(r, f, memfd("memfd", size));
 	}

@@ -362,6 +362,7 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 	struct vhu_run *r = x->c->r;
 	uint32_t accepted = resolve(x, x->s->expect, x->s->expect_given);
 	uint32_t tolerated = x->s->tolerate ? resolve(x, x->s->tolerate, true) : 0;
+	uint32_t skipped = x->s->skip ? resolve(x, x->s->skip, true) : 0;
 	uint32_t outcome;
 	char text[120];
 
@@ -369,7 +370,7 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 		return settle_death(x);
 	if (accepted == VHU_OUT_NONE && !answer_is_due(x))
 		return VHU_OUT_NONE;
-	outcome = observe_outcome(x, accepted | tolerated);
+	outcome = observe_outcome(x, accepted | tolerated | skipped);
 	if (!outcome) {
 		if (!r->stop)
 			tell_deadline(x->c, x->s, vhu_outcomes_describe(accepted, text, sizeof(text)));
@@ -384,7 +385,9 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 		if (r->exited)
 			return 0;
 	}
-	if (!matches(outcome, accepted))
+	if (!matches(outcome, accepted) && matches(outcome, skipped))
+		vhu_run_skip(r, "%s: the rest of the case is about another answer", x->s->where);
+	else if (!matches(outcome, accepted))
 		tell_outcome(x, outcome, accepted, matches(outcome, tolerated));
 	return r->stop ? 0 : outcome;
 }

@@ -9,7 +9,8 @@
 
 #define FD(source) (1u << VHU_FD_##source)
 enum {
-	SIGNALS = FD(CALL) | FD(KICK) | FD(ERR) | FD(EVENTFD) | FD(PIPE),
+	SIGNALS = FD(CALL) | FD(KICK) | FD(ERR) | FD(EVENTFD) | FD(PIPE) | FD(KICK_BLOCKING) |
+		  FD(PIPE_UNREAD) | FD(PIPE_UNWRITTEN),
 	MEMORY = FD(MEMORY) | FD(LOG) | FD(INFLIGHT) | FD(MEMFD),
 };
 

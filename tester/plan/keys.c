@@ -28,7 +28,7 @@ const char *const vhu_words_inflight[] = {"get", "set", "check", "clear", NULL};
 const char *const vhu_words_cmp[] = {"==", "!=", "<", "<=", ">", ">=", "has", "lacks", NULL};
 const char *const vhu_words_fd[] =
 	{"call", "kick", "err", "eventfd", "memory", "log", "inflight", "socket", "pipe",
-				"readonly", NULL};
+				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", NULL};
@@ -99,8 +99,9 @@ static const struct form form_id = {"^[A-Za-z0-9][A-Za-z0-9._-]*$", "an id", id_
 static const struct form form_tag = {"^[a-z0-9-]+$", "a word of lower-case letters, digits and -", tag_ok};
 static const struct form form_fd = {
 	"^(auto|call|kick|err|eventfd|memory|log|inflight|socket|pipe|readonly|"
-	"memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
-	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, memfd:SIZE",
+	"kick-blocking|pipe-unread|pipe-unwritten|memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
+	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, kick-blocking, "
+	"pipe-unread, pipe-unwritten, memfd:SIZE",
 	fd_ok};
 static const struct form form_fill = {
 	"^(fill:[0-9a-fA-F]{2}|seed:[0-9]{1,19})$", "fill:AB or seed:N", fill_ok};
@@ -175,7 +176,7 @@ static const struct shape save = {SHAPE_MAP, "save", .form = &form_name, .of = &
 
 #define EVERY {"note", &text}, {"requirement", &id}, {"within_ms", &within}
 #define CONN {"conn", &text_given}
-#define PROVOKES {"expect", &outcomes}, {"tolerate", &outcomes}, {"breaks", &breaks}
+#define PROVOKES {"expect", &outcomes}, {"tolerate", &outcomes}, {"skip", &outcomes}, {"breaks", &breaks}
 
 static const struct shape piece = {SHAPE_INTEGER, .min = 1, .max = LIMIT_BYTES};
 static const struct shape pieces = {SHAPE_LIST, .of = &piece, .min = 1};

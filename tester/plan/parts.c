@@ -103,7 +103,7 @@ void vhu_get_common(struct compile *c, const struct node *n, struct vhu_step *st
 	struct node note = NODE_GET(n, "note"), requirement = NODE_GET(n, "requirement"),
 		    within = NODE_GET(n, "within_ms");
 	struct node conn = NODE_GET(n, "conn"), expect = NODE_GET(n, "expect"),
-		    tolerate = NODE_GET(n, "tolerate");
+		    tolerate = NODE_GET(n, "tolerate"), skip = NODE_GET(n, "skip");
 	struct node breaks = NODE_GET(n, "breaks");
 
 	step->note = note.json ? vhu_plan_text(c, json_string_value(note.json)) : c->defaults.note;
@@ -118,6 +118,8 @@ void vhu_get_common(struct compile *c, const struct node *n, struct vhu_step *st
 		step->expect = get_outcomes(c, &expect);
 	if (tolerate.json)
 		step->tolerate = get_outcomes(c, &tolerate);
+	if (skip.json)
+		step->skip = get_outcomes(c, &skip);
 	step->breaks.req = VHU_REQ_MAX;
 	if (breaks.json)
 		get_breaks(c, &breaks, &step->breaks);

@@ -93,7 +93,8 @@ struct vhu_save {
 
 enum vhu_fd_source {
 	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG,
-	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_MEMFD,
+	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_KICK_BLOCKING,
+	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_MEMFD,
 };
 
 struct vhu_fd_spec {
@@ -332,6 +333,7 @@ struct vhu_step {
 	unsigned conn;			/* index into plan->conns */
 	bool expect_given;
 	uint32_t expect, tolerate;	/* VHU_OUT_…; 0: the default */
+	uint32_t skip;			/* legal, but what follows is about another outcome */
 	struct vhu_breaks breaks;
 	union {
 		struct vhu_step_send send;
