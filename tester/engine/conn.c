@@ -217,8 +217,10 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 	struct vhu_run *r = c->r;
 	struct vhu_err err = {0};
+	bool hold = c->hold;
 	uint64_t serial;
 
+	c->hold = false;
 	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
 	r->res->frames++;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
@@ -226,7 +228,10 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	if (c->have_answer)
 		vhu_frame_done(&c->answer);
 	c->have_answer = false;
-	if (vhu_chan_send(c->main, f, pieces, n_pieces, vhu_run_settle_ns(r), &err) < 0) {
+	if (hold)
+		vhu_chan_hold(c->main);
+	if (vhu_chan_send(c->main, f, pieces, n_pieces, vhu_run_settle_ns(r), &err) < 0 ||
+	    (!hold && vhu_chan_release(c->main, &err) < 0)) {
 		vhu_run_broken(r, "%s", err.text);
 		return 0;
 	}

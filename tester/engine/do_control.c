@@ -196,6 +196,7 @@ void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 		x.need_reply = f.flags & VHU_C_HEADER_NEED_REPLY;
 		x.due = x.intended ? VHU_DUE_MAYBE : vhu_session_due(&c->oracle.session, &f);
 		c->framing_lost |= breaks_framing(&f);
+		c->hold = s->send.hold;
 		x.serial = vhu_conn_send(c, &f, x.intended, s->send.pieces, s->send.n_pieces);
 		if (x.serial)
 			settle_send(c, s, &x, &f);
@@ -313,9 +314,19 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 
 /* --- fence, connections ----------------------------------------------------------------------------- */
 
+/* With expectations of its own a fence is a message like others. */
 void vhu_do_fence(struct vhu_run *r, const struct vhu_step *s)
 {
-	vhu_conn_fence(conn_of(r, s), s, s->fence.row);
+	const struct vhu_msg_row *row = s->fence.row ? s->fence.row : vhu_msg_row(VHU_MSG_GET_FEATURES);
+	struct vhu_step step = *s;
+
+	if (!s->expect_given) {
+		vhu_conn_fence(conn_of(r, s), s, s->fence.row);
+		return;
+	}
+	step.verb = VHU_VERB_SEND;
+	step.send = (struct vhu_step_send){.row = row, .request = row->id, .reply_fds = -1};
+	vhu_do_send(r, &step);
 }
 
 static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_step *s)
@@ -329,7 +340,22 @@ static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_s
 
 void vhu_do_connect(struct vhu_run *r, const struct vhu_step *s)
 {
+	if (r->e->opts.listen || vhu_target_one_shot(r->e->target)) {
+		vhu_run_skip(r, "the back-end serves one connection: a second beside it cannot be made");
+		return;
+	}
 	connect_to(r, conn_of(r, s), s);
+}
+
+/* Nothing can be sent any more, so the end has to come by itself. */
+static void half_close(struct vhu_conn *c, const struct vhu_step *s)
+{
+	struct vhu_exchange x = {.c = c, .s = s, .due = VHU_DUE_MAYBE, .intended = true, .serial = UINT64_MAX};
+
+	vhu_chan_half_close(c->main);
+	c->framing_lost = true;
+	if (s->expect_given)
+		vhu_exchange_settle(&x);
 }
 
 void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
@@ -338,8 +364,8 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 
 	if (s->close.backend)
 		vhu_conn_backend_close(c);
-	if (s->close.write_side && c->main)
-		vhu_chan_half_close(c->main);
+	if (s->close.write_side && vhu_conn_live(c))
+		half_close(c, s);
 	else if (s->close.main)
 		vhu_conn_close(c);
 }

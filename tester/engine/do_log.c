@@ -29,19 +29,20 @@ static uint64_t log_size(const struct vhu_mem *mem)
 	return (top / VHU_C_LOG_PAGE / 8 + 4096) & ~UINT64_C(4095);
 }
 
-static bool make_log(struct vhu_run *r)
+static bool make_log(struct vhu_run *r, uint64_t offset)
 {
 	struct vhu_log_run *log = &r->log;
 
 	if (log->map)
 		return true;
+	log->offset = offset;
 	log->size = log_size(vhu_driver_mem(r->driver));
 	log->fd = memfd_create("dirty-log", MFD_CLOEXEC);
-	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->size) < 0) {
+	if (log->fd < 0 || ftruncate(log->fd, (off_t)(offset + log->size)) < 0) {
 		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
 		return false;
 	}
-	log->map = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, 0);
+	log->map = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, (off_t)offset);
 	if (log->map == MAP_FAILED) {
 		log->map = NULL;
 		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
@@ -56,7 +57,7 @@ static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
 	struct vhu_conn *c = &r->conns[s->conn];
 
 	c->logging = on;
-	if (on && (!make_log(r) || !send_message(c, s, VHU_MSG_SET_LOG_BASE, 0)))
+	if (on && (!make_log(r, s->log.offset) || !send_message(c, s, VHU_MSG_SET_LOG_BASE, 0)))
 		return;
 	if (!send_message(c, s, VHU_MSG_SET_FEATURES, 0))
 		return;

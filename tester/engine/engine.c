@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "internal.h"
 
@@ -18,6 +19,15 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_NOTE] = vhu_do_note,
 };
 
+/* Nobody was connected when it ended, and it ended in order: a program that serves one session. */
+static bool one_shot_end(const struct vhu_run *r, const struct vhu_exit *x)
+{
+	for (size_t i = 0; i < r->n_conns; i++)
+		if (r->conns[i].main)
+			return false;
+	return r->conns[0].used && WIFEXITED(x->status);
+}
+
 /* The spawned process ended. Whether anybody wanted that is known to the run. */
 static void on_exit_cb(void *ctx)
 {
@@ -26,6 +36,10 @@ static void on_exit_cb(void *ctx)
 
 	if (!e->run || x->expected)
 		return;
+	if (one_shot_end(e->run, x)) {
+		vhu_target_set_one_shot(e->target);
+		return;
+	}
 	e->run->exited = true;
 	snprintf(e->run->exit_what, sizeof(e->run->exit_what), "%s", x->what);
 	vhu_trace_log_note(e->trace, vhu_now_ns(), 0, "the back-end's process: %s", x->what);
@@ -92,12 +106,43 @@ static void check_exit(struct vhu_run *r)
 		tell_exit(r);
 }
 
+/* On a connection whose end the case has accepted, nothing is to be done until the next one. */
+static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
+{
+	const struct vhu_conn *c = &r->conns[s->conn];
+
+	switch (s->verb) {
+	case VHU_VERB_SEND:
+	case VHU_VERB_RAW:
+	case VHU_VERB_RECV:
+	case VHU_VERB_FENCE:
+	case VHU_VERB_RING:
+	case VHU_VERB_IO:
+	case VHU_VERB_CHAIN:
+	case VHU_VERB_AWAIT:
+	case VHU_VERB_MEMORY:
+	case VHU_VERB_LOG:
+	case VHU_VERB_INFLIGHT:
+		return c->closed && c->close_told;
+	case VHU_VERB_CONNECT:
+	case VHU_VERB_CLOSE:
+	case VHU_VERB_RECONNECT:
+	case VHU_VERB_TARGET:
+	case VHU_VERB_ASSERT:
+	case VHU_VERB_NOTE:
+	case VHU_VERB_MAX:
+		break;
+	}
+	return false;
+}
+
 static void run_steps(struct vhu_run *r)
 {
 	for (size_t i = 0; i < r->plan->n_steps && !r->stop; i++) {
 		r->step_index = i;
 		r->step = &r->plan->steps[i];
-		on_verb[r->step->verb](r, r->step);
+		if (!passed_over(r, r->step))
+			on_verb[r->step->verb](r, r->step);
 		if (r->exited)
 			tell_exit(r);
 	}

@@ -50,6 +50,7 @@ struct vhu_conn {
 	bool logging;
 	bool no_status;
 	bool framing_lost; /* we sent half a message: no fence can be believed */
+	bool hold;	   /* the next message waits for the one behind it */
 
 	bool closed; /* the peer ended it */
 	int closed_errno;
@@ -88,7 +89,7 @@ struct vhu_io_run {
 
 struct vhu_log_run {
 	int fd;
-	uint64_t size;
+	uint64_t size, offset;
 	uint8_t *map;
 };
 

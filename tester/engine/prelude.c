@@ -102,6 +102,7 @@ struct vhu_moment vhu_run_moment(struct vhu_conn *c)
 		.pfeatures = c->pfeatures,
 		.logging = c->logging,
 		.log_size = r->log.size,
+		.log_offset = r->log.offset,
 		.inflight_size = r->inflight.size,
 		.inflight_offset = r->inflight.offset,
 		.inflight_queues = r->inflight.queues ? r->inflight.queues : (uint16_t)r->plan->queues,

@@ -151,6 +151,9 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		collect(p, &facts);
 	answered = p->conn.oracle.session.features_known;
 	vhu_conn_close(&p->conn);
+	/* A program that serves one session ends about now. */
+	if (vhu_target_spawned(e->target) && !vhu_target_one_shot(e->target))
+		vhu_run_settle(&p->run, vhu_run_settle_ns(&p->run));
 	/* What it holds before any case, seen as after one. */
 	if (answered && !p->run.stop && !vhu_target_one_shot(e->target) && vhu_conn_open(&p->run, &p->conn) &&
 	    vhu_conn_fence(&p->conn, &(struct vhu_step){.where = "probe", .requirement = VHU_REQ_PROG_16},

@@ -368,7 +368,7 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 
 	if (accepted == VHU_OUT_DEAD)
 		return settle_death(x);
-	if (accepted == VHU_OUT_NONE && !answer_is_due(x))
+	if (accepted == VHU_OUT_NONE && (x->s->expect_given || !answer_is_due(x)))
 		return VHU_OUT_NONE;
 	outcome = observe_outcome(x, accepted | tolerated | skipped);
 	if (!outcome) {

@@ -106,11 +106,15 @@ static enum vhu_req unasked_req(const struct vhu_session *s, const struct vhu_fr
 {
 	const struct vhu_pending *last = &s->answered;
 
+	if (!(f->flags & VHU_C_HEADER_REPLY) && s->backend_channel &&
+	    vhu_msg_by_id(VHU_CHAN_BACKEND, f->request))
+		return VHU_REQ_BACKENDREQ_04;
 	if (in_ring(s->missed, s->n_missed, f->request))
 		return VHU_REQ_HDR_36;
 	if (in_ring(s->quiet, s->n_quiet, f->request))
 		return VHU_REQ_HDR_37;
-	if (last->serial && last->request == f->request) {
+	/* Answered twice, unless it did not ask for more and another request waits: that one's under a wrong id. */
+	if (last->serial && last->request == f->request && (last->need_reply || !vhu_session_overdue(s))) {
 		if (last->row && last->row->msg == VHU_MSG_SET_PROTOCOL_FEATURES)
 			return VHU_REQ_PROTO_19;
 		if (last->due == VHU_DUE_MAYBE && last->need_reply)

@@ -185,7 +185,8 @@ static const struct shape message = {SHAPE_EITHER, "message", ANY(&integer, &mes
 static const struct shape step_send = {SHAPE_OBJECT, "step_send", KEYS(
 	{"send", &message, true}, {"with", &fields}, {"fds", &fds}, {"need_reply", &boolean},
 	{"flags", &vhu_shape_value}, {"size", &vhu_shape_count}, {"payload", &vhu_shape_bytes},
-	{"tail", &vhu_shape_bytes}, {"pieces", &pieces}, {"on", &channel}, {"reply", &matches},
+	{"tail", &vhu_shape_bytes}, {"pieces", &pieces}, {"hold", &boolean}, {"on", &channel},
+	{"reply", &matches},
 	{"reply_fds", &reply_fds}, {"reply_size", &vhu_shape_match}, {"save", &save}, PROVOKES,
 	CONN, EVERY)};
 static const struct shape step_raw = {SHAPE_OBJECT, "step_raw", KEYS(
@@ -202,7 +203,7 @@ static const struct shape step_connect = {SHAPE_OBJECT, "step_connect", KEYS(
 	{"connect", &text_given, true}, {"to", &state, true}, {"profile", &text_given}, EVERY)};
 static const struct shape close_word = {SHAPE_WORD, .words = vhu_words_close};
 static const struct shape step_close = {SHAPE_OBJECT, "step_close", KEYS(
-	{"close", &close_word, true}, CONN, EVERY)};
+	{"close", &close_word, true}, {"expect", &outcomes}, CONN, EVERY)};
 static const struct shape keep_word = {SHAPE_WORD, .words = vhu_words_keep};
 static const struct shape keep = {SHAPE_LIST, .of = &keep_word, .unique = true};
 static const struct shape base_word = {SHAPE_WORD, .words = vhu_words_base};
@@ -273,8 +274,8 @@ static const struct shape dirty = {SHAPE_OBJECT, "dirty", .min = 1, KEYS(
 	{"len", &vhu_shape_count})};
 static const struct shape dirties = {SHAPE_LIST, .of = &dirty, .min = 1};
 static const struct shape step_log = {SHAPE_OBJECT, "step_log", KEYS(
-	{"log", &log_word, true}, {"queues", &log_queues}, {"dirty", &dirties}, {"only", &boolean},
-	PROVOKES, CONN, EVERY)};
+	{"log", &log_word, true}, {"queues", &log_queues}, {"offset", &vhu_shape_count},
+	{"dirty", &dirties}, {"only", &boolean}, PROVOKES, CONN, EVERY)};
 static const struct shape inflight_word = {SHAPE_WORD, .words = vhu_words_inflight};
 static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"inflight", &inflight_word, true}, {"queues", &vhu_shape_count},

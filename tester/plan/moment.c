@@ -206,6 +206,7 @@ static uint64_t log_size(const struct vhu_layout *l)
 static void fill_log(struct fill *x)
 {
 	set(x, "mmap_size", x->m->log_size ? x->m->log_size : log_size(x->m->layout));
+	set(x, "mmap_offset", x->m->log_offset);
 }
 
 static void fill_get_inflight(struct fill *x)

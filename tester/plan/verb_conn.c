@@ -35,6 +35,8 @@ void vhu_verb_connect(struct compile *c, const struct node *n, struct vhu_step *
 
 void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *step)
 {
+	struct node expect = NODE_GET(n, "expect");
+
 	switch (vhu_get_word(n, "close", vhu_words_close, 0)) {
 	case 0:
 		step->close.main = true;
@@ -49,6 +51,9 @@ void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *st
 		step->close.write_side = true;
 		break;
 	}
+	if (expect.json && (!step->close.write_side || step->expect != VHU_OUT_CLOSES))
+		vhu_diag_key(c->report, expect.path,
+			     "all that can be seen is how a write side that is closed ends: \"expect\": \"closes\"");
 }
 
 static void get_base(struct compile *c, const struct node *n, struct vhu_step_reconnect *r)

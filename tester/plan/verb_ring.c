@@ -254,6 +254,7 @@ void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *s
 
 static const struct only log_only[] = {
 	{"queues", ON(START) | ON(STOP)},
+	{"offset", ON(START)},
 	{"dirty", ON(CHECK)},
 	{"only", ON(CHECK)},
 	{0},
@@ -300,13 +301,16 @@ static void get_dirty(struct compile *c, const struct node *n, struct vhu_dirty 
 void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_log *l = &step->log;
-	struct node queues = NODE_GET(n, "queues"), dirty = NODE_GET(n, "dirty");
+	struct node queues = NODE_GET(n, "queues"), dirty = NODE_GET(n, "dirty"), offset = NODE_GET(n, "offset");
 	int word = vhu_get_word(n, "log", vhu_words_log, 0);
 	struct vhu_dirty *list;
 
 	l->op = (enum vhu_log_op)word;
 	check_only(c, n, "log", vhu_words_log, word, log_only);
 	log_queues(c, &queues, l);
+	if (offset.json &&
+	    vhu_get_count(c, &offset, "an offset", 0, UINT32_MAX, &l->offset) && l->offset % VHU_C_LOG_PAGE)
+		vhu_diag(c->report, offset.path, "a log starts at a multiple of %d", VHU_C_LOG_PAGE);
 	l->only = vhu_get_bool(n, "only", false);
 	l->n_dirty = json_array_size(dirty.json);
 	list = vhu_plan_take(c, l->n_dirty, sizeof(*list));

@@ -107,6 +107,25 @@ static void send_pieces(struct compile *c, const struct node *n, struct vhu_step
 	s->n_pieces = list ? count : 0;
 }
 
+/* What waits for the next message can't be waited for. */
+static void send_hold(struct compile *c, const struct node *n, struct vhu_step *step)
+{
+	struct vhu_step_send *s = &step->send;
+	struct node hold = NODE_GET(n, "hold");
+
+	s->hold = vhu_get_bool(n, "hold", false);
+	if (!s->hold)
+		return;
+	if (s->channel != VHU_CHAN_MAIN)
+		vhu_diag_key(c->report, hold.path, "'hold' is for the main channel");
+	if (step->expect_given && step->expect != VHU_OUT_NONE)
+		vhu_diag_key(c->report, hold.path,
+			     "the answer to a message that is held back is not waited for: 'expect' takes no more "
+			     "than \"none\"");
+	step->expect_given = true;
+	step->expect = VHU_OUT_NONE;
+}
+
 /* --- send: what comes back
  * ---------------------------------------------------------------------------------- */
 
@@ -220,6 +239,7 @@ void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *ste
 	if (fds.json)
 		vhu_get_fds(c, &fds, &s->fds, &s->n_fds, &s->fds_given);
 	send_reply(c, n, step);
+	send_hold(c, n, step);
 	note_index(c, s);
 }
 

@@ -92,13 +92,19 @@ void channel_tell(struct session *s)
 		session_later(s, FAULT_LATER_NS, send_late, 0);
 	if (!s->n_started)
 		return;
-	if (fault(breq_config_unneg) && !(s->pfeatures & P(CONFIG)))
-		send_change(s);
-	if (!s->config_pending || !(s->pfeatures & P(CONFIG)))
+	if (!s->config_pending || !((s->pfeatures & P(CONFIG)) || fault(breq_config_unneg)))
 		return;
 	s->config_pending = false;
 	if (!fault(breq_resize_silent))
 		send_change(s);
+}
+
+/* Faults in the message need one. To tell of a change that is none is legal. */
+void channel_ring_started(struct session *s)
+{
+	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) || fault(breq_header))
+		s->config_pending = true;
+	channel_tell(s);
 }
 
 void channel_config_changed(struct session *s)

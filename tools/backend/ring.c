@@ -240,8 +240,11 @@ static void kick_ready(struct source *src, uint32_t events)
 	struct ring *r = owner_of(src, struct ring, kick);
 	unsigned long long count = 0;
 
-	if (!notify_take(src->fd, &count) && !fault(vring_kick_spin))
+	if (!notify_take(src->fd, &count)) {
+		if (fault(vring_kick_spin))
+			fault_hang(); /* it reads until there is something */
 		loop_remove(src);
+	}
 	(void)events;
 	if (fault(vring_blocking_kick) && read(src->fd, &count, sizeof(count)) < 0)
 		count = 0; /* it reads until there is nothing more */
@@ -348,7 +351,7 @@ static void ring_start(struct ring *r)
 		r->deaf = 1;
 	if (r->kick_fd >= 0 && fault(start_kick_lost))
 		r->deaf = 2;
-	channel_tell(r->s);
+	channel_ring_started(r->s);
 }
 
 int ring_set_kick(struct ring *r, int fd)

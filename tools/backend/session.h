@@ -121,5 +121,6 @@ void channel_close(struct session *s);
 void channel_config_changed(struct session *s);
 /* Tells what is pending and allowed by now. */
 void channel_tell(struct session *s);
+void channel_ring_started(struct session *s);
 
 #endif

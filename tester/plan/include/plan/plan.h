@@ -163,6 +163,7 @@ struct vhu_step_send {
 	size_t n_tail;
 	const size_t *pieces;
 	size_t n_pieces;
+	bool hold;			/* goes out in one write with the next message */
 	const struct vhu_field_match *reply;
 	size_t n_reply;
 	struct vhu_matcher reply_size;
@@ -300,6 +301,7 @@ struct vhu_step_log {
 	enum vhu_log_op op;
 	const unsigned *queues;
 	size_t n_queues;		/* 0: all that the case uses */
+	uint64_t offset;		/* where in its descriptor a new log starts */
 	const struct vhu_dirty *dirty;
 	size_t n_dirty;
 	bool only;

@@ -22,7 +22,7 @@ struct vhu_moment {
 	unsigned queue;			/* for messages of ring scope */
 	uint32_t base;			/* SET_VRING_BASE */
 	bool logging;
-	uint64_t log_size;
+	uint64_t log_size, log_offset;
 	uint64_t inflight_size, inflight_offset;
 	uint16_t inflight_queues, inflight_queue_size;
 	size_t config_size;		/* GET_CONFIG: bytes to ask for */
