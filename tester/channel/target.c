@@ -10,6 +10,8 @@
 
 static const uint64_t default_timeout_ns = UINT64_C(10000000000);
 static const uint64_t default_image_size = UINT64_C(64) << 20;
+/* Address space that only a sanitizer's shadow memory takes. */
+enum { SHADOW_KIB = 1 << 30 };
 
 /* --- options --------------------------------------------------------------------------------- */
 
@@ -433,6 +435,33 @@ int vhu_target_map_count(const struct vhu_target *t)
 	while (fgets(line, sizeof(line), maps))
 		n += sscanf(line, "%*s %4s", perms) == 1 && perms[3] == 's';
 	return n;
+}
+
+/* A number of /proc/PID/status. */
+static long status_kib(FILE *status, const char *key)
+{
+	char line[256];
+	long kib;
+
+	rewind(status);
+	while (fgets(line, sizeof(line), status))
+		if (!strncmp(line, key, strlen(key)) && sscanf(line + strlen(key), ":%ld kB", &kib) == 1)
+			return kib;
+	return -1;
+}
+
+long vhu_target_heap_kib(const struct vhu_target *t)
+{
+	_cleanup_(vhu_fclosep) FILE *status = NULL;
+	char path[64];
+
+	if (!vhu_child_running(&t->child))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)t->child.pid);
+	status = fopen(path, "re");
+	if (!status || status_kib(status, "VmSize") > SHADOW_KIB)
+		return -1;
+	return status_kib(status, "RssAnon");
 }
 
 const char *vhu_target_name(const struct vhu_target *t)

@@ -184,12 +184,28 @@ static enum vhu_ledger_end end_of(const struct vhu_io *io)
 	return VHU_LEDGER_FAILED;
 }
 
-/* False if the status is missing or no status. */
+/* Whether it counts data of a read that it did not write (yet): told here. */
+static bool claims_unwritten(struct vhu_io *io)
+{
+	size_t claimed = VHU_MIN((uint64_t)io->used_len, io->data_len);
+	size_t at = vhu_io_unwritten(io, 0, claimed);
+
+	if (at == claimed || io->batch)
+		return false;
+	vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
+			  "used length %u, but byte %zu of the data was not written%s", io->used_len, at,
+			  vhu_io_came(io, at) ? " in time" : "");
+	return true;
+}
+
+/* False if the status is missing or no status. A read without any of its bytes lacks more than its status. */
 static bool check_status(struct vhu_io *io)
 {
 	bool zoned = io->d->opts.features & VHU_V(VIRTIO_BLK_F_ZONED);
 	unsigned last = zoned ? 6 : VHU_C_BLK_S_UNSUPP;
 
+	if (io->status == STATUS_NONE && reads(io) && claims_unwritten(io))
+		return false;
 	if (io->status == STATUS_NONE)
 		vhu_driver_report(io, VHU_BREACH_BLK_STATUS_MISSING, 0,
 				  "the status byte was not written (used length %u)", io->used_len);
@@ -245,15 +261,10 @@ static void check_data(struct vhu_io *io)
 /* A read that succeeded: all data is there, counted and right. */
 static void check_read(struct vhu_io *io)
 {
-	size_t claimed = VHU_MIN((uint64_t)io->used_len, io->data_len);
 	size_t at = vhu_io_unwritten(io, 0, io->data_len);
 
 	check_len(io, io->data_len);
-	if (at + 8 <= claimed && !io->batch)
-		vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
-				  "used length %u, but byte %zu of the data was not written%s", io->used_len,
-				  at, vhu_io_came(io, at) ? " in time" : "");
-	else if (at < io->data_len && io->verify)
+	if (!claims_unwritten(io) && at < io->data_len && io->verify)
 		vhu_driver_report(io, VHU_BREACH_BLK_READ_WRONG, 0,
 				  "status OK, but byte %zu of the data was not written", at);
 	if (io->read.start)

@@ -196,9 +196,7 @@ void vhu_conn_close(struct vhu_conn *c)
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
 	vhu_chan_free(c->main);
 	c->main = NULL;
-	if (c->have_answer)
-		vhu_frame_done(&c->answer);
-	c->have_answer = false;
+	vhu_conn_watch(c, 0);
 }
 
 void vhu_conn_done(struct vhu_conn *c)
@@ -209,6 +207,14 @@ void vhu_conn_done(struct vhu_conn *c)
 bool vhu_conn_live(const struct vhu_conn *c)
 {
 	return c->main && !c->closed;
+}
+
+void vhu_conn_watch(struct vhu_conn *c, uint64_t serial)
+{
+	if (c->have_answer)
+		vhu_frame_done(&c->answer);
+	c->have_answer = false;
+	c->watch = serial;
 }
 
 uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
@@ -224,10 +230,7 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
 	r->res->frames++;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
-	c->watch = serial;
-	if (c->have_answer)
-		vhu_frame_done(&c->answer);
-	c->have_answer = false;
+	vhu_conn_watch(c, serial);
 	if (hold)
 		vhu_chan_hold(c->main);
 	if (vhu_chan_send(c->main, f, pieces, n_pieces, vhu_run_settle_ns(r), &err) < 0 ||

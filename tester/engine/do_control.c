@@ -226,7 +226,8 @@ void vhu_do_raw(struct vhu_run *r, const struct vhu_step *s)
 					&err) < 0)
 			vhu_run_broken(r, "%s", err.text);
 		else if (s->expect_given && s->raw.channel == VHU_CHAN_MAIN) {
-			x.serial = c->watch = UINT64_MAX;
+			x.serial = UINT64_MAX;
+			vhu_conn_watch(c, x.serial);
 			vhu_exchange_settle(&x);
 		}
 		c->framing_lost |= s->raw.channel == VHU_CHAN_MAIN && !s->expect_given;
@@ -331,11 +332,21 @@ void vhu_do_fence(struct vhu_run *r, const struct vhu_step *s)
 
 static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_step *s)
 {
+	enum vhu_state from = VHU_STATE_CONNECTED;
+
 	c->no_status = s->reconnect.no_status;
 	if (s->reconnect.features_given)
 		c->features = s->reconnect.features;
-	if (vhu_conn_open(r, c))
-		vhu_run_prelude(c, VHU_STATE_CONNECTED, s->reconnect.state, s->reconnect.profile, s);
+	if (!vhu_conn_open(r, c))
+		return;
+	/* The old buffer goes to the new back-end where QEMU sends it: before memory and rings. */
+	if ((s->reconnect.keep & VHU_KEEP_INFLIGHT) && s->reconnect.state >= VHU_STATE_NEGOTIATED) {
+		if (!vhu_run_prelude(c, from, VHU_STATE_NEGOTIATED, s->reconnect.profile, s) ||
+		    !vhu_run_inflight_set(c, s))
+			return;
+		from = VHU_STATE_NEGOTIATED;
+	}
+	vhu_run_prelude(c, from, s->reconnect.state, s->reconnect.profile, s);
 }
 
 void vhu_do_connect(struct vhu_run *r, const struct vhu_step *s)
@@ -350,8 +361,10 @@ void vhu_do_connect(struct vhu_run *r, const struct vhu_step *s)
 /* Nothing can be sent any more, so the end has to come by itself. */
 static void half_close(struct vhu_conn *c, const struct vhu_step *s)
 {
-	struct vhu_exchange x = {.c = c, .s = s, .due = VHU_DUE_MAYBE, .intended = true, .serial = UINT64_MAX};
+	struct vhu_exchange x = {
+		.c = c, .s = s, .due = VHU_DUE_MAYBE, .intended = true, .serial = UINT64_MAX};
 
+	vhu_conn_watch(c, x.serial);
 	vhu_chan_half_close(c->main);
 	c->framing_lost = true;
 	if (s->expect_given)

@@ -159,8 +159,10 @@ static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vr
 
 	if (!vhu_run_value(r, &s->ring.value, &value))
 		return;
-	r->hostile = true;
-	if (vhu_vring_poke(v, s->ring.at, value, &err) < 0)
+	r->hostile |= s->breaks.set;
+	if (!strncmp(s->ring.at, "inflight.", strlen("inflight.")))
+		vhu_run_inflight_poke(r, s, value);
+	else if (vhu_vring_poke(v, s->ring.at, value, &err) < 0)
 		vhu_run_broken(r, "%s: %s", s->where, err.text);
 }
 

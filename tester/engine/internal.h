@@ -24,6 +24,7 @@ enum {
 struct vhu_holdings {
 	pid_t pid;
 	int fds, maps;
+	long heap_kib;
 };
 
 struct vhu_engine {
@@ -155,6 +156,8 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c);
 void vhu_conn_close(struct vhu_conn *c);
 void vhu_conn_done(struct vhu_conn *c);
 bool vhu_conn_live(const struct vhu_conn *c);
+/* Which request's answer is kept in `answer` from now on; what was kept is dropped. */
+void vhu_conn_watch(struct vhu_conn *c, uint64_t serial);
 /* Observes and sends; returns the serial, 0 when it could not be sent (BROKEN). */
 uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
 		       size_t n_pieces);
@@ -228,6 +231,10 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const char *name, uint64_t *ret);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
+/* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */
+bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
+/* A place in the buffer ("inflight.desc[3].next") of the published layout. */
+void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value);
 
 /* --- leak.c ------------------------------------------------------------------------------------------ */
 

@@ -1,37 +1,50 @@
 /*
- * Whether a spawned target gives back what it was given. It is looked at while a fresh connection
- * is open, so that the session before is gone; programs may keep a descriptor or two for good, so
- * that only growth with every further run of the same case is a leak.
+ * Whether a spawned target gives back what it was given, and the memory that it took. It is looked
+ * at while a fresh connection is open, so that the session before is gone; programs may keep a
+ * descriptor or two for good, and grow with their load, so that only growth with every further run
+ * of the same case is a leak.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
 
-enum { ROUNDS = 3 };
+/* Less than LEAST_KIB a run is the allocator's business: arenas, pools, fragments. */
+enum { ROUNDS = 3, LEAST_KIB = 256 };
 
 struct vhu_holdings vhu_run_holdings(const struct vhu_run *r)
 {
 	const struct vhu_target *t = r->e->target;
 
-	return (struct vhu_holdings){
-		.pid = vhu_target_pid(t), .fds = vhu_target_fd_count(t), .maps = vhu_target_map_count(t)};
+	return (struct vhu_holdings){.pid = vhu_target_pid(t),
+				     .fds = vhu_target_fd_count(t),
+				     .maps = vhu_target_map_count(t),
+				     .heap_kib = vhu_target_heap_kib(t)};
+}
+
+/* What may leak, in the order of `kinds`; -1: not known. */
+enum { FDS, MAPS, HEAP, KINDS };
+
+static const struct {
+	const char *name, *unit;
+	long least; /* growth that counts */
+} kinds[KINDS] = {
+	[FDS] = {"descriptors", "", 1},
+	[MAPS] = {"mappings", "", 1},
+	[HEAP] = {"memory", " KiB", LEAST_KIB},
+};
+
+static long held_of(const struct vhu_holdings *h, int kind)
+{
+	return kind == FDS ? h->fds : kind == MAPS ? h->maps : h->heap_kib;
 }
 
 /* What it holds counts only for the same process, and where it can be seen. */
-static bool comparable(const struct vhu_holdings *a, const struct vhu_holdings *b)
+static bool grew(const struct vhu_holdings *a, const struct vhu_holdings *b, int kind)
 {
-	return a->pid && a->pid == b->pid && a->fds >= 0 && b->fds >= 0;
-}
+	long before = held_of(a, kind), now = held_of(b, kind);
 
-static bool more_fds(const struct vhu_holdings *a, const struct vhu_holdings *b)
-{
-	return comparable(a, b) && b->fds > a->fds;
-}
-
-static bool more_maps(const struct vhu_holdings *a, const struct vhu_holdings *b)
-{
-	return comparable(a, b) && b->maps > a->maps;
+	return a->pid && a->pid == b->pid && before >= 0 && now >= before + kinds[kind].least;
 }
 
 /* Runs the case again, for what it leaves behind alone. */
@@ -46,16 +59,17 @@ static struct vhu_holdings once_more(struct vhu_engine *e, const struct vhu_plan
 }
 
 static void tell(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
-		 const struct vhu_holdings *now, const struct vhu_holdings *before, bool fds)
+		 const struct vhu_holdings *now, const struct vhu_holdings *before, int kind)
 {
 	struct vhu_run r = {.e = e, .plan = plan, .res = ret, .phase = "after the case"};
+	const char *unit = kinds[kind].unit;
 	struct vhu_finding f;
 
 	vhu_finding_init(&f, plan->requirements[0], VHU_FINDING_ROBUST, "the back-end leaks %s",
-			 fds ? "descriptors" : "mappings");
-	snprintf(f.accepted, sizeof(f.accepted), "as many as before, however often the case runs");
-	snprintf(f.actual, sizeof(f.actual), "%d after %d, and more with each further run",
-		 fds ? now->fds : now->maps, fds ? before->fds : before->maps);
+			 kinds[kind].name);
+	snprintf(f.accepted, sizeof(f.accepted), "no more than before, however often the case runs");
+	snprintf(f.actual, sizeof(f.actual), "%ld%s after %ld%s, and more with each further run",
+		 held_of(now, kind), unit, held_of(before, kind), unit);
 	vhu_run_finding(&r, &f);
 	vhu_run_conclude(&r);
 }
@@ -64,20 +78,22 @@ void vhu_engine_check_leaks(struct vhu_engine *e, const struct vhu_plan *plan, s
 			    const struct vhu_holdings *now)
 {
 	struct vhu_holdings before = e->held, last = *now;
-	bool fds = more_fds(&before, now), maps = more_maps(&before, now);
+	unsigned leaks = 0;
 
+	for (int kind = 0; kind < KINDS; kind++)
+		leaks |= (unsigned)grew(&before, now, kind) << kind;
 	e->held = *now;
-	for (int i = 0; i < ROUNDS && (fds || maps); i++) {
+	for (int i = 0; i < ROUNDS && leaks; i++) {
 		struct vhu_holdings next = once_more(e, plan);
 
-		fds &= more_fds(&last, &next);
-		maps &= more_maps(&last, &next);
+		for (int kind = 0; kind < KINDS; kind++)
+			if (!grew(&last, &next, kind))
+				leaks &= ~(1U << kind);
 		last = next;
 		if (next.pid)
 			e->held = next;
 	}
-	if (fds)
-		tell(e, plan, ret, now, &before, true);
-	if (maps)
-		tell(e, plan, ret, now, &before, false);
+	for (int kind = 0; kind < KINDS; kind++)
+		if (leaks >> kind & 1)
+			tell(e, plan, ret, now, &before, kind);
 }

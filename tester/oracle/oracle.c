@@ -113,7 +113,7 @@ static enum vhu_req unasked_req(const struct vhu_session *s, const struct vhu_fr
 		return VHU_REQ_HDR_36;
 	if (in_ring(s->quiet, s->n_quiet, f->request))
 		return VHU_REQ_HDR_37;
-	/* Answered twice, unless it did not ask for more and another request waits: that one's under a wrong id. */
+	/* Answered twice; or, if it asked for no more and another waits, that one under a wrong id. */
 	if (last->serial && last->request == f->request && (last->need_reply || !vhu_session_overdue(s))) {
 		if (last->row && last->row->msg == VHU_MSG_SET_PROTOCOL_FEATURES)
 			return VHU_REQ_PROTO_19;

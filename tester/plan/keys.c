@@ -99,9 +99,10 @@ static const struct form form_id = {"^[A-Za-z0-9][A-Za-z0-9._-]*$", "an id", id_
 static const struct form form_tag = {"^[a-z0-9-]+$", "a word of lower-case letters, digits and -", tag_ok};
 static const struct form form_fd = {
 	"^(auto|call|kick|err|eventfd|memory|log|inflight|socket|pipe|readonly|"
-	"kick-blocking|pipe-unread|pipe-unwritten|memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
-	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, kick-blocking, "
-	"pipe-unread, pipe-unwritten, memfd:SIZE",
+	"kick-blocking|pipe-unread|pipe-unwritten|"
+	"memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
+	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, "
+	"kick-blocking, pipe-unread, pipe-unwritten, memfd:SIZE",
 	fd_ok};
 static const struct form form_fill = {
 	"^(fill:[0-9a-fA-F]{2}|seed:[0-9]{1,19})$", "fill:AB or seed:N", fill_ok};
@@ -280,7 +281,8 @@ static const struct shape inflight_word = {SHAPE_WORD, .words = vhu_words_inflig
 static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"inflight", &inflight_word, true}, {"queues", &vhu_shape_count},
 	{"queue_size", &vhu_shape_count}, {"entries", &vhu_shape_match},
-	{"version", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
+	{"version", &vhu_shape_match}, {"desc_num", &vhu_shape_match}, {"used_idx", &vhu_shape_match},
+	{"counter", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};
 static const struct shape step_assert = {SHAPE_OBJECT, "step_assert", KEYS(

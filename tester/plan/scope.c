@@ -12,6 +12,7 @@ static const char *const facts_names[] = {
 	"case.queues",
 	"case.queue_size",
 	"mem.gpa",
+	"mem.uaddr",
 	"mem.size",
 	NULL,
 };
@@ -27,6 +28,7 @@ static uint64_t fact(const struct compile *c, int i)
 		c->plan->queues,
 		c->plan->queue_size,
 		c->plan->layout.region[0].gpa,
+		c->plan->layout.region[0].uaddr,
 		c->plan->layout.region[0].size,
 	};
 

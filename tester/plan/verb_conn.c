@@ -53,7 +53,7 @@ void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *st
 	}
 	if (expect.json && (!step->close.write_side || step->expect != VHU_OUT_CLOSES))
 		vhu_diag_key(c->report, expect.path,
-			     "all that can be seen is how a write side that is closed ends: \"expect\": \"closes\"");
+			     "'expect' goes with \"close\": \"write\", and is \"closes\"");
 }
 
 static void get_base(struct compile *c, const struct node *n, struct vhu_step_reconnect *r)

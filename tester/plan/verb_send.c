@@ -120,8 +120,7 @@ static void send_hold(struct compile *c, const struct node *n, struct vhu_step *
 		vhu_diag_key(c->report, hold.path, "'hold' is for the main channel");
 	if (step->expect_given && step->expect != VHU_OUT_NONE)
 		vhu_diag_key(c->report, hold.path,
-			     "the answer to a message that is held back is not waited for: 'expect' takes no more "
-			     "than \"none\"");
+			     "the answer to a held message is not waited for: 'expect' can only be \"none\"");
 	step->expect_given = true;
 	step->expect = VHU_OUT_NONE;
 }

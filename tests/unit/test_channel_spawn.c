@@ -15,6 +15,7 @@ static void a_process_is_started_and_kept(void **state)
 	assert_true(vhu_target_spawned(c->target));
 	assert_false(vhu_target_running(c->target));
 	assert_int_equal(vhu_target_fd_count(c->target), -1);
+	assert_int_equal(vhu_target_heap_kib(c->target), -1);
 	fd = connect_it(c);
 	/* The connection that showed it to be ready is the one that we get. */
 	assert_int_equal(ask(fd, 'n'), '1');

@@ -190,6 +190,33 @@ static void test_another_id_stands_for_the_answer(void **state)
 	assert_null(vhu_session_overdue(&b->o.session));
 }
 
+/* The id of the request before: no second answer to that, which had asked for none. */
+static void test_the_id_of_the_request_before(void **state)
+{
+	struct bench *b = *state;
+
+	ask(b, VHU_MSG_GET_FEATURES, NULL, 0, 0);
+	say(b, VHU_MSG_GET_FEATURES, OFFER);
+	ask(b, VHU_MSG_GET_PROTOCOL_FEATURES, NULL, 0, 0);
+	say(b, VHU_MSG_GET_FEATURES, VHU_P(MQ));
+	assert_found(b, VHU_REQ_HDR_05);
+	assert_null(vhu_session_overdue(&b->o.session));
+}
+
+static void test_a_back_end_request_on_the_main_channel(void **state)
+{
+	struct bench *b = *state;
+	struct vhu_frame f = {.channel = VHU_CHAN_MAIN,
+			      .dir = VHU_DIR_BE,
+			      .request = vhu_msg_row(VHU_MSG_BACKEND_CONFIG_CHANGE_MSG)->id,
+			      .flags = VHU_C_HEADER_VERSION};
+
+	negotiate(b, VHU_P(BACKEND_REQ) | VHU_P(CONFIG));
+	ask(b, VHU_MSG_SET_BACKEND_REQ_FD, NULL, 0, 0);
+	observe(b, &f, false);
+	assert_found(b, VHU_REQ_BACKENDREQ_04);
+}
+
 static void test_passed_over_then_late(void **state)
 {
 	struct bench *b = *state;
@@ -248,6 +275,40 @@ static void test_vring_base(void **state)
 	observe(b, &f, false);
 	assert_found(b, VHU_REQ_VRING_11);
 	assert_found(b, VHU_REQ_VRING_09);
+}
+
+/* Answers a GET_CONFIG of the whole payload, with one byte set. */
+static void say_config(struct bench *b, uint64_t offset, size_t at)
+{
+	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
+	struct vhu_frame f = {0};
+
+	assert_int_equal(vhu_frame_request(&f, VHU_MSG_GET_CONFIG, NULL), 0);
+	assert_int_equal(vhu_frame_resize(&f, head + VHU_C_CONFIG_SIZE_MAX, NULL), 0);
+	f.size = (uint32_t)f.len;
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_CONFIG, "offset", offset), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_CONFIG, "size", VHU_C_CONFIG_SIZE_MAX - offset), 0);
+	observe(b, &f, false);
+	f = reply(VHU_MSG_GET_CONFIG, 0);
+	assert_int_equal(vhu_frame_resize(&f, head + VHU_C_CONFIG_SIZE_MAX, NULL), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_CONFIG, "offset", offset), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_CONFIG, "size", VHU_C_CONFIG_SIZE_MAX - offset), 0);
+	f.payload[head + at] = 0xa7;
+	observe(b, &f, false);
+}
+
+static void test_config_behind_its_fields(void **state)
+{
+	struct bench *b = *state;
+
+	negotiate(b, VHU_P(CONFIG));
+	b->n = 0;
+	say_config(b, 0, 95); /* the last byte of a field */
+	say_config(b, 8, 200); /* who ignores the offset is told otherwise */
+	for (size_t i = 0; i < b->n; i++)
+		assert_int_not_equal(b->found[i].req, VHU_REQ_CFG_05);
+	say_config(b, 0, 96);
+	assert_found(b, VHU_REQ_CFG_05);
 }
 
 static void test_queue_num(void **state)
@@ -346,11 +407,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answers_that_nobody_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_id_stands_for_the_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_id_of_the_request_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_back_end_request_on_the_main_channel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_passed_over_then_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offers_do_not_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offers_depend_on_each_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vring_base, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue_num, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_config_behind_its_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backend_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deadline_and_end_name_what_was_owed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_each_breach_has_its_requirement, setup, teardown),

@@ -217,6 +217,8 @@ static void test_moment(void **state)
 	assert_int_equal(field(&s.m, VHU_MSG_GET_CONFIG, "size"), 60);
 	assert_int_equal(field(&s.m, VHU_MSG_GET_INFLIGHT_FD, "num_queues"), 2);
 	assert_int_equal(field(&s.m, VHU_MSG_GET_INFLIGHT_FD, "queue_size"), 128);
+	s.m.log_offset = 4096;
+	assert_int_equal(field(&s.m, VHU_MSG_SET_LOG_BASE, "mmap_offset"), 4096);
 	assert_true(field(&s.m, VHU_MSG_SET_LOG_BASE, "mmap_size") * 8 * 4096 >=
 		    s.layout.region[2].gpa + s.layout.region[2].size);
 	f = filled(&s.m, VHU_MSG_SET_MEM_TABLE);

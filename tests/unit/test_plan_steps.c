@@ -92,7 +92,8 @@ static void test_send_out(void **state)
 				  "{\"send\": \"SET_MEM_TABLE\", \"with\": {\"region\": [{}, "
 				  "{\"guest_phys_addr\": 4096, \"mmap_offset\": 1}]},\n"
 				  " \"breaks\": \"malformed:address\"},\n"
-				  "{\"send\": 1, \"fds\": [\"auto\"]}");
+				  "{\"send\": 1, \"fds\": [\"auto\"]},\n"
+				  "{\"send\": \"GET_FEATURES\", \"hold\": true}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].expect, VHU_OUT_SILENT | VHU_OUT_ALIVE);
@@ -130,6 +131,9 @@ static void test_send_out(void **state)
 	/* A number that has a name is that message; "auto" is what it takes. */
 	assert_int_equal(s[4].send.row->msg, VHU_MSG_GET_FEATURES);
 	assert_false(s[4].send.fds_given);
+	/* The answer to a held message is nobody's to wait for. */
+	assert_true(!s[4].send.hold && s[5].send.hold && s[5].expect_given);
+	assert_int_equal(s[5].expect, VHU_OUT_NONE);
 	vhu_plan_free(p);
 }
 
@@ -375,7 +379,8 @@ static void test_memory_log_inflight(void **state)
 			"{\"memory\": \"remove\"}, {\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": "
 			"64, \"pattern\": \"fill:5a\"},\n"
 			"{\"memory\": \"check\", \"gpa\": \"$mem.gpa\", \"len\": 4, \"match\": \"5a 5a\"},\n"
-			"{\"log\": \"start\", \"queues\": [0]}, {\"io\": \"read\", \"tag\": \"r\"},\n"
+			"{\"log\": \"start\", \"queues\": [0], \"offset\": 8192},\n"
+			"{\"io\": \"read\", \"tag\": \"r\"},\n"
 			"{\"log\": \"check\", \"dirty\": [{\"buffers\": \"r\"}, {\"ring\": 0}, {\"gpa\": 1, "
 			"\"len\": 2}], \"only\": true},\n"
 			"{\"log\": \"clear\"}, {\"log\": \"stop\", \"queues\": \"all\"},\n"
@@ -393,6 +398,7 @@ static void test_memory_log_inflight(void **state)
 	assert_int_equal(s[4].memory.n_match, 2);
 	assert_int_equal(s[5].log.op, VHU_LOG_START);
 	assert_int_equal(s[5].log.n_queues, 1);
+	assert_int_equal(s[5].log.offset, 8192);
 	assert_int_equal(s[7].log.n_dirty, 3);
 	assert_string_equal(s[7].log.dirty[0].buffers, "r");
 	assert_true(s[7].log.dirty[0].ring == -1 && s[7].log.dirty[1].ring == 0 && s[7].log.only);
@@ -401,6 +407,21 @@ static void test_memory_log_inflight(void **state)
 	assert_int_equal(number(&s[10].inflight.queue_size), 128);
 	assert_int_equal(s[11].inflight.op, VHU_INFLIGHT_CHECK);
 	assert_int_equal(s[11].inflight.entries.n, 1);
+	vhu_plan_free(p);
+}
+
+/* An answer with config space is matched and saved by the device's fields. */
+static void test_config_fields(void **state)
+{
+	struct vhu_plan *p = plan_of("negotiated", "{\"send\": \"GET_CONFIG\", \"save\": {\"size\": \"capacity\"}},\n"
+						   "{\"send\": \"GET_CONFIG\", \"reply\": {\"capacity\": \"$size\"}},\n"
+						   "{\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": 8, "
+						   "\"value\": \"$mem.gpa + 16\"}");
+
+	assert_string_equal(p->steps[0].send.save[0].field, "capacity");
+	assert_string_equal(p->steps[1].send.reply[0].field, "capacity");
+	assert_int_equal(p->steps[1].expect, VHU_OUT_REPLY);
+	assert_int_equal(number(&p->steps[2].memory.value), p->layout.region[0].gpa + 16);
 	vhu_plan_free(p);
 }
 
@@ -428,6 +449,7 @@ int main(void)
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_memory_log_inflight),
+		cmocka_unit_test(test_config_fields),
 		cmocka_unit_test(test_assert),
 	};
 

@@ -149,6 +149,13 @@ static void test_writes(void **state)
 	p = compile(&facts, true);
 	assert_string_equal(p->skip, "changes the disk, and the disk is read-only");
 	vhu_plan_free(p);
+	/* A case about such a disk writes to it to see what becomes of it. */
+	facts.features |= VHU_V(VIRTIO_BLK_F_RO);
+	load("running", "\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_RO\"]}, \"writes\": true,",
+	     "{\"io\": \"write\"}");
+	p = compile(&facts, true);
+	assert_null(p->skip);
+	vhu_plan_free(p);
 }
 
 /* --- negotiation --------------------------------------------------------------------------------- */
@@ -159,7 +166,8 @@ static void test_negotiation(void **state)
 			       VHU_V(VIRTIO_BLK_F_MQ) | VHU_V(VIRTIO_BLK_F_FLUSH) |
 			       VHU_V(VIRTIO_BLK_F_CONFIG_WCE);
 	const uint64_t pusual = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) |
-				VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS) | VHU_P(INFLIGHT_SHMFD);
+				VHU_P(BACKEND_SEND_FD) | VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS) |
+				VHU_P(INFLIGHT_SHMFD);
 	const struct {
 		const char *extra;
 		uint64_t features, pfeatures;
@@ -174,8 +182,8 @@ static void test_negotiation(void **state)
 		 VHU_V(VIRTIO_F_VERSION_1) | BIT30, VHU_P(MQ)},
 		/* What depends on a bit goes with it. */
 		{"\"offer\": {\"drop_features\": [\"VIRTIO_BLK_F_FLUSH\"], \"drop_protocol_features\": "
-		 "[\"MQ\"]},",
-		 usual & ~(VHU_V(VIRTIO_BLK_F_FLUSH) | VHU_V(VIRTIO_BLK_F_CONFIG_WCE)), pusual & ~VHU_P(MQ)},
+		 "[\"BACKEND_REQ\"]},",
+		 usual & ~VHU_V(VIRTIO_BLK_F_FLUSH), pusual & ~(VHU_P(BACKEND_REQ) | VHU_P(BACKEND_SEND_FD))},
 		/* Who does not take bit 30 has no protocol features, unless it says which. */
 		{"\"offer\": {\"drop_features\": [\"VHOST_USER_F_PROTOCOL_FEATURES\"]},", usual & ~BIT30, 0},
 		{"\"offer\": {\"drop_features\": [\"VHOST_USER_F_PROTOCOL_FEATURES\"], "
@@ -187,6 +195,7 @@ static void test_negotiation(void **state)
 	struct vhu_facts facts = work_facts();
 	struct vhu_plan *p;
 
+	facts.pfeatures |= VHU_P(BACKEND_SEND_FD);
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
 		load("owned", rows[i].extra, FENCE);
 		p = compile(&facts, false);

@@ -537,6 +537,23 @@ static void test_poke(void **state)
 	assert_int_equal(vhu_vring_poke(ring, "used.idx", 3, &err), 0);
 	assert_int_equal(reap(), 0);
 	expect_none();
+	/* What a case says about calls stays, until it gives the word back. */
+	assert_int_equal(vhu_vring_poke(ring, "avail.flags", 1, &err), 0);
+	vhu_vring_arm(ring);
+	assert_int_equal(peek("avail.flags"), 1);
+	assert_int_equal(vhu_vring_poke(ring, "avail.flags", 0, &err), 0);
+	vhu_vring_disarm(ring);
+	assert_int_equal(peek("avail.flags"), 1);
+	vhu_vring_arm(ring);
+	assert_int_equal(peek("avail.flags"), 0);
+	close_ring();
+	open_ring(8, true, false, false);
+	assert_int_equal(vhu_vring_poke(ring, "avail.used_event", 77, &err), 0);
+	vhu_vring_arm(ring);
+	assert_int_equal(peek("avail.used_event"), 77);
+	vhu_vring_reset(ring, 5);
+	vhu_vring_arm(ring);
+	assert_int_equal(peek("avail.used_event"), 5);
 	close_ring();
 }
 

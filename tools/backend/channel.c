@@ -102,7 +102,8 @@ void channel_tell(struct session *s)
 /* Faults in the message need one. To tell of a change that is none is legal. */
 void channel_ring_started(struct session *s)
 {
-	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) || fault(breq_header))
+	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) ||
+	    fault(breq_header))
 		s->config_pending = true;
 	channel_tell(s);
 }

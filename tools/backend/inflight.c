@@ -73,7 +73,7 @@ int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, uns
 	if (!queues || queues > s->n_rings || !queue_size || queue_size > C_VRING_SIZE_MAX ||
 	    offset % sizeof(uint64_t) ||
 	    (size < stride(queue_size) * queues && !fault(inflight_size_small))) {
-		if (fault(inflight_short_crash))
+		if (fault(inflight_short_crash) && size < stride(queue_size) * queues)
 			fault_crash();
 		return -EINVAL;
 	}

@@ -312,7 +312,8 @@ enum vhu_inflight_op { VHU_INFLIGHT_GET, VHU_INFLIGHT_SET, VHU_INFLIGHT_CHECK, V
 struct vhu_step_inflight {
 	enum vhu_inflight_op op;
 	struct vhu_value queues, queue_size;
-	struct vhu_matcher entries, version;
+	/* CHECK: of all queues, then of the first queue's region; the highest counter of its entries */
+	struct vhu_matcher entries, version, desc_num, used_idx, counter;
 };
 
 enum vhu_cmp {
