@@ -138,6 +138,8 @@ static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 		vhu_run_wait(r, check_done, &w, vhu_run_deadline(r, s), s->ring.used.n > 0);
 	if (r->stop)
 		return;
+	/* The index may be further than at the last look: the next call is asked for behind what was seen. */
+	vhu_driver_poll(r->driver);
 	collect(r, s->ring.queue, v);
 	vhu_run_match(r, s, &s->ring.used, "the used index", vhu_vring_used_idx(v));
 	vhu_run_match(r, s, &s->ring.called, "signals on the call descriptor", ring->calls);
