@@ -476,7 +476,7 @@ static bool two_verbs(struct report *r, json_t *json, const struct path *at)
 		if (!is_verb)
 			continue;
 		if (first) {
-			vhu_diag_key(r, PATH_KEY(at, name), "two vhu_verbs in one step: '%s' and '%s'", first,
+			vhu_diag_key(r, PATH_KEY(at, name), "two verbs in one step: '%s' and '%s'", first,
 				     name);
 			return false;
 		}

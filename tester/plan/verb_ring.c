@@ -129,9 +129,9 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 	struct vhu_buf text = {0}, form = {0};
 	char near[HINT_CAP];
 
-	/* The inflight region may be made to look as a back-end leaves it that dies: that breaks no rule. */
+	/* The inflight region may be made what a back-end leaves that dies: that breaks no rule. */
 	if (!json_object_get(n->json, "breaks") &&
-	    (!json_is_string(at.json) || strncmp(json_string_value(at.json), "inflight.", strlen("inflight."))))
+	    (!json_is_string(at.json) || strncmp(json_string_value(at.json), "inflight.", 9) != 0))
 		vhu_diag(c->report, n->path, "'poke' needs 'breaks': it writes what no driver writes");
 	if (need_key(c, n, "at", "poke") &&
 	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {

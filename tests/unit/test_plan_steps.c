@@ -385,7 +385,9 @@ static void test_memory_log_inflight(void **state)
 			"\"len\": 2}], \"only\": true},\n"
 			"{\"log\": \"clear\"}, {\"log\": \"stop\", \"queues\": \"all\"},\n"
 			"{\"inflight\": \"get\", \"queues\": 1, \"queue_size\": \"$case.queue_size\"}, "
-			"{\"inflight\": \"check\", \"entries\": 0}");
+			"{\"inflight\": \"check\", \"entries\": 0}, "
+			"{\"inflight\": \"check\", \"used_idx\": 8, \"counter\": {\"ge\": 7}},\n"
+			"{\"ring\": \"poke\", \"at\": \"inflight.desc[3].counter\", \"value\": 7}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(s[0].memory.op, VHU_MEMORY_ADD);
@@ -407,16 +409,24 @@ static void test_memory_log_inflight(void **state)
 	assert_int_equal(number(&s[10].inflight.queue_size), 128);
 	assert_int_equal(s[11].inflight.op, VHU_INFLIGHT_CHECK);
 	assert_int_equal(s[11].inflight.entries.n, 1);
+	assert_int_equal(s[11].inflight.counter.n, 0);
+	assert_int_equal(s[12].inflight.entries.n, 0);
+	assert_int_equal(s[12].inflight.used_idx.n, 1);
+	assert_int_equal(s[12].inflight.counter.terms[0].op, VHU_MATCH_GE);
+	/* What a dead back-end left breaks no rule of ours. */
+	assert_string_equal(s[13].ring.at, "inflight.desc[3].counter");
+	assert_false(s[13].breaks.set);
 	vhu_plan_free(p);
 }
 
 /* An answer with config space is matched and saved by the device's fields. */
 static void test_config_fields(void **state)
 {
-	struct vhu_plan *p = plan_of("negotiated", "{\"send\": \"GET_CONFIG\", \"save\": {\"size\": \"capacity\"}},\n"
-						   "{\"send\": \"GET_CONFIG\", \"reply\": {\"capacity\": \"$size\"}},\n"
-						   "{\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": 8, "
-						   "\"value\": \"$mem.gpa + 16\"}");
+	struct vhu_plan *p = plan_of("negotiated",
+				     "{\"send\": \"GET_CONFIG\", \"save\": {\"size\": \"capacity\"}},\n"
+				     "{\"send\": \"GET_CONFIG\", \"reply\": {\"capacity\": \"$size\"}},\n"
+				     "{\"memory\": \"fill\", \"gpa\": \"$mem.gpa\", \"len\": 8, "
+				     "\"value\": \"$mem.gpa + 16\"}");
 
 	assert_string_equal(p->steps[0].send.save[0].field, "capacity");
 	assert_string_equal(p->steps[1].send.reply[0].field, "capacity");

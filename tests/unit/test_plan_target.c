@@ -151,7 +151,8 @@ static void test_writes(void **state)
 	vhu_plan_free(p);
 	/* A case about such a disk writes to it to see what becomes of it. */
 	facts.features |= VHU_V(VIRTIO_BLK_F_RO);
-	load("running", "\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_RO\"]}, \"writes\": true,",
+	load("running",
+	     "\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_RO\"]}, \"writes\": true,",
 	     "{\"io\": \"write\"}");
 	p = compile(&facts, true);
 	assert_null(p->skip);

@@ -95,8 +95,7 @@ void channel_tell(struct session *s)
 	if (!s->config_pending || !((s->pfeatures & P(CONFIG)) || fault(breq_config_unneg)))
 		return;
 	s->config_pending = false;
-	if (!fault(breq_resize_silent))
-		send_change(s);
+	send_change(s);
 }
 
 /* Faults in the message need one. To tell of a change that is none is legal. */

@@ -83,7 +83,7 @@ void vhu_target_stop(struct vhu_target *t);
 int vhu_target_fd_count(const struct vhu_target *t);
 /* Its shared mappings (guest memory, logs), or -1. */
 int vhu_target_map_count(const struct vhu_target *t);
-/* KiB of its own memory (heap and stacks) that are resident, or -1; so too where a sanitizer keeps what was freed. */
+/* KiB of its own memory that are resident, or -1; so too where a sanitizer keeps what was freed. */
 long vhu_target_heap_kib(const struct vhu_target *t);
 /* For reports: "vhu-backend (pid 4711)", "/var/tmp/vhost.0". */
 const char *vhu_target_name(const struct vhu_target *t);
