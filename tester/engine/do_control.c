@@ -416,8 +416,23 @@ static bool reset_rings(struct vhu_run *r)
 	return true;
 }
 
+/*
+ * Huge pages that the old session still maps are missing for the new guest: once a connection is
+ * served anew, the back-end has let go of them.
+ */
+static int renew_driver(struct vhu_run *r, struct vhu_conn *c, const struct vhu_step *s, struct vhu_err *err)
+{
+	int rc = vhu_driver_renew(r->driver, err);
+
+	if (rc == -ENOMEM && vhu_conn_open(r, c) && vhu_conn_fence(c, s, NULL)) {
+		vhu_conn_close(c);
+		rc = vhu_driver_renew(r->driver, err);
+	}
+	return rc;
+}
+
 /* Another guest: what the old session still writes goes to memory that nobody looks at. */
-static bool renew_guest(struct vhu_run *r)
+static bool renew_guest(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_err err = {0};
 
@@ -426,8 +441,12 @@ static bool renew_guest(struct vhu_run *r)
 	vhu_run_forget_ios(r);
 	vhu_run_unwatch_calls(r);
 	r->last_added_region = SIZE_MAX;
-	if (vhu_driver_renew(r->driver, &err) < 0) {
-		vhu_run_broken(r, "%s", err.text);
+	if (renew_driver(r, conn_of(r, s), s, &err) < 0) {
+		vhu_driver_free(r->driver);
+		r->driver = NULL;
+		r->n_rings = 0;
+		if (!r->stop)
+			vhu_run_skip(r, "%s", err.text);
 		return false;
 	}
 	memset(r->rings, 0, r->n_rings * sizeof(*r->rings));
@@ -442,7 +461,7 @@ static bool carry_guest(struct vhu_run *r, const struct vhu_step *s)
 		return true;
 	if (s->reconnect.keep & VHU_KEEP_RINGS)
 		return keep_rings(r, s);
-	return s->reconnect.keep & VHU_KEEP_MEMORY ? reset_rings(r) : renew_guest(r);
+	return s->reconnect.keep & VHU_KEEP_MEMORY ? reset_rings(r) : renew_guest(r, s);
 }
 
 void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
