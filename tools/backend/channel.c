@@ -48,8 +48,6 @@ static void channel_ready(struct source *src, uint32_t events)
 
 int channel_open(struct session *s, int fd)
 {
-	if (fault(breq_fd_leak))
-		loop_remove(&s->channel.src);
 	channel_close(s);
 	s->channel.src.ready = channel_ready;
 	s->channel.header_ok = answer_ok;
