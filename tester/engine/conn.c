@@ -199,11 +199,6 @@ void vhu_conn_close(struct vhu_conn *c)
 	vhu_conn_watch(c, 0);
 }
 
-void vhu_conn_done(struct vhu_conn *c)
-{
-	vhu_conn_close(c);
-}
-
 bool vhu_conn_live(const struct vhu_conn *c)
 {
 	return c->main && !c->closed;

@@ -196,7 +196,7 @@ static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan 
 static void end(struct vhu_run *r)
 {
 	for (size_t i = 0; r->conns && i < r->n_conns; i++)
-		vhu_conn_done(&r->conns[i]);
+		vhu_conn_close(&r->conns[i]);
 	free(r->conns);
 	free(r->vars);
 	free(r->vars_set);

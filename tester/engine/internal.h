@@ -154,7 +154,6 @@ void vhu_run_conclude(struct vhu_run *r);
 /* Connects; a target that cannot be reached is a finding and stops the case. */
 bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c);
 void vhu_conn_close(struct vhu_conn *c);
-void vhu_conn_done(struct vhu_conn *c);
 bool vhu_conn_live(const struct vhu_conn *c);
 /* Which request's answer is kept in `answer` from now on; what was kept is dropped. */
 void vhu_conn_watch(struct vhu_conn *c, uint64_t serial);

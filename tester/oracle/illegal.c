@@ -394,14 +394,6 @@ static void check_overlap(struct verdicts *v, const struct vhu_region_state *a,
 		breaks(v, VHU_REQ_MEM_10, "regions overlap in user addresses");
 }
 
-static void read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, struct vhu_region_state *r)
-{
-	vhu_frame_region(f, pl, i, "guest_phys_addr", &r->gpa);
-	vhu_frame_region(f, pl, i, "memory_size", &r->size);
-	vhu_frame_region(f, pl, i, "userspace_addr", &r->uaddr);
-	vhu_frame_region(f, pl, i, "mmap_offset", &r->offset);
-}
-
 static void check_mem_table(struct verdicts *v)
 {
 	struct vhu_region_state r[VHU_C_MEM_TABLE_REGIONS] = {0};
@@ -418,7 +410,7 @@ static void check_mem_table(struct verdicts *v)
 		malformed(v, VHU_MALFORMED_PAYLOAD, "padding that is not 0");
 	n = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
 	for (size_t i = 0; i < n; i++) {
-		read_region(v->f, VHU_PL_MEM_TABLE, i, &r[i]);
+		vhu_session_read_region(v->f, VHU_PL_MEM_TABLE, i, &r[i]);
 		check_region(v, &r[i]);
 		for (size_t k = 0; k < i; k++)
 			check_overlap(v, &r[k], &r[i]);
@@ -431,7 +423,7 @@ static void check_add_region(struct verdicts *v)
 
 	if (v->f->len == sizeof(uint64_t) && v->s->postcopy_listening)
 		return;
-	read_region(v->f, VHU_PL_MEM_REG, 0, &r);
+	vhu_session_read_region(v->f, VHU_PL_MEM_REG, 0, &r);
 	check_region(v, &r);
 	for (size_t i = 0; i < v->s->n_regions; i++)
 		check_overlap(v, &v->s->region[i], &r);
@@ -443,7 +435,7 @@ static void check_remove_region(struct verdicts *v)
 {
 	struct vhu_region_state r = {0};
 
-	read_region(v->f, VHU_PL_MEM_REG, 0, &r);
+	vhu_session_read_region(v->f, VHU_PL_MEM_REG, 0, &r);
 	for (size_t i = 0; i < v->s->n_regions; i++)
 		if (v->s->region[i].gpa == r.gpa && v->s->region[i].uaddr == r.uaddr &&
 		    v->s->region[i].size == r.size)

@@ -55,7 +55,8 @@ static void set_owner(struct vhu_session *s, const struct vhu_frame *f)
 	s->owned = true;
 }
 
-static void read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, struct vhu_region_state *r)
+void vhu_session_read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i,
+			     struct vhu_region_state *r)
 {
 	vhu_frame_region(f, pl, i, "guest_phys_addr", &r->gpa);
 	vhu_frame_region(f, pl, i, "memory_size", &r->size);
@@ -72,7 +73,7 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
 	for (size_t i = 0; i < s->n_regions; i++)
-		read_region(f, VHU_PL_MEM_TABLE, i, &s->region[i]);
+		vhu_session_read_region(f, VHU_PL_MEM_TABLE, i, &s->region[i]);
 	s->memory_set = true;
 }
 
@@ -80,7 +81,7 @@ static void add_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
 {
 	if (s->n_regions == VHU_SESSION_REGIONS)
 		return;
-	read_region(f, VHU_PL_MEM_REG, 0, &s->region[s->n_regions++]);
+	vhu_session_read_region(f, VHU_PL_MEM_REG, 0, &s->region[s->n_regions++]);
 	s->memory_set = true;
 }
 
@@ -88,7 +89,7 @@ static void rem_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
 {
 	struct vhu_region_state r = {0};
 
-	read_region(f, VHU_PL_MEM_REG, 0, &r);
+	vhu_session_read_region(f, VHU_PL_MEM_REG, 0, &r);
 	for (size_t i = 0; i < s->n_regions; i++) {
 		const struct vhu_region_state *have = &s->region[i];
 

@@ -112,5 +112,8 @@ int vhu_session_match(const struct vhu_session *s, const struct vhu_frame *f);
 const struct vhu_pending *vhu_session_overdue(const struct vhu_session *s);
 /* The pending request of that serial, or NULL once it was answered or passed over. */
 const struct vhu_pending *vhu_session_pending(const struct vhu_session *s, uint64_t serial);
+/* Region i of a MEM_TABLE or MEM_REG payload; fields that the payload is too short for stay as they are. */
+void vhu_session_read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i,
+			     struct vhu_region_state *r);
 /* Ring state; index is checked: NULL beyond VHU_SESSION_RINGS. */
 const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index);
