@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/matrix.h"
+#include "coverage.h"
 #include "explain.h"
 #include "program.h"
 
@@ -118,9 +120,49 @@ static int list(const struct vhu_conform_opts *o)
 	return code;
 }
 
+static int tell_coverage(const struct vhu_conform_opts *o, const struct vhu_matrix *m)
+{
+	struct vhu_buf text = {0};
+	struct vhu_err err = {0};
+	int code = VHU_EXIT_OK;
+
+	if (o->json && vhu_coverage_json(m, o, &err) < 0)
+		return vhu_conform_complain(&err, VHU_EXIT_BROKEN);
+	if (!o->json || strcmp(o->json, "-")) {
+		vhu_coverage_text(m, o, &text);
+		code = vhu_conform_print(&text);
+	}
+	return code || vhu_coverage_suffices(m, o) ? code : VHU_EXIT_FAILED;
+}
+
+static int coverage(const struct vhu_conform_opts *o)
+{
+	struct vhu_case_set *set = NULL;
+	struct vhu_selection s = {0};
+	struct vhu_matrix *m = NULL;
+	struct vhu_err err = {0};
+	int code = vhu_conform_load(o, &set);
+
+	if (code)
+		return code;
+	code = vhu_select_set(o, set, o->target.device, &s, &err);
+	if (code == 0)
+		code = vhu_matrix_new(s.info, s.n, &m, &err);
+	if (code < 0)
+		code = vhu_conform_complain(&err, VHU_EXIT_BROKEN);
+	else if (o->mutants && (code = vhu_matrix_measure(m, o->mutants, &err)) < 0)
+		code = vhu_conform_complain(&err, code == -ENOMEM ? VHU_EXIT_BROKEN : VHU_EXIT_USAGE);
+	else
+		code = tell_coverage(o, m);
+	vhu_matrix_free(m);
+	vhu_selection_done(&s);
+	vhu_case_set_free(set);
+	return code;
+}
+
 bool vhu_conform_asks(const struct vhu_conform_opts *o)
 {
-	return o->help || o->version || o->list || o->check || o->schema || o->explain;
+	return o->help || o->version || o->list || o->check || o->schema || o->explain || o->coverage;
 }
 
 int vhu_conform_answer(const struct vhu_conform_opts *o)
@@ -133,5 +175,7 @@ int vhu_conform_answer(const struct vhu_conform_opts *o)
 		return print_schema();
 	if (o->explain)
 		return explain(o);
+	if (o->coverage)
+		return coverage(o);
 	return o->check ? check(o) : list(o);
 }

@@ -3,13 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <jansson.h>
-
-#include "base/buf.h"
-#include "base/json_pos.h"
+#include "jsonfile.h"
 #include "report/report.h"
-
-enum { SIZE_MAX_BYTES = 16 << 20 };
 
 struct vhu_baseline {
 	json_t *root;			/* the whole file */
@@ -25,49 +20,6 @@ void vhu_baseline_free(struct vhu_baseline *b)
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
-
-struct text {
-	const char *path;
-	struct vhu_buf buf;
-};
-
-static int read_text(struct text *t, struct vhu_err *err)
-{
-	_cleanup_(vhu_fclosep) FILE *f = fopen(t->path, "re");
-	char chunk[4096];
-	size_t n;
-
-	if (!f)
-		return vhu_err_errno(err, -errno, "%s", t->path);
-	while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0 && t->buf.len <= SIZE_MAX_BYTES)
-		vhu_buf_add(&t->buf, chunk, n);
-	if (ferror(f))
-		return vhu_err_errno(err, -EIO, "%s", t->path);
-	if (t->buf.len > SIZE_MAX_BYTES)
-		return vhu_err_set(err, -EINVAL, "%s: larger than %d MiB", t->path, SIZE_MAX_BYTES >> 20);
-	return t->buf.failed ? vhu_err_errno(err, -ENOMEM, "%s", t->path) : 0;
-}
-
-/* "FILE:LINE:COLUMN: JSON PATH: WHAT" */
-static int wrong(const struct text *t, const char *path, const char *what, struct vhu_err *err)
-{
-	struct vhu_json_pos pos = {1, 1};
-
-	vhu_json_find(t->buf.data, t->buf.len, path, false, &pos);
-	return vhu_err_set(err, -EINVAL, "%s:%u:%u: %s: %s", t->path, pos.line, pos.column, path, what);
-}
-
-/* A key as a part of a JSON path. */
-static void add_path_part(struct vhu_buf *out, const char *key)
-{
-	vhu_buf_puts(out, "/");
-	for (; *key; key++) {
-		if (*key == '~' || *key == '/')
-			vhu_buf_puts(out, *key == '~' ? "~0" : "~1");
-		else
-			vhu_buf_add(out, key, 1);
-	}
-}
 
 static const char *entry_error(const json_t *entry, const char **key)
 {
@@ -93,7 +45,7 @@ static const char *entry_error(const json_t *entry, const char **key)
 	return why && !json_is_string(why) ? "has to be a text" : NULL;
 }
 
-static int check_cases(const struct text *t, json_t *cases, struct vhu_err *err)
+static int check_cases(const struct vhu_jsonfile *f, json_t *cases, struct vhu_err *err)
 {
 	const char *id;
 	json_t *entry;
@@ -106,33 +58,25 @@ static int check_cases(const struct text *t, json_t *cases, struct vhu_err *err)
 		if (!what)
 			continue;
 		vhu_buf_puts(&path, "/cases");
-		add_path_part(&path, id);
+		vhu_jsonfile_add_key(&path, id);
 		if (key)
-			add_path_part(&path, key);
-		wrong(t, vhu_buf_text(&path), what, err);
+			vhu_jsonfile_add_key(&path, key);
+		vhu_jsonfile_wrong(f, vhu_buf_text(&path), what, err);
 		vhu_buf_done(&path);
 		return -EINVAL;
 	}
 	return 0;
 }
 
-static int parse(const struct text *t, struct vhu_baseline *b, struct vhu_err *err)
+static int take(struct vhu_jsonfile *f, struct vhu_baseline *b, struct vhu_err *err)
 {
-	json_error_t e;
-	const char *format;
+	json_t *cases = json_object_get(f->root, "cases");
 
-	b->root = json_loadb(vhu_buf_text(&t->buf), t->buf.len, JSON_REJECT_DUPLICATES, &e);
-	if (!b->root)
-		return vhu_err_set(err, -EINVAL, "%s:%d:%d: %s", t->path, e.line, e.column, e.text);
-	format = json_string_value(json_object_get(b->root, "format"));
-	if (!format || strcmp(format, "vhu-baseline"))
-		return wrong(t, "/format", "has to be \"vhu-baseline\"", err);
-	if (json_integer_value(json_object_get(b->root, "version")) != 1)
-		return wrong(t, "/version", "has to be 1", err);
-	b->cases = json_object_get(b->root, "cases");
-	if (!json_is_object(b->cases))
-		return wrong(t, "/cases", "has to be an object", err);
-	return check_cases(t, b->cases, err);
+	if (!json_is_object(cases))
+		return vhu_jsonfile_wrong(f, "/cases", "has to be an object", err);
+	b->root = json_incref(f->root);
+	b->cases = cases;
+	return check_cases(f, cases, err);
 }
 
 static int make_empty(struct vhu_baseline *b, struct vhu_err *err)
@@ -145,17 +89,17 @@ static int make_empty(struct vhu_baseline *b, struct vhu_err *err)
 int vhu_baseline_load(const char *path, bool may_be_absent, struct vhu_baseline **ret, struct vhu_err *err)
 {
 	struct vhu_baseline *b = calloc(1, sizeof(*b));
-	struct text t = {.path = path};
+	struct vhu_jsonfile f = {0};
 	int code;
 
 	if (!b)
 		return vhu_err_errno(err, -ENOMEM, "%s", path);
-	code = read_text(&t, err);
+	code = vhu_jsonfile_read(path, "vhu-baseline", &f, err);
 	if (code == -ENOENT && may_be_absent)
 		code = make_empty(b, err);
 	else if (code == 0)
-		code = parse(&t, b, err);
-	vhu_buf_done(&t.buf);
+		code = take(&f, b, err);
+	vhu_jsonfile_done(&f);
 	if (code < 0) {
 		vhu_baseline_free(b);
 		return code;
@@ -281,25 +225,5 @@ int vhu_baseline_judge(struct vhu_baseline *b, struct vhu_outcome *o, bool updat
 
 int vhu_baseline_save(const struct vhu_baseline *b, const char *path, struct vhu_err *err)
 {
-	_cleanup_(vhu_freep) char *text = json_dumps(b->root, JSON_INDENT(2) | JSON_SORT_KEYS);
-	struct vhu_buf temporary = {0};
-	int code = 0;
-	FILE *f;
-
-	vhu_buf_printf(&temporary, "%s.new", path);
-	if (!text || temporary.failed) {
-		vhu_buf_done(&temporary);
-		return vhu_err_errno(err, -ENOMEM, "%s", path);
-	}
-	f = fopen(temporary.data, "we");
-	if (!f || fprintf(f, "%s\n", text) < 0)
-		code = -errno;
-	if (f && fclose(f) && code == 0)
-		code = -errno;
-	if (code == 0 && rename(temporary.data, path))
-		code = -errno;
-	if (code < 0 && f)
-		unlink(temporary.data);
-	vhu_buf_done(&temporary);
-	return code < 0 ? vhu_err_errno(err, code, "%s", path) : 0;
+	return vhu_jsonfile_write(b->root, path, JSON_INDENT(2) | JSON_SORT_KEYS, err);
 }

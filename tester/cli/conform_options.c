@@ -50,6 +50,33 @@ static int set_spec(void *opts, const char *arg, struct vhu_err *err)
 	return vhu_err_set(err, -EINVAL, "'%s' is none of 7.2, 10.2, 11.1", arg);
 }
 
+static bool is_area(const char *name, size_t len)
+{
+	for (int i = 0; i < VHU_REQ_MAX; i++) {
+		const char *area = vhu_req_row((enum vhu_req)i)->area;
+
+		if (strlen(area) == len && !strncmp(area, name, len))
+			return true;
+	}
+	return false;
+}
+
+static int set_areas(void *opts, const char *arg, struct vhu_err *err)
+{
+	for (const char *at = arg; ; at++) {
+		size_t len = strcspn(at, ",");
+
+		if (!is_area(at, len))
+			return vhu_err_set(err, -EINVAL, "there is no area '%.*s'\n"
+					   "  'vhu-conform --coverage -q' lists them", (int)len, at);
+		at += len;
+		if (!*at)
+			break;
+	}
+	((struct vhu_conform_opts *)opts)->areas = arg;
+	return 0;
+}
+
 static int set_shard(void *opts, const char *arg, struct vhu_err *err)
 {
 	struct vhu_conform_opts *o = opts;
@@ -78,6 +105,16 @@ static const struct vhu_option rows[] = {
 	{"explain", 'e', "ID", group_ask,
 	 "what a requirement, case, message, feature or fault says, and which cases cover it",
 	 VHU_OPTION_TEXT, ROW(explain)},
+	{"coverage", 0, NULL, group_ask,
+	 "which cases and planted faults stand behind each requirement; with --json as data",
+	 VHU_OPTION_FLAG, ROW(coverage)},
+	{"mutants", 0, "FILE", group_ask,
+	 "with --coverage: what tools/mutants --json wrote; only faults that it shows count",
+	 VHU_OPTION_TEXT, ROW(mutants)},
+	{"area", 0, "A,B", group_ask, "with --coverage: only these areas", VHU_OPTION_CALL, .set = set_areas},
+	{"fail-under", 0, "PERCENT", group_ask,
+	 "with --coverage: exit code 1 if fewer observable MUST have a case and a fault",
+	 VHU_OPTION_NUMBER, ROW(fail_under), .min = 0, .max = 100},
 	{"help", 'h', NULL, group_ask, "show this help", VHU_OPTION_FLAG, ROW(help)},
 	{"version", 'V', NULL, group_ask, "show the version", VHU_OPTION_FLAG, ROW(version)},
 
@@ -168,11 +205,14 @@ static int check_reports(const struct vhu_conform_opts *o, struct vhu_err *err)
 
 static int check(struct vhu_conform_opts *o, struct vhu_err *err)
 {
-	unsigned asks = (unsigned)o->list + o->check + o->schema + (o->explain != NULL);
+	unsigned asks = (unsigned)o->list + o->check + o->schema + (o->explain != NULL) + o->coverage;
 	int code;
 
 	if (asks > 1)
-		return vhu_err_set(err, -EINVAL, "usage: only one of --list, --check, --schema, --explain");
+		return vhu_err_set(err, -EINVAL, "usage: only one of --list, --check, --schema, --explain, "
+				   "--coverage");
+	if (!o->coverage && (o->mutants || o->areas || vhu_parsed_has(&o->parsed, "fail-under")))
+		return vhu_err_set(err, -EINVAL, "--mutants, --area, --fail-under: only with --coverage");
 	code = vhu_target_cli_check(&o->target, err);
 	if (code < 0)
 		return code;

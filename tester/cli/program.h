@@ -22,7 +22,7 @@ int vhu_conform_compile(const struct vhu_selection *s, const struct vhu_case_set
 			struct vhu_err *err);
 void vhu_conform_free_plans(struct vhu_plan **plans, size_t n);
 
-/* --list, --check, --schema, --explain, --help, --version: what needs no target. */
+/* --list, --check, --schema, --explain, --coverage, --help, --version: what needs no target. */
 bool vhu_conform_asks(const struct vhu_conform_opts *o);
 int vhu_conform_answer(const struct vhu_conform_opts *o);
 

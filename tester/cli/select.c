@@ -134,8 +134,8 @@ static bool any_glob(const struct vhu_words *globs, const char *text)
 
 static bool any_requirement(const struct vhu_words *wanted, const struct vhu_case_info *info)
 {
-	for (size_t i = 0; i < info->n_requirements; i++)
-		if (any_glob(wanted, vhu_req_row(info->requirements[i])->id))
+	for (size_t i = 0; i < info->n_cites; i++)
+		if (any_glob(wanted, vhu_req_row(info->cites[i])->id))
 			return true;
 	return wanted->n == 0;
 }
@@ -312,8 +312,8 @@ enum vhu_level vhu_case_level(const struct vhu_case_info *info)
 
 static void add_requirements(const struct vhu_case_info *info, struct vhu_buf *out)
 {
-	for (size_t i = 0; i < info->n_requirements; i++)
-		vhu_buf_printf(out, "%s%s", i ? "," : "", vhu_req_row(info->requirements[i])->id);
+	for (size_t i = 0; i < info->n_cites; i++)
+		vhu_buf_printf(out, "%s%s", i ? "," : "", vhu_req_row(info->cites[i])->id);
 }
 
 void vhu_selection_list(const struct vhu_selection *s, struct vhu_buf *out)

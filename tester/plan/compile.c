@@ -264,6 +264,19 @@ static void compile_steps(struct compile *c, const struct entry *e, struct node 
 	check_unused_macros(c, top);
 }
 
+static void take_cited(struct compile *c)
+{
+	enum vhu_req cited[VHU_REQ_MAX];
+	size_t n = 0;
+
+	for (int req = 0; req < VHU_REQ_MAX; req++)
+		if (c->cited[req])
+			cited[n++] = (enum vhu_req)req;
+	c->plan->step_requirements = vhu_arena_memdup(c->arena, cited, n * sizeof(*cited));
+	c->oom |= !c->plan->step_requirements;
+	c->plan->n_step_requirements = n;
+}
+
 /* Hands what was collected over to the plan. */
 static void finish(struct compile *c)
 {
@@ -276,6 +289,7 @@ static void finish(struct compile *c)
 	p->conns = vhu_arena_memdup(c->arena, c->conns, c->n_conns * sizeof(*c->conns));
 	p->n_conns = c->n_conns;
 	c->oom |= !p->steps || !p->vars || !p->conns;
+	take_cited(c);
 }
 
 static void compile_all(struct compile *c, const struct entry *e, struct node *top)

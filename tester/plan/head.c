@@ -34,6 +34,22 @@ bool vhu_requirement_get(struct report *r, json_t *json, const struct path *at, 
 	return true;
 }
 
+bool vhu_requirement_cite(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret)
+{
+	const struct vhu_req_row *row;
+
+	if (!vhu_requirement_get(r, json, at, ret))
+		return false;
+	row = vhu_req_row(*ret);
+	if (row->party == VHU_PARTY_FRONT || row->party == VHU_PARTY_DRIVER)
+		vhu_diag(r, at, "%s binds the front-end's side: only 'breaks' can name it", row->id);
+	else if (row->seen == VHU_SEEN_NO)
+		vhu_diag(r, at, "%s can't be observed by a front-end: no case shows it", row->id);
+	else
+		return true;
+	return false;
+}
+
 static bool has_word(const char *text, const char *word)
 {
 	size_t len = strlen(word);
@@ -61,7 +77,7 @@ static void head_requirements(struct head *h)
 	for (size_t i = 0; h->f->requirements && i < json_array_size(list); i++) {
 		enum vhu_req req;
 
-		if (vhu_requirement_get(h->r, json_array_get(list, i), PATH_INDEX(at, i), &req))
+		if (vhu_requirement_cite(h->r, json_array_get(list, i), PATH_INDEX(at, i), &req))
 			h->f->requirements[h->f->n_requirements++] = req;
 	}
 }

@@ -211,6 +211,8 @@ struct casefile {
 	const char *title, *why;
 	enum vhu_req *requirements;
 	size_t n_requirements;
+	enum vhu_req *cites; /* and what steps name */
+	size_t n_cites;
 	const char **tags;
 	size_t n_tags;
 	enum vhu_device *devices;
@@ -287,6 +289,7 @@ struct compile {
 	json_t **used_macros; /* of the case's own */
 	size_t n_used, cap_used;
 
+	bool cited[VHU_REQ_MAX]; /* by a step */
 	struct defaults defaults;
 	const struct macro *active; /* innermost macro that is being expanded */
 	unsigned depth, lookups;
@@ -373,6 +376,8 @@ bool vhu_library_serves(const struct vhu_case_set *set, const struct casefile *l
 /* head.c */
 bool vhu_head_parse(struct vhu_case_set *set, struct casefile *f, struct report *r);
 bool vhu_requirement_get(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret);
+/* The same where the case judges by it: it has to bind the back-end's side, and to show. */
+bool vhu_requirement_cite(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret);
 
 /* verb_*.c */
 void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *step);

@@ -170,6 +170,8 @@ static struct entry make_entry(struct load *l, const struct casefile *f, size_t 
 		.title = f->title ? f->title : "",
 		.requirements = f->requirements,
 		.n_requirements = f->n_requirements,
+		.cites = f->cites,
+		.n_cites = f->n_cites,
 		.tags = f->tags,
 		.n_tags = f->n_tags,
 		.devices = f->devices,
@@ -184,11 +186,29 @@ static size_t rows_of(const struct casefile *f)
 	return f->rows ? json_array_size(f->rows) : 1;
 }
 
-/* Every row against the union, for its errors. */
+struct cites {
+	enum vhu_req req[VHU_REQ_MAX];
+	size_t n;
+	bool has[VHU_REQ_MAX];
+};
+
+static void add_cites(struct cites *c, const enum vhu_req *reqs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!c->has[reqs[i]])
+			c->req[c->n++] = reqs[i];
+		c->has[reqs[i]] = true;
+	}
+}
+
+/* Every row against the union, for its errors and for what its steps cite. */
 static int check_rows(struct load *l, struct casefile *f)
 {
 	const struct vhu_compile_opts opts = {0};
+	struct cites cites = {0};
 	int r = 0;
+
+	add_cites(&cites, f->requirements, f->n_requirements);
 
 	for (size_t i = 0; r == 0 && i < rows_of(f); i++) {
 		struct entry e = make_entry(l, f, i);
@@ -199,9 +219,13 @@ static int check_rows(struct load *l, struct casefile *f)
 		r = vhu_case_compile(l->set, &e, &opts, &l->report, &plan, l->err);
 		if (r == -EINVAL)
 			r = 0;
+		if (plan)
+			add_cites(&cites, plan->step_requirements, plan->n_step_requirements);
 		vhu_plan_free(plan);
 	}
-	return r;
+	f->cites = vhu_arena_memdup(l->set->arena, cites.req, cites.n * sizeof(*cites.req));
+	f->n_cites = cites.n;
+	return f->cites || r < 0 ? r : vhu_err_set(l->err, -ENOMEM, "%s: out of memory", f->source.file);
 }
 
 static bool has_macro(const struct casefile *f, const char *name)

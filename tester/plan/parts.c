@@ -108,8 +108,9 @@ void vhu_get_common(struct compile *c, const struct node *n, struct vhu_step *st
 
 	step->note = note.json ? vhu_plan_text(c, json_string_value(note.json)) : c->defaults.note;
 	step->requirement = c->defaults.requirement;
-	if (requirement.json)
-		vhu_requirement_get(c->report, requirement.json, requirement.path, &step->requirement);
+	if (requirement.json &&
+	    vhu_requirement_cite(c->report, requirement.json, requirement.path, &step->requirement))
+		c->cited[step->requirement] = true;
 	step->within_ms = within.json ? (uint32_t)json_integer_value(within.json) : c->defaults.within_ms;
 	if (conn.json)
 		get_conn(c, &conn, &step->conn);

@@ -17,7 +17,8 @@ static const enum vhu_device blk[] = {VHU_DEV_BLK}, net[] = {VHU_DEV_NET},
 static const char *const smoke[] = {"slow", "smoke"}, *const slow[] = {"slow"};
 
 #define CASE(name, ...) {.id = name, .file = "/nonexistent/x.json", .title = "Title", __VA_ARGS__}
-#define REQS(r) .requirements = r, .n_requirements = VHU_ARRAY_SIZE(r)
+#define REQS(r) .requirements = r, .n_requirements = VHU_ARRAY_SIZE(r), .cites = r, \
+	.n_cites = VHU_ARRAY_SIZE(r)
 #define TAGS(t) .tags = t, .n_tags = VHU_ARRAY_SIZE(t)
 #define DEVICES(d) .devices = d, .n_devices = VHU_ARRAY_SIZE(d)
 

@@ -17,8 +17,10 @@ enum vhu_exit_code {
 
 struct vhu_conform_opts {
 	struct vhu_target_cli target;	/* first: the common rows count from here */
-	bool list, check, schema, help, version;
+	bool list, check, schema, coverage, help, version;
 	const char *explain;
+	const char *mutants, *areas;	/* of --coverage; areas as "A,B", NULL: all */
+	uint64_t fail_under;		/* percent */
 	struct vhu_words filters, requirements, tags;
 	unsigned shard, shards;		/* 1 … shards; 0: all */
 	const char *profile;		/* NULL: plain */

@@ -384,6 +384,8 @@ struct vhu_plan {
 	const char *title, *why, *file;
 	const enum vhu_req *requirements;
 	size_t n_requirements;
+	const enum vhu_req *step_requirements;	/* what single steps name besides, each once */
+	size_t n_step_requirements;
 	enum vhu_device device;		/* whose I/O it does; the target's */
 	enum vhu_state start;
 	const char *profile;
@@ -419,8 +421,10 @@ struct vhu_case_info {
 	const char *id;			/* with #ROW and %packed where they apply */
 	const char *file;
 	const char *title;
-	const enum vhu_req *requirements;
+	const enum vhu_req *requirements;	/* the file's */
 	size_t n_requirements;
+	const enum vhu_req *cites;	/* those, then what steps of any of its rows name; each once */
+	size_t n_cites;
 	const char *const *tags;
 	size_t n_tags;
 	const enum vhu_device *devices;	/* needs.device; n 0: any */
