@@ -180,9 +180,9 @@ static void observe_illegal(struct vhu_oracle *o, const struct vhu_frame *f)
 		struct vhu_judgement j = {.s = &o->session, .f = f};
 		struct vhu_finding finding;
 
-		if (illegal[i].req == VHU_REQ_MAX)
+		if (illegal[i].broken == VHU_REQ_MAX)
 			continue;
-		vhu_finding_init(&finding, illegal[i].req, VHU_FINDING_RULE, "%s", illegal[i].text);
+		vhu_finding_init(&finding, illegal[i].broken, VHU_FINDING_RULE, "%s", illegal[i].text);
 		report(o, &finding, &j);
 	}
 }
@@ -191,6 +191,9 @@ static uint64_t observe_frame(struct vhu_oracle *o, const struct vhu_obs *obs)
 {
 	const struct vhu_frame *f = obs->frame;
 
+	/* The display's channel has rules of its own. */
+	if (f->channel == VHU_CHAN_GPU)
+		return 0;
 	if (f->dir == VHU_DIR_FE && !obs->intended)
 		observe_illegal(o, f);
 	else if (f->dir == VHU_DIR_BE && f->channel == VHU_CHAN_MAIN)

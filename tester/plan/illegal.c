@@ -43,7 +43,8 @@ static void VHU_PRINTF(2, 3) wrong_fd(struct list *l, const char *format, ...)
 
 	if (l->n == l->max)
 		return;
-	l->out[l->n] = (struct vhu_illegal){.req = VHU_REQ_MAX, .malformed = VHU_MALFORMED_FDS};
+	l->out[l->n] = (struct vhu_illegal){
+		.req = VHU_REQ_MAX, .malformed = VHU_MALFORMED_FDS, .broken = VHU_REQ_MAX};
 	va_start(args, format);
 	vsnprintf(l->out[l->n++].text, sizeof(l->out->text), format, args);
 	va_end(args);

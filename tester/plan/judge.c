@@ -75,8 +75,10 @@ static void model_send(struct model *m, const struct vhu_step *s)
 
 static void half_a_message(struct model *m)
 {
-	static const struct vhu_illegal half = {VHU_REQ_MAX, VHU_MALFORMED_BYTES,
-						"the bytes end inside a message"};
+	static const struct vhu_illegal half = {.req = VHU_REQ_MAX,
+						.malformed = VHU_MALFORMED_BYTES,
+						.broken = VHU_REQ_HDR_04,
+						.text = "the bytes end inside a message"};
 
 	vhu_model_illegal(m, &half, 1);
 }

@@ -68,7 +68,7 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 {
 	uint64_t n = 0;
 
-	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
+	if (vhu_session_is_postcopy_ack(s, f) || vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
 	    !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
 		return;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
@@ -79,7 +79,7 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 
 static void add_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
 {
-	if (s->n_regions == VHU_SESSION_REGIONS)
+	if (vhu_session_is_postcopy_ack(s, f) || s->n_regions == VHU_SESSION_REGIONS)
 		return;
 	vhu_session_read_region(f, VHU_PL_MEM_REG, 0, &s->region[s->n_regions++]);
 	s->memory_set = true;
@@ -209,11 +209,18 @@ static void set_backend_req_fd(struct vhu_session *s, const struct vhu_frame *f)
 static void set_log_base(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->log_set = true;
+	if (!vhu_frame_get(f, VHU_PL_LOG, "mmap_size", &s->log_size))
+		s->log_size = 0;
 }
 
 static void set_inflight_fd(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->inflight_set = true;
+}
+
+static void postcopy_advise(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->postcopy_advised = true;
 }
 
 static void postcopy_listen(struct vhu_session *s, const struct vhu_frame *f)
@@ -247,6 +254,7 @@ static apply_fn *const on_request[VHU_MSG_MAX] = {
 	[VHU_MSG_SET_BACKEND_REQ_FD] = set_backend_req_fd,
 	[VHU_MSG_SET_LOG_BASE] = set_log_base,
 	[VHU_MSG_SET_INFLIGHT_FD] = set_inflight_fd,
+	[VHU_MSG_POSTCOPY_ADVISE] = postcopy_advise,
 	[VHU_MSG_POSTCOPY_LISTEN] = postcopy_listen,
 	[VHU_MSG_POSTCOPY_END] = postcopy_end,
 };

@@ -26,6 +26,14 @@ bool vhu_session_reply_ack(const struct vhu_session *s)
 	return vhu_session_pfeatures(s) & VHU_P(REPLY_ACK);
 }
 
+bool vhu_session_is_postcopy_ack(const struct vhu_session *s, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+
+	return row && (row->msg == VHU_MSG_SET_MEM_TABLE || row->msg == VHU_MSG_ADD_MEM_REG) &&
+	       s->postcopy_listening && f->len == sizeof(uint64_t);
+}
+
 const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index)
 {
 	return index < VHU_SESSION_RINGS ? &s->ring[index] : NULL;

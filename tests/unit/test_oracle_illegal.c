@@ -72,6 +72,11 @@ static const struct row rows[] = {
 	{BARE, VHU_MSG_GET_STATUS, NULL, 0, 0, 0, BREAKS(STATUS_03)},
 	{BARE, VHU_MSG_RESET_DEVICE, NULL, 0, 0, 0, BREAKS(RESET_04)},
 	{BARE, VHU_MSG_SET_BACKEND_REQ_FD, NULL, 0, 0, 1, BREAKS(BACKENDREQ_03)},
+	{BARE, VHU_MSG_SET_DEVICE_STATE_FD, NULL, 0, 0, 1, BREAKS(DEVSTATE_12)},
+	{BARE, VHU_MSG_GET_SHARED_OBJECT, NULL, 0, 0, 0, BREAKS(SHOBJ_02)},
+	{BARE, VHU_MSG_CLOSE_CRYPTO_SESSION, NULL, 0, 0, 0, BREAKS(CRYPTO_03)},
+	{BARE, VHU_MSG_POSTCOPY_LISTEN, NULL, 0, 0, 0, BREAKS(POSTCOPY_09)},
+	{BARE, VHU_MSG_SET_VRING_KICK, "index", 0, 0, 1, BREAKS(OWNER_01)},
 	{NEGOTIATED, VHU_MSG_SET_OWNER, NULL, 0, 0, 0, MALFORMED(ORDER)},
 	{NEGOTIATED, VHU_MSG_RESET_OWNER, NULL, 0, 0, 0, BREAKS(OWNER_04)},
 	{NEGOTIATED, VHU_MSG_SET_FEATURES, "u64", OFFER, VHU_C_HEADER_NEED_REPLY, 0, LEGAL},
@@ -186,12 +191,76 @@ static void test_a_table_of_regions_that_overlap(void **state)
 	vhu_frame_done(&f);
 }
 
+/* What the tester calls a malformation is a stranger's breach of the row that says so, where one does. */
+static void test_what_a_stranger_is_told(void **state)
+{
+	struct vhu_session s = session(NEGOTIATED);
+	struct vhu_illegal out[8];
+	struct vhu_frame f = {0};
+
+	assert_int_equal(vhu_frame_request(&f, VHU_MSG_SET_VRING_NUM, NULL), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_STATE, "num", 100), 0);
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 1);
+	assert_int_equal(out[0].req, VHU_REQ_MAX);
+	assert_int_equal(out[0].broken, VHU_REQ_RING_94);
+	vhu_frame_done(&f);
+	assert_int_equal(vhu_frame_request(&f, VHU_MSG_GET_VRING_BASE, NULL), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_STATE, "num", 1), 0);
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 1);
+	assert_int_equal(out[0].broken, VHU_REQ_VRING_12);
+	vhu_frame_done(&f);
+}
+
+/* A used ring that is logged has its last bit in the log: 1 byte of log is 8 pages. */
+static void test_the_log_address_of_a_ring(void **state)
+{
+	struct vhu_session s = session(RUNNING);
+	struct vhu_illegal out[8];
+	struct vhu_frame f = {0};
+
+	s.log_size = 1;
+	assert_int_equal(vhu_frame_request(&f, VHU_MSG_SET_VRING_ADDR, NULL), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "flags", VHU_C_VRING_F_LOG), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "descriptor", s.ring[0].desc), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "available", s.ring[0].avail), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "used", s.ring[0].used), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "log", 8 * 4096 - (6 + 8 * 128)), 0);
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 0);
+	assert_int_equal(vhu_frame_set(&f, VHU_PL_VRING_ADDR, "log", 8 * 4096 - (6 + 8 * 128) + 1), 0);
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 1);
+	assert_int_equal(out[0].req, VHU_REQ_LOG_09);
+	vhu_frame_done(&f);
+}
+
+/* 8 bytes of memory message acknowledge the addresses in postcopy listen mode; nothing is unmapped. */
+static void test_the_postcopy_exchange(void **state)
+{
+	struct vhu_session s = session(MAPPED);
+	struct vhu_illegal out[8];
+	struct vhu_frame f = {0};
+
+	assert_int_equal(vhu_frame_request(&f, VHU_MSG_SET_MEM_TABLE, NULL), 0);
+	assert_int_equal(vhu_frame_resize(&f, sizeof(uint64_t), NULL), 0);
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 1);
+	s.postcopy_listening = true;
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 0);
+	vhu_session_apply(&s, &f, false);
+	assert_int_equal(s.n_regions, 1);
+	f.flags |= VHU_C_HEADER_NEED_REPLY;
+	assert_int_equal(vhu_oracle_illegal(&s, &f, out, 8), 1);
+	assert_int_equal(out[0].req, VHU_REQ_POSTCOPY_06);
+	vhu_frame_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_sizes_and_unknown_requests),
 		cmocka_unit_test(test_a_table_of_regions_that_overlap),
+		cmocka_unit_test(test_what_a_stranger_is_told),
+		cmocka_unit_test(test_the_log_address_of_a_ring),
+		cmocka_unit_test(test_the_postcopy_exchange),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

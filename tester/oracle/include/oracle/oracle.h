@@ -94,6 +94,7 @@ uint64_t vhu_oracle_observe(struct vhu_oracle *o, const struct vhu_obs *obs);
 struct vhu_illegal {
 	enum vhu_req req;		/* VHU_REQ_MAX: see malformed */
 	enum vhu_malformed malformed;
+	enum vhu_req broken;		/* what a stranger is told: req, or what a malformation breaks */
 	char text[200];
 };
 /* Up to max of them; 0: it is legal in this state. */

@@ -65,7 +65,8 @@ struct vhu_session {
 	bool backend_channel;
 	bool memory_set;
 	bool log_set, inflight_set;
-	bool postcopy_listening;
+	uint64_t log_size;		/* of the bitmap; 0: unknown */
+	bool postcopy_advised, postcopy_listening;
 
 	size_t n_regions;
 	struct vhu_region_state region[VHU_SESSION_REGIONS];
@@ -115,5 +116,10 @@ const struct vhu_pending *vhu_session_pending(const struct vhu_session *s, uint6
 /* Region i of a MEM_TABLE or MEM_REG payload; fields that the payload is too short for stay as they are. */
 void vhu_session_read_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i,
 			     struct vhu_region_state *r);
+/*
+ * In postcopy listen mode the back-end answers a memory message with the addresses that it uses, and
+ * the front-end acknowledges that with 8 bytes under the same id: no memory, no request of its own.
+ */
+bool vhu_session_is_postcopy_ack(const struct vhu_session *s, const struct vhu_frame *f);
 /* Ring state; index is checked: NULL beyond VHU_SESSION_RINGS. */
 const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index);

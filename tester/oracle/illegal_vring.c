@@ -1,0 +1,161 @@
+/* What a front-end may not say of a ring, and when. */
+#include "illegal.h"
+
+static const struct vhu_ring_state *ring_of(const struct vhu_trial *v)
+{
+	return vhu_session_ring(v->s, (uint32_t)VHU_MIN(vhu_frame_u64(v->f, "index"), (uint64_t)UINT32_MAX));
+}
+
+static bool packed(const struct vhu_session *s)
+{
+	return vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
+}
+
+static void while_running(struct vhu_trial *v)
+{
+	const struct vhu_ring_state *r = ring_of(v);
+
+	if (r && r->started)
+		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "%s on a ring that is started", v->row->name);
+}
+
+static void check_num(struct vhu_trial *v)
+{
+	uint64_t num = vhu_frame_u64(v->f, "num");
+
+	if (num == 0 || num > VHU_C_VRING_SIZE_MAX || (!packed(v->s) && (num & (num - 1))))
+		vhu_trial_malformed_by(v, VHU_MALFORMED_RING_SIZE,
+				       packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_94,
+				       "no ring has %llu entries", (unsigned long long)num);
+	while_running(v);
+}
+
+static void check_base(struct vhu_trial *v)
+{
+	uint64_t num = vhu_frame_u64(v->f, "num");
+
+	if (!packed(v->s) && num > UINT16_MAX)
+		vhu_trial_breaks(v, VHU_REQ_VRING_78, "bits 16 to 31 of a split ring's index are set");
+	while_running(v);
+}
+
+static void check_get_base(struct vhu_trial *v)
+{
+	if (vhu_frame_u64(v->f, "num"))
+		vhu_trial_breaks(v, VHU_REQ_VRING_12, "num in the request of GET_VRING_BASE is not 0");
+}
+
+static void check_enable(struct vhu_trial *v)
+{
+	uint64_t num = vhu_frame_u64(v->f, "num");
+
+	if (num > 1)
+		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "SET_VRING_ENABLE with %llu",
+				    (unsigned long long)num);
+}
+
+static void check_endian(struct vhu_trial *v)
+{
+	if (vhu_frame_u64(v->f, "num") > 1)
+		vhu_trial_breaks(v, VHU_REQ_VRING_79, "SET_VRING_ENDIAN with %llu",
+				 (unsigned long long)vhu_frame_u64(v->f, "num"));
+	while_running(v);
+}
+
+static void check_kick_message(struct vhu_trial *v)
+{
+	if (vhu_frame_u64(v->f, "num"))
+		vhu_trial_breaks(v, VHU_REQ_INBAND_07, "num of VRING_KICK is not 0");
+}
+
+/* Whether [at, at+len) lies in the address space that ring addresses are given in. */
+static bool in_regions(const struct vhu_session *s, uint64_t at, uint64_t len)
+{
+	bool gpa = vhu_session_pfeatures(s) & VHU_P(GPA_ADDRESSES);
+
+	for (size_t i = 0; i < s->n_regions; i++) {
+		uint64_t start = gpa ? s->region[i].gpa : s->region[i].uaddr;
+
+		if (at >= start && at - start < s->region[i].size && len <= s->region[i].size - (at - start))
+			return true;
+	}
+	return false;
+}
+
+static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t align, uint64_t len)
+{
+	uint64_t at = vhu_frame_u64(v->f, field);
+
+	if (at % align)
+		vhu_trial_malformed_by(v, VHU_MALFORMED_ADDRESS, packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_77,
+				       "%s address 0x%llx is not aligned", field, (unsigned long long)at);
+	/* With an IOMMU the address is an IOVA, which no region tells. */
+	if (vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
+		return;
+	if (v->s->memory_set && !in_regions(v->s, at, len))
+		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is in no region", field,
+				    (unsigned long long)at);
+}
+
+/* A running ring keeps its addresses; only its log flag may change. */
+static bool moves(const struct vhu_ring_state *r, const struct vhu_frame *f)
+{
+	return r->desc != vhu_frame_u64(f, "descriptor") || r->avail != vhu_frame_u64(f, "available") ||
+	       r->used != vhu_frame_u64(f, "used");
+}
+
+/* The pages of a used ring that is logged have their bits in the log. */
+static void check_log_address(struct vhu_trial *v, uint64_t num)
+{
+	uint64_t log = vhu_frame_u64(v->f, "log"), end;
+
+	if (!(vhu_frame_u64(v->f, "flags") & VHU_C_VRING_F_LOG) || !v->s->log_size || packed(v->s))
+		return;
+	if (__builtin_add_overflow(log, 6 + 8 * num, &end) ||
+	    (end - 1) / VHU_C_LOG_PAGE / 8 >= v->s->log_size)
+		vhu_trial_breaks(v, VHU_REQ_LOG_09, "log address 0x%llx is beyond the log",
+				 (unsigned long long)log);
+}
+
+static void check_addr(struct vhu_trial *v)
+{
+	const struct vhu_ring_state *r = ring_of(v);
+	uint64_t flags = vhu_frame_u64(v->f, "flags");
+	/* Lengths are known once the size is; a page is what every part has at least in practice. */
+	uint64_t num = r && r->num_set && r->num <= VHU_C_VRING_SIZE_MAX ? r->num : 1;
+
+	if (flags & ~(uint64_t)VHU_C_VRING_F_LOG)
+		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "undefined flags 0x%llx",
+				    (unsigned long long)flags);
+	check_ring_part(v, "descriptor", VHU_C_DESC_ALIGN, num * VHU_C_DESC_SIZE);
+	check_ring_part(v, "available", packed(v->s) ? 4 : VHU_C_AVAIL_ALIGN, packed(v->s) ? 4 : 6 + 2 * num);
+	check_ring_part(v, "used", VHU_C_USED_ALIGN, packed(v->s) ? 4 : 6 + 8 * num);
+	check_log_address(v, num);
+	if (!v->s->memory_set)
+		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "SET_VRING_ADDR before any memory");
+	if (r && r->started && moves(r, v->f))
+		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "SET_VRING_ADDR moves a ring that is started");
+}
+
+static void check_kick(struct vhu_trial *v)
+{
+	const struct vhu_ring_state *r = ring_of(v);
+
+	if (!v->s->owned)
+		vhu_trial_breaks(v, VHU_REQ_OWNER_01, "SET_VRING_KICK on a connection without SET_OWNER");
+	if (r && (!r->num_set || !r->addr_set))
+		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "SET_VRING_KICK before the ring is set up");
+}
+
+static void (*const on_message[VHU_MSG_MAX])(struct vhu_trial *v) = {
+	[VHU_MSG_SET_VRING_NUM] = check_num,	   [VHU_MSG_SET_VRING_BASE] = check_base,
+	[VHU_MSG_SET_VRING_ADDR] = check_addr,	   [VHU_MSG_SET_VRING_KICK] = check_kick,
+	[VHU_MSG_SET_VRING_ENABLE] = check_enable, [VHU_MSG_SET_VRING_ENDIAN] = check_endian,
+	[VHU_MSG_GET_VRING_BASE] = check_get_base, [VHU_MSG_VRING_KICK] = check_kick_message,
+};
+
+void vhu_trial_vring(struct vhu_trial *v)
+{
+	if (on_message[v->row->msg])
+		on_message[v->row->msg](v);
+}
