@@ -98,13 +98,13 @@ static void options_belong_together(void **state)
 {
 	struct vhu_conform_opts o;
 	struct vhu_err err = {0};
-	char *alone[] = {"vhu-conform", "--reference", "--fail-under", "90", NULL};
-	char *with[] = {"vhu-conform", "--coverage", "--area", "HDR,MEM", "--fail-under", "90", NULL};
-	char *none[] = {"vhu-conform", "--coverage", "--area", "HDR,", NULL};
+	const char *alone[] = {"vhu-conform", "--reference", "--fail-under", "90", NULL};
+	const char *with[] = {"vhu-conform", "--coverage", "--area", "HDR,MEM", "--fail-under", "90", NULL};
+	const char *none[] = {"vhu-conform", "--coverage", "--area", "HDR,", NULL};
 
-	assert_true(vhu_conform_opts_parse(4, alone, &o, &err) < 0);
-	assert_true(vhu_conform_opts_parse(4, none, &o, &err) < 0);
-	assert_int_equal(vhu_conform_opts_parse(6, with, &o, &err), 0);
+	assert_true(vhu_conform_opts_parse(4, (char **)alone, &o, &err) < 0);
+	assert_true(vhu_conform_opts_parse(4, (char **)none, &o, &err) < 0);
+	assert_int_equal(vhu_conform_opts_parse(6, (char **)with, &o, &err), 0);
 	assert_string_equal(o.areas, "HDR,MEM");
 	assert_int_equal(o.fail_under, 90);
 	vhu_conform_opts_done(&o);
