@@ -11,8 +11,14 @@
 static bool send_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue)
 {
 	struct vhu_script_item item = {.msg = msg, .queue = queue, .need_reply = true};
-	struct vhu_step step = {
-		.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
+	struct vhu_step step = {.where = s->where,
+				.note = s->note,
+				.requirement = s->requirement,
+				.within_ms = s->within_ms,
+				.expect_given = s->expect_given,
+				.expect = s->expect,
+				.tolerate = s->tolerate,
+				.skip = s->skip};
 	struct vhu_moment m = vhu_run_moment(c);
 
 	return vhu_run_item(c, &item, &step, &m);

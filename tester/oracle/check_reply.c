@@ -66,6 +66,15 @@ static bool bad_fds(struct vhu_judgement *j)
 	return vhu_differs(j, accepted, "%zu", j->f->n_fds);
 }
 
+/* The document counts 20 bytes, every front-end waits for the padded structure. */
+static bool inflight_unpadded(struct vhu_judgement *j)
+{
+	const struct vhu_payload_row *pl = vhu_payload_row(VHU_PL_INFLIGHT);
+
+	return own_reply(j) && j->f->len != pl->max &&
+	       vhu_differs(j, "24 bytes of payload", "%zu bytes", j->f->len);
+}
+
 /* --- features ------------------------------------------------------------------------------------ */
 
 static bool features_changed(struct vhu_judgement *j)
@@ -329,7 +338,7 @@ const struct vhu_rule vhu_rules_reply[] = {
 	SIZE_RULE(STATUS_02, GET_STATUS),
 	RULE(STATUS_05, GET_STATUS, status_high_bits, "bits above 7 of the status are set"),
 
-	SIZE_RULE(INFLIGHT_19, GET_INFLIGHT_FD),
+	RULE(INFLIGHT_19, GET_INFLIGHT_FD, inflight_unpadded, "the reply is not the structure of 24 bytes"),
 	RULE(INFLIGHT_22, GET_INFLIGHT_FD, inflight_echo, "the inflight buffer has no descriptor"),
 	{.broken = NULL},
 };

@@ -140,6 +140,13 @@ void memory_clear(struct memory *m)
 		region_close(&m->regions[--m->n]);
 }
 
+static bool shorter(int fd, uint64_t len)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size < len;
+}
+
 int region_open(struct region *r, int fd)
 {
 	uint64_t offset = r->offset;
@@ -147,7 +154,7 @@ int region_open(struct region *r, int fd)
 
 	memset(&r->map, 0, sizeof(r->map));
 	if (!r->size || r->gpa + r->size - 1 < r->gpa || r->uva + r->size - 1 < r->uva) {
-		if (fault(mem_overflow_crash) && r->size)
+		if ((fault(mem_overflow_crash) && r->size) || (fault(mem_size_0_crash) && !r->size))
 			fault_crash();
 		return -EINVAL;
 	}
@@ -155,7 +162,12 @@ int region_open(struct region *r, int fd)
 		return -EFAULT;
 	if (fault(mem_offset))
 		offset = 0;
+	if (fault(mem_unaligned_crash) && offset % (uint64_t)sysconf(_SC_PAGESIZE))
+		fault_crash();
 	err = mapping_open(&r->map, fd, offset, r->size);
+	if ((fault(mem_short_file_crash) && shorter(fd, offset + r->size)) ||
+	    (fault(mem_read_only_crash) && err == -EACCES))
+		fault_crash();
 	if (err < 0 && fault(mem_map_fail)) {
 		r->map.at = (uint8_t *)MAP_FAILED;
 		return 0;
@@ -176,8 +188,12 @@ static bool apart(uint64_t a, uint64_t b, uint64_t a_size, uint64_t b_size)
 bool region_fits(const struct region *regions, unsigned n, const struct region *r)
 {
 	for (unsigned i = 0; i < n; i++) {
-		if (!apart(regions[i].gpa, r->gpa, regions[i].size, r->size) ||
-		    !apart(regions[i].uva, r->uva, regions[i].size, r->size))
+		bool gpa = apart(regions[i].gpa, r->gpa, regions[i].size, r->size);
+		bool uva = apart(regions[i].uva, r->uva, regions[i].size, r->size);
+
+		if ((fault(mem_gpa_overlap_crash) && !gpa) || (fault(mem_uva_overlap_crash) && gpa && !uva))
+			fault_crash();
+		if (!gpa || !uva)
 			return false;
 	}
 	return true;

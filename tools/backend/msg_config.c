@@ -38,6 +38,10 @@ enum result msg_get_config(struct session *s, struct msg *m, struct reply *r)
 		return RES_END;
 	if (fault(config_get_crash) && size > m->size - OFF_CONFIG_payload)
 		fault_crash();
+	if ((fault(config_size_0_crash) && !size) || (fault(config_beyond_crash) && offset > len) ||
+	    (fault(config_small_crash) && size && size < m->size - OFF_CONFIG_payload) ||
+	    (fault(config_head_crash) && size && m->size == OFF_CONFIG_payload))
+		fault_crash();
 	if (size != m->size - OFF_CONFIG_payload || offset + size > len) {
 		/* the front-end waits for ever for what was not sent */
 		if (!fault(config_fail_noreply))
@@ -65,12 +69,14 @@ enum result msg_set_config(struct session *s, struct msg *m, struct reply *r)
 	if (fault(config_set_crash) && size > m->size - OFF_CONFIG_payload)
 		fault_crash();
 	if (!size || size != m->size - OFF_CONFIG_payload || offset + size > config_bytes(s, bytes))
-		return RES_REFUSED;
+		return fault(config_set_beyond_ok) ? RES_OK : RES_REFUSED;
 	if (fault(config_set_noop))
 		return RES_OK;
 	if (s->dev->set_config(s, (uint32_t)offset, (uint32_t)size,
 			       (uint32_t)FIELD(m->payload, CONFIG, flags), m->payload + OFF_CONFIG_payload))
 		return RES_OK;
+	if (fault(config_ro_crash))
+		fault_crash();
 	return fault(config_ro_ack) ? RES_OK : RES_REFUSED;
 }
 

@@ -17,6 +17,7 @@ enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *
 
 	if (fault(inflight_zero_crash) && (!queues || !queue_size))
 		fault_crash();
+	s->inflight_given = true;
 	r->size = PMAX_INFLIGHT;
 	memset(r->payload, 0, r->size);
 	FIELD_SET(r->payload, INFLIGHT, mmap_size, fd >= 0 ? size : 0);
@@ -24,6 +25,8 @@ enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *
 		FIELD_SET(r->payload, INFLIGHT, num_queues, queues);
 		FIELD_SET(r->payload, INFLIGHT, queue_size, queue_size);
 	}
+	if (fault(inflight_length_20))
+		r->size -= sizeof(uint32_t);
 	r->fd = fd >= 0 ? fd : -1;
 	return RES_OK;
 }
@@ -32,6 +35,8 @@ enum result msg_set_inflight_fd(struct session *s, struct msg *m, struct reply *
 {
 	int err;
 
+	if (fault(inflight_not_own) && s->inflight_given)
+		return RES_REFUSED;
 	if (s->n_started) {
 		remark("SET_INFLIGHT_FD: rings run");
 		return RES_REFUSED;

@@ -18,6 +18,11 @@ static void region_parse(struct region *r, const uint8_t *at)
 	r->offset = FIELD(at, REGION, mmap_offset);
 }
 
+static bool sorted(const struct region *regions, unsigned i)
+{
+	return !i || regions[i].gpa > regions[i - 1].gpa;
+}
+
 /* Maps the regions of a table; how many it could, all of them if *ret_ok. */
 static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bool *ret_ok)
 {
@@ -30,7 +35,8 @@ static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bo
 		region_parse(&regions[i], m->payload + OFF_MEM_TABLE_region + (size_t)i * PMAX_REGION);
 		if (fd >= m->n_fds || !region_fits(regions, i, &regions[i]))
 			return i;
-		if (fault(mem_share_file) && i && regions[i].offset)
+		if ((fault(mem_share_file) && i && regions[i].offset) ||
+		    (fault(mem_sorted_only) && !sorted(regions, i)))
 			return i;
 		if (region_open(&regions[i], m->fds[fd]) < 0)
 			return i;
@@ -68,8 +74,17 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	bool ok;
 
 	(void)r;
-	if (fault(mem_zero_crash) && !n)
+	if ((fault(mem_zero_crash) && !n) ||
+	    (fault(mem_padding_crash) && FIELD(m->payload, MEM_TABLE, padding)) ||
+	    (fault(mem_count_crash) && n * PMAX_REGION > m->size - OFF_MEM_TABLE_region) ||
+	    (fault(mem_half_region_crash) && (m->size - OFF_MEM_TABLE_region) % PMAX_REGION))
 		fault_crash();
+	if (fault(mem_no_fd_ok) && !m->n_fds)
+		return RES_OK;
+	if (fault(mem_surplus_leak) && m->n_fds > n)
+		m->n_fds = (unsigned)n;
+	if (fault(memslot_no_table) && (s->pfeatures & P(CONFIGURE_MEM_SLOTS)))
+		return RES_REFUSED;
 	if (n > C_MEM_TABLE_REGIONS || (m->size - OFF_MEM_TABLE_region) % PMAX_REGION ||
 	    n * PMAX_REGION > m->size - OFF_MEM_TABLE_region ||
 	    (m->n_fds != n && !(fault(mem_fd_count) && m->n_fds && m->n_fds < n)) ||
@@ -108,6 +123,15 @@ static void answer_region(struct session *s, const struct msg *m)
 		session_answer(s, m->request, m->payload, m->size, -1);
 }
 
+static bool deadly_region(const struct session *s, const struct region *r)
+{
+	if (fault(memslot_size_0_crash) && !r->size)
+		return true;
+	if (fault(memslot_wrap_crash) && (r->gpa + r->size < r->gpa || r->uva + r->size < r->uva))
+		return true;
+	return fault(memslot_overlap_crash) && !region_fits(s->mem.regions, s->mem.n, r);
+}
+
 enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 {
 	struct region region;
@@ -117,6 +141,8 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	if (m->size != PMAX_MEM_REG || (fault(memslot_needs_table) && !s->first_table_seen))
 		return RES_REFUSED;
 	region_parse(&region, m->payload + OFF_MEM_REG_region);
+	if (deadly_region(s, &region))
+		fault_crash();
 	if (s->mem.n >= max) {
 		if (fault(memslot_overflow_crash))
 			fault_crash();
@@ -125,7 +151,7 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	}
 	if (!region_fits(s->mem.regions, s->mem.n, &region) || region_open(&region, m->fds[0]) < 0) {
 		remark("ADD_MEM_REG: the region cannot be used");
-		return RES_REFUSED;
+		return fault(memslot_map_ok) ? RES_OK : RES_REFUSED;
 	}
 	if (fault(memslot_add_noop)) {
 		region_close(&region);
@@ -139,6 +165,16 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	}
 	answer_region(s, m);
 	return RES_OK;
+}
+
+/* A running ring whose memory has gone. */
+static bool lost_ring(const struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		if (s->rings[i].started && s->rings[i].addr_set && !s->rings[i].desc)
+			return true;
+	}
+	return false;
 }
 
 static bool same_region(const struct region *a, const struct region *b)
@@ -167,6 +203,8 @@ enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
 			region_close(&s->mem.regions[i]);
 		s->mem.regions[i] = s->mem.regions[--s->mem.n];
 		session_remap(s);
+		if (fault(memslot_rem_ring_crash) && lost_ring(s))
+			fault_crash();
 		return RES_OK;
 	}
 	remark("REM_MEM_REG: there is no such region");
@@ -178,8 +216,12 @@ enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
 {
 	uint64_t size, offset;
 
-	if (fault(log_no_fd_crash) && !m->n_fds)
+	if ((fault(log_no_fd_crash) && !m->n_fds) ||
+	    (fault(log_short_crash) && m->size != PMAX_LOG && m->n_fds) ||
+	    (fault(log_kernel_crash) && !(s->pfeatures & P(LOG_SHMFD))))
 		fault_crash();
+	if (fault(log_length_8) && m->size == PMAX_LOG)
+		return RES_REFUSED;
 	if (!(s->pfeatures & P(LOG_SHMFD)) || m->size != PMAX_LOG || !m->n_fds)
 		return RES_REFUSED;
 	size = FIELD(m->payload, LOG, mmap_size);

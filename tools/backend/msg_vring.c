@@ -22,16 +22,21 @@ static struct ring *ring_of(struct session *s, uint64_t index)
 }
 
 /* The ring whose descriptor comes; NULL unless bit 8 and the descriptor agree. */
-static struct ring *ring_of_fd(struct session *s, const struct msg *m)
+static struct ring *ring_of_fd(struct session *s, struct msg *m)
 {
 	uint64_t value = FIELD(m->payload, VRING_FD, u64), index = value & C_VRING_INDEX_MAX;
 	bool none = value & C_VRING_NO_FD;
 
 	if (fault(vring_no_fd_index))
 		index = value;
-	if (value & ~(uint64_t)(C_VRING_INDEX_MAX | C_VRING_NO_FD))
+	if (value & ~(uint64_t)(C_VRING_INDEX_MAX | C_VRING_NO_FD)) {
+		if (fault(vring_fd_bits_crash))
+			fault_crash();
 		return NULL;
+	}
 	if (none == (m->n_fds > 0)) {
+		if (fault(vring_no_fd_leak) && none)
+			m->n_fds = 0;
 		remark("%s: bit 8 and the descriptor disagree", proto_row(m->request)->name);
 		return NULL;
 	}
@@ -85,6 +90,9 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 			fault_crash();
 		return RES_REFUSED;
 	}
+	if ((fault(vring_addr_early_crash) && !s->mem.n) ||
+	    (fault(vring_addr_flags_crash) && (flags & ~(uint64_t)C_VRING_F_LOG)))
+		fault_crash();
 	if (fault(vring_addr_align_crash) && !split_aligned(desc, avail, used))
 		fault_crash();
 	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !split_aligned(desc, avail, used)) {
@@ -115,7 +123,7 @@ enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r
 	uint64_t base = FIELD(m->payload, VRING_BASE, num);
 
 	(void)r;
-	if (!ring && fault(vring_base_index_crash))
+	if ((!ring && fault(vring_base_index_crash)) || (fault(vring_base_wide_crash) && base > UINT16_MAX))
 		fault_crash();
 	if (!ring || base > UINT16_MAX || ring_running(ring))
 		return RES_REFUSED;
@@ -131,7 +139,7 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
 	uint64_t index, base;
 	uint16_t used;
-	bool was;
+	bool was, unused;
 
 	if (!ring) {
 		if (fault(vring_get_base_index_crash))
@@ -142,6 +150,7 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 		fault_crash();
 	used = ring->published;
 	was = ring->started;
+	unused = was && ring->fresh;
 	ring_stop(ring);
 	index = fault(vring_base_reply_index) ? 0 : ring->index;
 	base = ring->last_avail;
@@ -151,7 +160,8 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 	}
 	if (fault(vring_base_reply_used))
 		base = used;
-	if (fault(vring_base_reply_0) || (fault(vring_base_second) && !was))
+	if (fault(vring_base_reply_0) || (fault(vring_base_second) && !was) ||
+	    (fault(vring_base_unused_0) && unused))
 		base = 0;
 	if (fault(vring_base_high_bits))
 		base |= (uint64_t)ring->used_idx << 16;
@@ -163,12 +173,22 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 	return RES_OK;
 }
 
+/* A message that a fault takes for one without descriptor. */
+static bool missing_taken(const struct session *s, const struct msg *m)
+{
+	uint64_t value = FIELD(m->payload, VRING_FD, u64);
+
+	return fault(vring_fd_missing_ok) && !m->n_fds && value < s->n_rings;
+}
+
 enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of_fd(s, m);
 	int fd = msg_take_fd(m);
 
 	(void)r;
+	if (missing_taken(s, m))
+		return RES_OK;
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
 	if (ring && ring_set_kick(ring, fd) == 0)
@@ -184,8 +204,13 @@ enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r
 	int fd;
 
 	(void)r;
-	if (!ring || (m->n_fds && !notify_usable(m->fds[0])))
+	if (missing_taken(s, m))
+		return RES_OK;
+	if (!ring || (m->n_fds && !notify_usable(m->fds[0]))) {
+		if (fault(vring_call_index_leak) && !ring)
+			m->n_fds = 0;
 		return RES_REFUSED;
+	}
 	fd = msg_take_fd(m);
 	ring_set_call(ring, fd);
 	return RES_OK;
@@ -196,8 +221,13 @@ enum result msg_set_vring_err(struct session *s, struct msg *m, struct reply *r)
 	struct ring *ring = ring_of_fd(s, m);
 
 	(void)r;
-	if (!ring || (m->n_fds && !notify_usable(m->fds[0])))
+	if (missing_taken(s, m))
+		return RES_OK;
+	if (!ring || (m->n_fds && !notify_usable(m->fds[0]))) {
+		if (fault(vring_err_index_leak) && !ring)
+			m->n_fds = 0;
 		return RES_REFUSED;
+	}
 	ring_set_err(ring, msg_take_fd(m));
 	return RES_OK;
 }

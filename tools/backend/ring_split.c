@@ -179,7 +179,7 @@ static bool add_buffer(const struct ring *r, struct chain *c, const struct desc 
 		uint8_t *p = memory_gpa(&r->s->mem, gpa, &len);
 		unsigned *n = in ? &c->n_in : &c->n_out;
 
-		if (!p && fault(addr_wild))
+		if (!p && (fault(addr_wild) || (fault(vring_desc_huge_crash) && d->len == UINT32_MAX)))
 			fault_crash();
 		if (!p || *n == SEGMENTS_MAX)
 			return false;

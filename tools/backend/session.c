@@ -166,6 +166,40 @@ static void acknowledge(struct session *s, const struct msg *m, uint64_t value)
 		session_answer(s, m->request, payload, size, -1);
 }
 
+/* Messages that a fault dies of when their size is wrong. */
+static bool deadly_size(const struct msg *m)
+{
+	static const struct {
+		uint32_t request;
+		enum fault_id fault;
+	} deadly[] = {
+		{MSG_MAIN_SET_MEM_TABLE, FAULT_mem_half_region_crash},
+		{MSG_MAIN_ADD_MEM_REG, FAULT_memslot_add_length_crash},
+		{MSG_MAIN_REM_MEM_REG, FAULT_memslot_rem_length_crash},
+		{MSG_MAIN_SET_VRING_NUM, FAULT_vring_state_length_crash},
+		{MSG_MAIN_SET_VRING_BASE, FAULT_vring_state_length_crash},
+		{MSG_MAIN_GET_VRING_BASE, FAULT_vring_state_length_crash},
+		{MSG_MAIN_SET_VRING_ADDR, FAULT_vring_addr_length_crash},
+		{MSG_MAIN_GET_CONFIG, FAULT_config_short_crash},
+		{MSG_MAIN_GET_INFLIGHT_FD, FAULT_inflight_short_request},
+	};
+
+	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
+		if (deadly[i].request == m->request && fault_on[deadly[i].fault])
+			return true;
+	}
+	return false;
+}
+
+/* Messages that a fault acknowledges without the descriptor that they need. */
+static bool fd_forgiven(const struct msg *m)
+{
+	if (m->n_fds)
+		return false;
+	return (fault(memslot_no_fd_ok) && m->request == MSG_MAIN_ADD_MEM_REG) ||
+	       (fault(inflight_no_fd_ok) && m->request == MSG_MAIN_SET_INFLIGHT_FD);
+}
+
 /* Whether a request may be served at all, by the tables. */
 static enum result judge(const struct session *s, struct msg *m, const struct msg_row *row)
 {
@@ -181,16 +215,19 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 	}
 	if ((m->size < row->min || m->size > row->max) &&
 	    (m->size < row->alt_min || m->size > row->alt_max)) {
-		if (fault(hdr_short_crash) && m->size < row->min)
+		if ((fault(hdr_short_crash) && m->size < row->min) || deadly_size(m))
 			fault_crash();
 		if (fault(mem_9_crash) && m->request == MSG_MAIN_SET_MEM_TABLE && m->size > row->max)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);
+		if (fault(vring_fd_length_leak) && row->min == PMAX_VRING_FD)
+			m->n_fds = 0;
 		return RES_REFUSED;
 	}
 	if (m->fds_lost || m->n_fds < row->fds_min || (row->fds_max && m->n_fds > row->fds_max)) {
 		remark("%s: %u descriptors", row->name, m->n_fds);
-		if (fault(hdr_fd_surplus_leak))
+		if (fault(hdr_fd_surplus_leak) ||
+		    (fault(memslot_surplus_leak) && m->request == MSG_MAIN_ADD_MEM_REG))
 			m->n_fds = 0;
 		return RES_REFUSED;
 	}
@@ -251,6 +288,8 @@ static void dispatch(struct session *s)
 		msg_close_fds(m);
 	if (res == RES_OK)
 		res = handler_of(m->request)(s, m, &reply);
+	else if (res == RES_REFUSED && fd_forgiven(m))
+		res = RES_OK;
 	/* a mask that ends REPLY_ACK is still acknowledged, one that begins it already */
 	asked = (m->flags & C_HEADER_NEED_REPLY) && (acks || (s->pfeatures & P(REPLY_ACK)));
 	if (s->acks_late && m->request != MSG_MAIN_SET_PROTOCOL_FEATURES && s->acks_late--)
@@ -368,7 +407,7 @@ static void begin(struct session *s)
 	}
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->config_pending = s->config_waiting = false;
-	s->owned = s->reset_before = s->first_table_seen = false;
+	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = false;
 	s->acks_late = s->mask_asked = s->held_request = s->messages = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));
