@@ -134,6 +134,12 @@ static int make_ring(struct vhu_driver *d, unsigned queue, struct vhu_err *err)
 	return vhu_vring_new(&o, &d->ring[queue], err);
 }
 
+/* With an IOMMU the device sees memory elsewhere. */
+static void place_memory(struct vhu_driver *d)
+{
+	vhu_mem_set_shift(d->mem, d->opts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM) ? VHU_IOVA_SHIFT : 0);
+}
+
 /* Memory and the rings in it. */
 static int make_guest(struct vhu_driver *d, struct vhu_err *err)
 {
@@ -142,6 +148,7 @@ static int make_guest(struct vhu_driver *d, struct vhu_err *err)
 
 	if (r < 0)
 		return r;
+	place_memory(d);
 	d->ring = calloc(l->n_rings + 1, sizeof(*d->ring));
 	if (!d->ring)
 		return vhu_err_set(err, -ENOMEM, "out of memory");
@@ -233,6 +240,7 @@ struct vhu_vring *vhu_driver_ring(struct vhu_driver *d, unsigned queue)
 void vhu_driver_features(struct vhu_driver *d, uint64_t features)
 {
 	d->opts.features = features;
+	place_memory(d);
 	for (size_t i = 0; i < d->n_rings; i++)
 		vhu_vring_features(d->ring[i], features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
 				   features & VHU_V(VIRTIO_RING_F_INDIRECT_DESC),
@@ -292,7 +300,7 @@ static int put_raw(struct vhu_io *io, struct vhu_err *err)
 		desc[i] = b->raw;
 		if (b->role == IO_RAW)
 			continue;
-		desc[i].addr = b->gpa;
+		desc[i].addr = vhu_mem_device_address(io->d->mem, b->gpa);
 		desc[i].len = b->len;
 		desc[i].flags =
 			(b->in ? VHU_C_DESC_F_WRITE : 0) | (i + 1 < io->n_buf ? VHU_C_DESC_F_NEXT : 0);

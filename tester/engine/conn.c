@@ -17,12 +17,30 @@ static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended
 
 /* --- main channel ---------------------------------------------------------------------------------- */
 
+/* A legal translation that was sent beside the steps is taken. */
+static void judge_aside(struct vhu_conn *c, const struct vhu_pending *p, const struct vhu_frame *f)
+{
+	struct vhu_finding found;
+
+	if (p->serial == c->watch || p->intended || f->request != VHU_ID_IOTLB_MSG ||
+	    !vhu_frame_u64(f, "u64"))
+		return;
+	vhu_finding_init(&found, VHU_REQ_IOTLB_01, VHU_FINDING_RULE,
+			 "a translation that the back-end asked for is refused");
+	snprintf(found.accepted, sizeof(found.accepted), "0");
+	snprintf(found.actual, sizeof(found.actual), "0x%llx",
+		 (unsigned long long)vhu_frame_u64(f, "u64"));
+	vhu_run_finding(c->r, &found);
+}
+
 static void on_main_frame(void *ctx, struct vhu_frame *f)
 {
 	struct vhu_conn *c = ctx;
 	int match = f->defects ? -1 : vhu_session_match(&c->oracle.session, f);
 	uint64_t serial = match >= 0 ? c->oracle.session.pending[match].serial : 0;
 
+	if (match >= 0)
+		judge_aside(c, &c->oracle.session.pending[match], f);
 	observe(c, f, false);
 	if (serial)
 		c->last_serial = serial;
@@ -92,6 +110,14 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 
 	c->requests++;
 	observe(c, f, false);
+	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
+	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM))) {
+		if (vhu_run_iotlb_keeps(c, f))
+			c->inbox[c->n_inbox++] = *f;
+		else
+			vhu_frame_done(f);
+		return;
+	}
 	if (!f->defects && step_wants(c, f) && c->n_inbox < VHU_INBOX_MAX) {
 		c->inbox[c->n_inbox++] = *f;
 		return;
@@ -100,6 +126,13 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 	if (!f->defects)
 		vhu_conn_answer(c, f, vhu_frame_row(f) ? 0 : 1);
 	vhu_frame_done(f);
+}
+
+void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i)
+{
+	vhu_frame_done(&c->inbox[i]);
+	memmove(&c->inbox[i], &c->inbox[i + 1], (c->n_inbox - i - 1) * sizeof(*c->inbox));
+	c->n_inbox--;
 }
 
 static void on_backend_closed(void *ctx, int errno_value)
@@ -233,5 +266,19 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 		vhu_run_broken(r, "%s", err.text);
 		return 0;
 	}
+	return serial;
+}
+
+uint64_t vhu_conn_send_aside(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	uint64_t watch = c->watch, serial;
+	bool have = c->have_answer;
+	struct vhu_frame kept = c->answer;
+
+	c->have_answer = false;
+	serial = vhu_conn_send(c, f, false, NULL, 0);
+	c->watch = watch;
+	c->have_answer = have;
+	c->answer = kept;
 	return serial;
 }

@@ -26,6 +26,9 @@ static bool asks_reply(const struct vhu_conn *c, const struct vhu_step *s)
 
 	if (send->need_reply != VHU_NR_PROFILE)
 		return send->need_reply == VHU_NR_YES;
+	/* Front-ends wait for its answer, whether REPLY_ACK was negotiated or not. */
+	if (send->row && send->row->msg == VHU_MSG_IOTLB_MSG)
+		return true;
 	if (!vhu_session_reply_ack(&c->oracle.session))
 		return false;
 	if (s->expect_given && wants_acknowledgement(s))
@@ -308,9 +311,7 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 		return;
 	}
 	judge_request(r, s, c, &c->inbox[i]);
-	vhu_frame_done(&c->inbox[i]);
-	memmove(&c->inbox[i], &c->inbox[i + 1], (c->n_inbox - (size_t)i - 1) * sizeof(*c->inbox));
-	c->n_inbox--;
+	vhu_conn_inbox_drop(c, (size_t)i);
 }
 
 /* --- fence, connections ----------------------------------------------------------------------------- */

@@ -15,7 +15,8 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_RING] = vhu_do_ring,		 [VHU_VERB_IO] = vhu_do_io,
 	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
 	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
-	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_ASSERT] = vhu_do_assert,
+	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_IOTLB] = vhu_do_iotlb,
+	[VHU_VERB_ASSERT] = vhu_do_assert,
 	[VHU_VERB_NOTE] = vhu_do_note,
 };
 
@@ -123,6 +124,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_MEMORY:
 	case VHU_VERB_LOG:
 	case VHU_VERB_INFLIGHT:
+	case VHU_VERB_IOTLB:
 		return c->closed && c->close_told;
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_CLOSE:
@@ -171,6 +173,7 @@ static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan 
 {
 	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX};
 	r->log.fd = r->inflight.fd = -1;
+	r->iommu.granule = VHU_C_LOG_PAGE;
 	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
 	r->conns = calloc(r->n_conns, sizeof(*r->conns));
 	r->vars = calloc(plan->n_vars + 1, sizeof(*r->vars));
@@ -200,6 +203,7 @@ static void end(struct vhu_run *r)
 	free(r->conns);
 	free(r->vars);
 	free(r->vars_set);
+	free(r->iommu.maps);
 }
 
 int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,

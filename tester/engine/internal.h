@@ -94,6 +94,25 @@ struct vhu_log_run {
 	uint8_t *map;
 };
 
+/* A range that a case has mapped; the latest that covers an IOVA counts. */
+struct vhu_iommu_map {
+	uint64_t iova, size, gpa;
+	unsigned perm; /* 0: not mapped */
+};
+
+/*
+ * The fake guest's IOMMU, which translates where the guest negotiated VIRTIO_F_ACCESS_PLATFORM: what a case
+ * has mapped, else all of memory at VHU_IOVA_SHIFT.
+ */
+struct vhu_iommu_run {
+	struct vhu_iommu_map *maps;
+	size_t n_maps;
+	uint64_t granule; /* bytes that one update covers at most */
+	bool hold;	  /* what the back-end asks for waits in the inbox */
+	uint64_t last;	  /* the page that was asked for last, and how often in a row */
+	unsigned repeats;
+};
+
 struct vhu_inflight_run {
 	int fd;
 	uint64_t size, offset;
@@ -119,6 +138,7 @@ struct vhu_run {
 	size_t last_added_region; /* SIZE_MAX: none */
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;
+	struct vhu_iommu_run iommu;
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
@@ -160,6 +180,10 @@ void vhu_conn_watch(struct vhu_conn *c, uint64_t serial);
 /* Observes and sends; returns the serial, 0 when it could not be sent (BROKEN). */
 uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
 		       size_t n_pieces);
+/* The same for a message beside the step's own, whose answer goes on being watched for. */
+uint64_t vhu_conn_send_aside(struct vhu_conn *c, const struct vhu_frame *f);
+/* The request of the back-end was dealt with by a step: it goes. */
+void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i);
 /* Makes the back-end channel; returns the descriptor to send (the caller's), or -1. */
 int vhu_conn_backend_open(struct vhu_conn *c);
 void vhu_conn_backend_close(struct vhu_conn *c);
@@ -220,6 +244,7 @@ typedef void vhu_do_fn(struct vhu_run *r, const struct vhu_step *s);
 vhu_do_fn vhu_do_send, vhu_do_raw, vhu_do_recv, vhu_do_fence, vhu_do_connect, vhu_do_close, vhu_do_reconnect;
 vhu_do_fn vhu_do_target, vhu_do_assert, vhu_do_note;
 vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu_do_log, vhu_do_inflight;
+vhu_do_fn vhu_do_iotlb;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
@@ -234,6 +259,11 @@ void vhu_run_epilogue(struct vhu_run *r);
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
 /* A place in the buffer ("inflight.desc[3].next") of the published layout. */
 void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value);
+
+/* --- do_iotlb.c -------------------------------------------------------------------------------------- */
+
+/* A request of the back-end about translations came: answered, or left in the inbox (true). */
+bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
 
 /* --- leak.c ------------------------------------------------------------------------------------------ */
 

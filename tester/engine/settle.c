@@ -107,21 +107,16 @@ static const struct vhu_msg_row *fence_row(const struct vhu_conn *c)
 /* Sends one: its serial, or 0. Keeps the answer that is being watched for. */
 static uint64_t send_fence(struct vhu_conn *c, const struct vhu_msg_row *row)
 {
-	uint64_t watch = c->watch, serial;
-	bool have = c->have_answer;
-	struct vhu_frame kept = c->answer, f = {0};
+	struct vhu_frame f = {0};
 	struct vhu_err err = {0};
+	uint64_t serial;
 
 	if (vhu_frame_request(&f, row->msg, &err) < 0) {
 		vhu_run_broken(c->r, "%s", err.text);
 		return 0;
 	}
-	c->have_answer = false;
-	serial = vhu_conn_send(c, &f, false, NULL, 0);
+	serial = vhu_conn_send_aside(c, &f);
 	vhu_frame_done(&f);
-	c->watch = watch;
-	c->have_answer = have;
-	c->answer = kept;
 	return serial;
 }
 
@@ -218,6 +213,12 @@ static uint32_t resolve(const struct vhu_exchange *x, uint32_t set, bool given)
 	return set & ~(uint32_t)(VHU_OUT_ACCEPTS | VHU_OUT_REJECTS);
 }
 
+/* A reply of its own that says what an acknowledgement says: 0 for success. */
+static bool reply_is_verdict(const struct vhu_msg_row *row)
+{
+	return row->msg == VHU_MSG_IOTLB_MSG;
+}
+
 /* What the answer that came is. */
 static uint32_t classify(const struct vhu_exchange *x)
 {
@@ -225,6 +226,8 @@ static uint32_t classify(const struct vhu_exchange *x)
 	bool own = x->row && x->row->answer != VHU_ANSWER_ON_NEED_REPLY &&
 		   x->row->answer != VHU_ANSWER_NEVER && x->due != VHU_DUE_ACK;
 
+	if (own && reply_is_verdict(x->row))
+		return vhu_frame_u64(f, "u64") ? VHU_OUT_NACK : VHU_OUT_ACK | VHU_OUT_REPLY;
 	if (own && x->row->reply == VHU_PL_NONE && x->row->answer != VHU_ANSWER_WITH_LOG_SHMFD)
 		own = false;
 	if (own && !(x->intended && f->len == sizeof(uint64_t) && x->row->reply != VHU_PL_U64))
@@ -234,19 +237,19 @@ static uint32_t classify(const struct vhu_exchange *x)
 }
 
 /* Acknowledged with 0: whether the connection then ends after all, which is a refusal (and reported). */
-static uint32_t after_zero(struct vhu_exchange *x, uint32_t accepted)
+static uint32_t after_zero(struct vhu_exchange *x, uint32_t accepted, uint32_t outcome)
 {
 	struct vhu_finding f;
 	uint64_t serial;
 
-	if ((accepted & VHU_OUT_ACK) || !(accepted & VHU_OUT_CLOSES))
-		return VHU_OUT_ACK;
+	if ((accepted & outcome) || !(accepted & VHU_OUT_CLOSES))
+		return outcome;
 	serial = send_fence(x->c, fence_row(x->c));
 	if (!serial)
 		return 0;
 	await_answer(x->c, serial, vhu_run_deadline(x->c->r, x->s));
 	if (!x->c->closed)
-		return VHU_OUT_ACK;
+		return outcome;
 	vhu_finding_init(&f, VHU_REQ_REPLY_23, VHU_FINDING_QUIRK,
 			 "a refusal is acknowledged with 0 before the connection closes");
 	snprintf(f.accepted, sizeof(f.accepted), "a value other than 0\nthe end of the connection alone");
@@ -285,7 +288,7 @@ static uint32_t observe_outcome(struct vhu_exchange *x, uint32_t accepted)
 	if (c->r->stop)
 		return 0;
 	if (c->have_answer)
-		return classify(x) == VHU_OUT_ACK ? after_zero(x, accepted) : classify(x);
+		return classify(x) & VHU_OUT_ACK ? after_zero(x, accepted, classify(x)) : classify(x);
 	if (c->closed || c->r->exited)
 		return VHU_OUT_CLOSES;
 	if (!in_time)

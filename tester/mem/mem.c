@@ -260,3 +260,13 @@ void *vhu_mem_at(const struct vhu_mem *m, uint64_t gpa, uint64_t len)
 	}
 	return NULL;
 }
+
+uint64_t vhu_mem_device_address(const struct vhu_mem *m, uint64_t gpa)
+{
+	return gpa + m->shift;
+}
+
+void vhu_mem_set_shift(struct vhu_mem *m, uint64_t shift)
+{
+	m->shift = shift;
+}

@@ -31,6 +31,7 @@ struct vhu_mem {
 	struct block **bucket;		     /* live blocks by gpa */
 	size_t n_buckets, n_live;
 
+	uint64_t shift; /* from a gpa to the address that the device sees */
 	struct span *except; /* sorted, disjoint */
 	size_t n_except;
 };

@@ -59,6 +59,27 @@ static bool inband_num(struct vhu_judgement *j)
 	       vhu_differs(j, "num 0", "num %llu", (unsigned long long)vhu_frame_u64(j->f, "num"));
 }
 
+static bool iotlb_unnegotiated(struct vhu_judgement *j)
+{
+	return !(vhu_session_features(j->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
+	       vhu_differs(j, "no IOTLB message without VIRTIO_F_ACCESS_PLATFORM", "this request");
+}
+
+static bool iotlb_type(struct vhu_judgement *j)
+{
+	uint64_t type = vhu_frame_u64(j->f, "type");
+
+	return type != VHU_C_IOTLB_MISS && type != VHU_C_IOTLB_ACCESS_FAIL &&
+	       vhu_differs(j, "type 1 (miss)\ntype 4 (access fail)", "type %llu", (unsigned long long)type);
+}
+
+static bool iotlb_permission(struct vhu_judgement *j)
+{
+	uint64_t perm = vhu_frame_u64(j->f, "perm");
+
+	return perm > 3 && vhu_differs(j, "a permission of 0 to 3", "%llu", (unsigned long long)perm);
+}
+
 /* All rings that ever ran are stopped: the device is suspended. */
 static bool while_suspended(struct vhu_judgement *j)
 {
@@ -91,6 +112,12 @@ const struct vhu_rule vhu_rules_backend[] = {
 	 "num of an in-band message is not 0"},
 	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_ERR, inband_num,
 	 "num of an in-band message is not 0"},
+	{VHU_REQ_IOTLB_11, VHU_FINDING_RULE, VHU_MSG_BACKEND_IOTLB_MSG, iotlb_unnegotiated,
+	 "a translation is asked for although there is no IOMMU"},
+	{VHU_REQ_IOTLB_25, VHU_FINDING_RULE, VHU_MSG_BACKEND_IOTLB_MSG, iotlb_type,
+	 "an IOTLB message has a type that back-ends do not send"},
+	{VHU_REQ_IOTLB_25, VHU_FINDING_RULE, VHU_MSG_BACKEND_IOTLB_MSG, iotlb_permission,
+	 "an IOTLB message has an undefined permission"},
 	/* Whether a request may still be under way at the stop is left open, so this is told, not judged. */
 	{VHU_REQ_STATE_19, VHU_FINDING_QUIRK, -1, while_suspended,
 	 "a request comes while the device is suspended"},

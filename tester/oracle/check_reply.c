@@ -178,6 +178,18 @@ static bool log_without_log_all(struct vhu_judgement *j)
 			   (unsigned long long)j->s->features_offered);
 }
 
+/* QEMU refuses a device that offers an IOMMU without the means to ask for translations. */
+static bool iommu_alone(struct vhu_judgement *j)
+{
+	const uint64_t needs = VHU_P(BACKEND_REQ) | VHU_P(REPLY_ACK);
+
+	if (!j->s->features_known || !(j->s->features_offered & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) ||
+	    (u64_of(j) & needs) == needs)
+		return false;
+	return vhu_differs(j, "BACKEND_REQ and REPLY_ACK beside VIRTIO_F_ACCESS_PLATFORM", "0x%llx",
+			   (unsigned long long)u64_of(j));
+}
+
 /* --- counts -------------------------------------------------------------------------------------- */
 
 static bool queue_num_changed(struct vhu_judgement *j)
@@ -321,6 +333,9 @@ const struct vhu_rule vhu_rules_reply[] = {
 	RULE(FEAT_19, GET_PROTOCOL_FEATURES, log_without_log_all,
 	     "LOG_SHMFD is offered without VHOST_F_LOG_ALL"),
 
+	RULE(FEAT_21, GET_PROTOCOL_FEATURES, iommu_alone,
+	     "VIRTIO_F_ACCESS_PLATFORM is offered without what it needs"),
+
 	SIZE_RULE(MQ_01, GET_QUEUE_NUM),
 	RULE(MQ_01, GET_QUEUE_NUM, queue_num_zero, "the back-end says that it supports no queue"),
 	RULE(MQ_06, GET_QUEUE_NUM, queue_num_changed, "the number of queues changed"),
@@ -337,6 +352,8 @@ const struct vhu_rule vhu_rules_reply[] = {
 	RULE(CFG_05, GET_CONFIG, config_foreign, "config space goes on behind its fields"),
 	SIZE_RULE(STATUS_02, GET_STATUS),
 	RULE(STATUS_05, GET_STATUS, status_high_bits, "bits above 7 of the status are set"),
+
+	SIZE_RULE(IOTLB_03, IOTLB_MSG),
 
 	RULE(INFLIGHT_19, GET_INFLIGHT_FD, inflight_unpadded, "the reply is not the structure of 24 bytes"),
 	RULE(INFLIGHT_22, GET_INFLIGHT_FD, inflight_echo, "the inflight buffer has no descriptor"),

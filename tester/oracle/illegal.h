@@ -24,6 +24,9 @@ void VHU_PRINTF(3, 4)
 void VHU_PRINTF(4, 5) vhu_trial_malformed_by(struct vhu_trial *v, enum vhu_malformed kind, enum vhu_req req,
 					     const char *format, ...);
 
+/* Whether [at, at+len) lies in the address space that the front-end names memory by. */
+bool vhu_trial_in_regions(const struct vhu_session *s, uint64_t at, uint64_t len);
+
 /* The checks of single messages, by area; the payload has its legal size by then. */
 void vhu_trial_features(struct vhu_trial *v);
 void vhu_trial_memory(struct vhu_trial *v);

@@ -88,10 +88,46 @@ static void check_remove_region(struct vhu_trial *v)
 	vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "no such region is mapped");
 }
 
+bool vhu_trial_in_regions(const struct vhu_session *s, uint64_t at, uint64_t len)
+{
+	bool gpa = vhu_session_pfeatures(s) & VHU_P(GPA_ADDRESSES);
+
+	for (size_t i = 0; i < s->n_regions; i++) {
+		uint64_t start = gpa ? s->region[i].gpa : s->region[i].uaddr;
+
+		if (at >= start && at - start < s->region[i].size && len <= s->region[i].size - (at - start))
+			return true;
+	}
+	return false;
+}
+
+static void check_iotlb(struct vhu_trial *v)
+{
+	uint64_t iova = vhu_frame_u64(v->f, "iova"), size = vhu_frame_u64(v->f, "size"),
+		 uaddr = vhu_frame_u64(v->f, "uaddr"), perm = vhu_frame_u64(v->f, "perm"),
+		 type = vhu_frame_u64(v->f, "type");
+
+	if (!(vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)))
+		vhu_trial_breaks(v, VHU_REQ_IOTLB_11, "IOTLB_MSG without VIRTIO_F_ACCESS_PLATFORM");
+	if (type != VHU_C_IOTLB_UPDATE && type != VHU_C_IOTLB_INVALIDATE) {
+		vhu_trial_breaks(v, VHU_REQ_IOTLB_24, "IOTLB_MSG of type %llu", (unsigned long long)type);
+		return;
+	}
+	if (size == 0 || iova + size - 1 < iova) {
+		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "an IOTLB range of 0x%llx bytes at 0x%llx",
+				    (unsigned long long)size, (unsigned long long)iova);
+		return;
+	}
+	if (type == VHU_C_IOTLB_UPDATE &&
+	    (perm > 3 || (v->s->memory_set && !vhu_trial_in_regions(v->s, uaddr, size))))
+		vhu_trial_breaks(v, VHU_REQ_IOTLB_04, "a translation to 0x%llx, permission %llu",
+				 (unsigned long long)uaddr, (unsigned long long)perm);
+}
+
 static void (*const on_message[VHU_MSG_MAX])(struct vhu_trial *v) = {
 	[VHU_MSG_SET_MEM_TABLE] = check_mem_table,
 	[VHU_MSG_ADD_MEM_REG] = check_add_region,
-	[VHU_MSG_REM_MEM_REG] = check_remove_region,
+	[VHU_MSG_REM_MEM_REG] = check_remove_region, [VHU_MSG_IOTLB_MSG] = check_iotlb,
 };
 
 void vhu_trial_memory(struct vhu_trial *v)

@@ -68,20 +68,6 @@ static void check_kick_message(struct vhu_trial *v)
 		vhu_trial_breaks(v, VHU_REQ_INBAND_07, "num of VRING_KICK is not 0");
 }
 
-/* Whether [at, at+len) lies in the address space that ring addresses are given in. */
-static bool in_regions(const struct vhu_session *s, uint64_t at, uint64_t len)
-{
-	bool gpa = vhu_session_pfeatures(s) & VHU_P(GPA_ADDRESSES);
-
-	for (size_t i = 0; i < s->n_regions; i++) {
-		uint64_t start = gpa ? s->region[i].gpa : s->region[i].uaddr;
-
-		if (at >= start && at - start < s->region[i].size && len <= s->region[i].size - (at - start))
-			return true;
-	}
-	return false;
-}
-
 static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t align, uint64_t len)
 {
 	uint64_t at = vhu_frame_u64(v->f, field);
@@ -92,7 +78,7 @@ static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t ali
 	/* With an IOMMU the address is an IOVA, which no region tells. */
 	if (vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
 		return;
-	if (v->s->memory_set && !in_regions(v->s, at, len))
+	if (v->s->memory_set && !vhu_trial_in_regions(v->s, at, len))
 		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "%s address 0x%llx is in no region", field,
 				    (unsigned long long)at);
 }

@@ -150,6 +150,7 @@ extern const char *const vhu_words_io[];
 extern const char *const vhu_words_memory[];
 extern const char *const vhu_words_log[];
 extern const char *const vhu_words_inflight[];
+extern const char *const vhu_words_iotlb[];
 extern const char *const vhu_words_cmp[];
 extern const char *const vhu_words_fd[];
 extern const char *const vhu_words_channel[];
@@ -395,6 +396,7 @@ void vhu_verb_await(struct compile *c, const struct node *n, struct vhu_step *st
 void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_iotlb(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_assert(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_note(struct compile *c, const struct node *n, struct vhu_step *step);
 

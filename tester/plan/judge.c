@@ -21,6 +21,8 @@ static bool asks_reply(const struct model *m, const struct model_conn *mc, const
 
 	if (s->send.need_reply != VHU_NR_PROFILE)
 		return s->send.need_reply == VHU_NR_YES;
+	if (s->send.row && s->send.row->msg == VHU_MSG_IOTLB_MSG)
+		return true;
 	if (!vhu_session_reply_ack(mc->s))
 		return false;
 	if (s->expect & acknowledgements)
@@ -395,6 +397,7 @@ static void walk(struct model *m, const struct vhu_step *s)
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:
+	case VHU_VERB_IOTLB: /* legal by what its keys take, and judged when it goes out */
 	case VHU_VERB_IO:
 	case VHU_VERB_CHAIN:
 	case VHU_VERB_AWAIT:

@@ -25,6 +25,7 @@ const char *const vhu_words_io[] = {"read", "write", "flush", "discard", "write_
 const char *const vhu_words_memory[] = {"map", "add", "remove", "fill", "check", NULL};
 const char *const vhu_words_log[] = {"start", "stop", "clear", "check", NULL};
 const char *const vhu_words_inflight[] = {"get", "set", "check", "clear", NULL};
+const char *const vhu_words_iotlb[] = {"map", "update", "invalidate", "hold", "await", "serve", NULL};
 const char *const vhu_words_cmp[] = {"==", "!=", "<", "<=", ">", ">=", "has", "lacks", NULL};
 const char *const vhu_words_fd[] =
 	{"call", "kick", "err", "eventfd", "memory", "log", "inflight", "socket", "pipe",
@@ -283,6 +284,13 @@ static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"queue_size", &vhu_shape_count}, {"entries", &vhu_shape_match},
 	{"version", &vhu_shape_match}, {"desc_num", &vhu_shape_match}, {"used_idx", &vhu_shape_match},
 	{"counter", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
+static const struct shape iotlb_word = {SHAPE_WORD, .words = vhu_words_iotlb};
+static const struct shape perm = {SHAPE_INTEGER, .max = 3};
+static const struct shape granule = {SHAPE_INTEGER, .min = 4096, .max = 1 << 30};
+static const struct shape step_iotlb = {SHAPE_OBJECT, "step_iotlb", KEYS(
+	{"iotlb", &iotlb_word, true}, {"iova", &vhu_shape_value}, {"gpa", &vhu_shape_value},
+	{"size", &vhu_shape_value}, {"perm", &perm}, {"granule", &granule},
+	{"wants", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};
 static const struct shape step_assert = {SHAPE_OBJECT, "step_assert", KEYS(
@@ -331,6 +339,7 @@ const struct verb vhu_verbs[] = {
 	{"memory", &step_memory, VHU_VERB_MEMORY, vhu_verb_memory},
 	{"log", &step_log, VHU_VERB_LOG, vhu_verb_log},
 	{"inflight", &step_inflight, VHU_VERB_INFLIGHT, vhu_verb_inflight},
+	{"iotlb", &step_iotlb, VHU_VERB_IOTLB, vhu_verb_iotlb},
 	{"assert", &step_assert, VHU_VERB_ASSERT, vhu_verb_assert},
 	{"for_each_queue", &step_for_each_queue, VHU_VERB_MAX, NULL, vhu_block_for_each_queue},
 	{"for_each", &step_for_each, VHU_VERB_MAX, NULL, vhu_block_for_each},

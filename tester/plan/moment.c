@@ -100,7 +100,7 @@ static void fill_mem_reg(struct fill *x)
 /* --- rings --------------------------------------------------------------------------------------- */
 
 /* As the table says that the back-end has; before there is one, as the layout's own will. */
-static uint64_t ring_address(const struct vhu_moment *m, uint64_t gpa)
+uint64_t vhu_moment_uaddr(const struct vhu_moment *m, uint64_t gpa)
 {
 	const struct vhu_session *s = m->session;
 
@@ -108,6 +108,13 @@ static uint64_t ring_address(const struct vhu_moment *m, uint64_t gpa)
 		if (gpa >= s->region[i].gpa && gpa - s->region[i].gpa < s->region[i].size)
 			return s->region[i].uaddr + (gpa - s->region[i].gpa);
 	return m->pfeatures & VHU_P(GPA_ADDRESSES) ? gpa : vhu_layout_uaddr(m->layout, gpa);
+}
+
+static uint64_t ring_address(const struct vhu_moment *m, uint64_t gpa)
+{
+	if (m->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
+		return gpa + VHU_IOVA_SHIFT;
+	return vhu_moment_uaddr(m, gpa);
 }
 
 static const struct vhu_ring_layout *ring_of(const struct vhu_moment *m)
@@ -243,12 +250,12 @@ static void fill_rarp(struct fill *x)
 	set(x, "u64", vhu_ne_get((const uint8_t[8]){mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]}, 8));
 }
 
-/* A translation of the first region to itself. */
+/* The translation of the first region. */
 static void fill_iotlb(struct fill *x)
 {
 	struct vhu_region_layout at = vhu_moment_region(x->m, 0);
 
-	set(x, "iova", at.gpa);
+	set(x, "iova", at.gpa + VHU_IOVA_SHIFT);
 	set(x, "size", at.size);
 	set(x, "uaddr", at.uaddr);
 	set(x, "perm", 3);

@@ -14,6 +14,7 @@ static const char *const facts_names[] = {
 	"mem.gpa",
 	"mem.uaddr",
 	"mem.size",
+	"mem.iova",
 	NULL,
 };
 
@@ -30,6 +31,7 @@ static uint64_t fact(const struct compile *c, int i)
 		c->plan->layout.region[0].gpa,
 		c->plan->layout.region[0].uaddr,
 		c->plan->layout.region[0].size,
+		c->plan->layout.region[0].gpa + VHU_IOVA_SHIFT,
 	};
 
 	return values[i];

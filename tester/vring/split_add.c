@@ -83,7 +83,7 @@ static void put_direct(struct split *s, uint16_t head, const struct vhu_sg *sg, 
 		bool more = k + 1 < n;
 		uint16_t flags = (sg[k].write ? VHU_C_DESC_F_WRITE : 0) | (more ? VHU_C_DESC_F_NEXT : 0);
 
-		vhu_split_desc_put(s, i, sg[k].gpa, sg[k].len, flags,
+		vhu_split_desc_put(s, i, vhu_mem_device_address(s->v.mem, sg[k].gpa), sg[k].len, flags,
 				   more ? s->slot[i].link : end_link(s, i));
 		i = s->slot[i].link;
 	}
@@ -121,13 +121,14 @@ static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg,
 	for (size_t k = 0; k < n; k++, p += VHU_C_DESC_SIZE) {
 		bool more = k + 1 < n;
 
-		ring_store64(p, sg[k].gpa);
+		ring_store64(p, vhu_mem_device_address(s->v.mem, sg[k].gpa));
 		ring_store32(p + 8, sg[k].len);
 		ring_store16(p + 12, (sg[k].write ? VHU_C_DESC_F_WRITE : 0) | (more ? VHU_C_DESC_F_NEXT : 0));
 		ring_store16(p + 14, (uint16_t)(more ? k + 1 : 0));
 	}
 	h->table_hash = vhu_fnv1a64(table, h->table_len, VHU_FNV1A64_SEED);
-	vhu_split_desc_put(s, head, h->table, h->table_len, VHU_C_DESC_F_INDIRECT, end_link(s, head));
+	vhu_split_desc_put(s, head, vhu_mem_device_address(s->v.mem, h->table), h->table_len,
+			   VHU_C_DESC_F_INDIRECT, end_link(s, head));
 	return 0;
 }
 

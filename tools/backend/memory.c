@@ -227,3 +227,20 @@ uint8_t *memory_uva(const struct memory *m, uint64_t uva, uint64_t len)
 	}
 	return NULL;
 }
+
+uint8_t *memory_user(const struct memory *m, uint64_t uva, uint64_t *len, uint64_t *ret_gpa)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct region *r = &m->regions[i];
+		uint64_t at = uva - r->uva;
+
+		if (uva < r->uva || at >= r->size)
+			continue;
+		if (r->size - at < *len)
+			*len = r->size - at;
+		if (ret_gpa)
+			*ret_gpa = r->gpa + at;
+		return r->map.at + at;
+	}
+	return NULL;
+}

@@ -42,6 +42,8 @@ bool region_fits(const struct region *regions, unsigned n, const struct region *
 
 /* Where gpa lies in our memory; *len becomes the bytes that are contiguous from there, at most *len. */
 uint8_t *memory_gpa(const struct memory *m, uint64_t gpa, uint64_t *len);
+/* The same for a user address; *ret_gpa (may be NULL) becomes its guest address. */
+uint8_t *memory_user(const struct memory *m, uint64_t uva, uint64_t *len, uint64_t *ret_gpa);
 /* Where the len bytes at user address uva lie, all in one region; NULL if they do not. */
 uint8_t *memory_uva(const struct memory *m, uint64_t uva, uint64_t len);
 

@@ -8,11 +8,11 @@
 /* Bits that every device here has: transport and ring. */
 static const uint64_t common_features = V(VIRTIO_F_VERSION_1) | V(VIRTIO_RING_F_INDIRECT_DESC) |
 					V(VIRTIO_RING_F_EVENT_IDX) | V(VHOST_USER_F_PROTOCOL_FEATURES) |
-					V(VHOST_F_LOG_ALL);
+					V(VHOST_F_LOG_ALL) | V(VIRTIO_F_ACCESS_PLATFORM);
 
 static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) |
 					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) |
-					  P(INFLIGHT_SHMFD);
+					  P(INFLIGHT_SHMFD) | P(GPA_ADDRESSES);
 
 /* Bits that may change while rings run. */
 static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);
@@ -96,6 +96,8 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 	s->features_refused = !acceptable(s, features);
 	if (s->features_refused)
 		return RES_REFUSED;
+	if ((features ^ old) & V(VIRTIO_F_ACCESS_PLATFORM))
+		iotlb_clear(s);
 	s->features = features;
 	s->features_set = true;
 	s->dev->features_set(s, old);
@@ -231,6 +233,7 @@ enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
 			s->rings[i].last_avail = s->rings[i].done = kept[i];
 	}
 	inflight_close(s); /* a guest that was reset has nothing in flight */
+	iotlb_clear(s);
 	s->features = 0;
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->status = 0;

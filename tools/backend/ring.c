@@ -94,7 +94,7 @@ static void scribble(struct session *s, uint64_t gpa)
 		*p ^= UINT8_MAX;
 }
 
-/* One request, from its head to its place in the used ring. False if the ring broke. */
+/* One request, from its head to its place in the used ring. False if the ring broke, or has to wait. */
 static bool execute(struct ring *r, uint16_t head)
 {
 	struct chain c;
@@ -106,6 +106,7 @@ static bool execute(struct ring *r, uint16_t head)
 			fault_crash();
 		return false;
 	}
+	r->s->iotlb.stalled = false;
 	if (!split_chain(r, head, &c))
 		return false;
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
@@ -137,24 +138,33 @@ static unsigned to_redo(const struct ring *r)
 	return r->n_redo - r->next_redo;
 }
 
+/* The next request cannot be executed: not yet, or never. */
+static void halt(struct ring *r)
+{
+	if (r->s->iotlb.stalled)
+		r->stalled = true;
+	else
+		ring_break(r);
+}
+
 /* Executes what was taken; first what another took before us. */
 static void complete(struct ring *r)
 {
 	uint16_t old = r->published;
 
 	set_due(r, 0);
-	while (to_redo(r) && !r->broken) {
+	r->stalled = false;
+	while (to_redo(r) && !r->broken && !r->stalled) {
 		if (execute(r, r->redo[r->next_redo]))
 			r->next_redo++;
 		else
-			ring_break(r);
+			halt(r);
 	}
-	while (!r->broken && r->done != r->last_avail) {
-		if (!execute(r, split_head(r, r->done))) {
-			ring_break(r);
-			break;
-		}
-		r->done++;
+	while (!r->broken && !r->stalled && r->done != r->last_avail) {
+		if (execute(r, split_head(r, r->done)))
+			r->done++;
+		else
+			halt(r);
 	}
 	split_publish(r);
 	if (split_wants_call(r, old))
@@ -185,7 +195,7 @@ static bool take(struct ring *r)
 {
 	unsigned n = waiting(r);
 
-	if (!n && to_redo(r) && !r->due_ns)
+	if (!n && (to_redo(r) || r->stalled) && !r->due_ns)
 		complete(r);
 	if (!n)
 		return false;
@@ -248,6 +258,7 @@ static void kick_ready(struct source *src, uint32_t events)
 	(void)events;
 	if (fault(vring_blocking_kick) && read(src->fd, &count, sizeof(count)) < 0)
 		count = 0; /* it reads until there is nothing more */
+	iotlb_ask_again(r->s);
 	if (r->deaf)
 		r->deaf--;
 	if (r->lazy) {
@@ -273,6 +284,13 @@ static bool try_map(struct ring *r)
 		r->desc = NULL;
 		if (fault(unconfigured_crash))
 			fault_crash();
+		return true;
+	}
+	/* Its translations are asked for when it starts, and it waits for them. */
+	if (iotlb_on(r->s)) {
+		r->desc = NULL;
+		if (r->started)
+			split_map(r);
 		return true;
 	}
 	if (!split_map(r)) {
@@ -343,6 +361,8 @@ static void ring_start(struct ring *r)
 	r->broken = false;
 	r->fresh = true;
 	r->done = r->last_avail;
+	if (iotlb_on(r->s))
+		try_map(r);
 	if (r->desc)
 		pick_up(r);
 	if (fault(enable_forgotten) && (r->s->features & V(VHOST_USER_F_PROTOCOL_FEATURES)))
@@ -452,6 +472,9 @@ void ring_stop(struct ring *r)
 		complete(r);
 	if (!fault(state_stop_no_drain))
 		set_due(r, 0);
+	if (r->stalled)
+		r->last_avail = r->done;
+	r->stalled = false;
 	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
 	r->n_redo = r->next_redo = 0;
 	r->started = r->lazy = false;

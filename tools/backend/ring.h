@@ -29,6 +29,7 @@ struct ring {
 
 	uint8_t *desc;
 	uint16_t *avail, *used; /* flags, index, entries, event index */
+	uint64_t used_gpa;	/* with an IOMMU: the guest address behind used_addr */
 
 	uint16_t last_avail; /* next entry of the available ring to take */
 	uint16_t done;	     /* next one to execute: behind last_avail while requests take time */
@@ -43,6 +44,7 @@ struct ring {
 	bool again;  /* work was left, to be fair to the others */
 	bool fresh;  /* nothing processed since the start */
 	bool call_due;
+	bool stalled; /* the next request waits for a translation */
 	uint64_t due_ns; /* when the requests in flight end; 0: none */
 	unsigned starts;
 

@@ -70,7 +70,7 @@ static void store(uint16_t *at, uint16_t value)
 
 static void log_used(const struct ring *r, uint64_t offset, uint64_t len)
 {
-	uint64_t at = fault(log_used_gpa) ? r->used_addr : r->log_addr;
+	uint64_t at = fault(log_used_gpa) ? r->used_addr : iotlb_on(r->s) ? r->used_gpa : r->log_addr;
 	uint64_t none = 1;
 
 	if (!r->log_used || at + offset < at || fault(log_used_none))
@@ -88,11 +88,13 @@ bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used)
 /* The event word behind each ring is part of it, used or not. */
 bool split_map(struct ring *r)
 {
-	const struct memory *mem = &r->s->mem;
-	void *avail = memory_uva(mem, r->avail_addr, RING_HEAD + WORD * (uint64_t)r->num + WORD);
-	void *used = memory_uva(mem, r->used_addr, RING_HEAD + ELEM * (uint64_t)r->num + WORD);
+	uint64_t gpa;
+	void *avail = dma_ring(r->s, r->avail_addr, RING_HEAD + WORD * (uint64_t)r->num + WORD, PERM_READ,
+			       &gpa);
+	void *used = dma_ring(r->s, r->used_addr, RING_HEAD + ELEM * (uint64_t)r->num + WORD,
+			      PERM_READ | PERM_WRITE, &r->used_gpa);
 
-	r->desc = memory_uva(mem, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num);
+	r->desc = dma_ring(r->s, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num, PERM_READ, &gpa);
 	r->avail = avail;
 	r->used = used;
 	if (!r->desc || !r->avail || !r->used || (uintptr_t)avail % C_AVAIL_ALIGN ||
@@ -138,8 +140,8 @@ static bool read_desc(const struct ring *r, const struct table *t, uint32_t i, s
 	} else {
 		for (size_t got = 0; got < sizeof(bytes);) {
 			uint64_t len = sizeof(bytes) - got;
-			const uint8_t *p =
-				memory_gpa(&r->s->mem, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len);
+			const uint8_t *p = dma_at(r->s, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len,
+						  PERM_READ, NULL);
 
 			if (!p)
 				return false;
@@ -175,17 +177,18 @@ static bool add_buffer(const struct ring *r, struct chain *c, const struct desc 
 	if (left && gpa + left - 1 < gpa)
 		return false;
 	while (left) {
-		uint64_t len = left;
-		uint8_t *p = memory_gpa(&r->s->mem, gpa, &len);
+		uint64_t len = left, real = 0;
+		uint8_t *p = dma_at(r->s, gpa, &len, in ? PERM_WRITE : PERM_READ, &real);
 		unsigned *n = in ? &c->n_in : &c->n_out;
 
-		if (!p && (fault(addr_wild) || (fault(vring_desc_huge_crash) && d->len == UINT32_MAX)))
+		if (!p && !r->s->iotlb.stalled &&
+		    (fault(addr_wild) || (fault(vring_desc_huge_crash) && d->len == UINT32_MAX)))
 			fault_crash();
 		if (!p || *n == SEGMENTS_MAX)
 			return false;
 		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
 		if (in)
-			c->in_gpa[*n] = gpa;
+			c->in_gpa[*n] = real;
 		++*n;
 		gpa += len;
 		left -= len;
@@ -243,7 +246,7 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 			if (t->indirect || !table_ok(r, &d, !steps))
 				return false;
 			*inner = (struct table){.gpa = d.addr, .n = d.len / C_DESC_SIZE, .indirect = true};
-			inner->at = memory_gpa(&r->s->mem, d.addr, &len);
+			inner->at = dma_at(r->s, d.addr, &len, PERM_READ, NULL);
 			if (d.addr + d.len - 1 < d.addr)
 				return false;
 			if (len < d.len)

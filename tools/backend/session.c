@@ -41,6 +41,7 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_QUEUE_NUM] = msg_get_queue_num,
 	[MSG_MAIN_SET_VRING_ENABLE] = msg_set_vring_enable,
 	[MSG_MAIN_SET_BACKEND_REQ_FD] = msg_set_backend_req_fd,
+	[MSG_MAIN_IOTLB_MSG] = msg_iotlb,
 	[MSG_MAIN_GET_CONFIG] = msg_get_config,
 	[MSG_MAIN_SET_CONFIG] = msg_set_config,
 	[MSG_MAIN_GET_INFLIGHT_FD] = msg_get_inflight_fd,
@@ -411,6 +412,7 @@ static void begin(struct session *s)
 	s->acks_late = s->mask_asked = s->held_request = s->messages = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));
+	iotlb_clear(s);
 	s->dev->reset(s);
 }
 

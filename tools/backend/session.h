@@ -6,6 +6,7 @@
 
 #include "device.h"
 #include "inflight.h"
+#include "iotlb.h"
 #include "memory.h"
 #include "ring.h"
 #include "wire.h"
@@ -54,6 +55,7 @@ struct session {
 	struct memory mem;
 	struct dirty_log log;
 	struct inflight inflight;
+	struct iotlb iotlb;
 
 	struct ring *rings;
 	unsigned n_rings;
@@ -104,7 +106,7 @@ msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_m
 msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
 	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable;
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
-msg_handler msg_get_inflight_fd, msg_set_inflight_fd;
+msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);

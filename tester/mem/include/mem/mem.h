@@ -36,6 +36,13 @@ uint64_t vhu_mem_free_hugepages(void);
 /* Our pointer to gpa … gpa+len-1, NULL unless it lies whole in one region. */
 void *vhu_mem_at(const struct vhu_mem *m, uint64_t gpa, uint64_t len);
 
+/*
+ * The address of gpa for the device, which descriptors hold: gpa itself, or what vhu_mem_set_shift
+ * said that an IOMMU adds to it.
+ */
+uint64_t vhu_mem_device_address(const struct vhu_mem *m, uint64_t gpa);
+void vhu_mem_set_shift(struct vhu_mem *m, uint64_t shift);
+
 /* --- buffers ------------------------------------------------------------------------------- */
 
 enum { VHU_MEM_GUARD = 64 };	/* bytes of canary before and behind each buffer */

@@ -138,7 +138,7 @@ enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
 	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT,
 	VHU_VERB_MEMORY, VHU_VERB_LOG,
-	VHU_VERB_INFLIGHT, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
+	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
 
@@ -316,6 +316,19 @@ struct vhu_step_inflight {
 	struct vhu_matcher entries, version, desc_num, used_idx, counter;
 };
 
+enum vhu_iotlb_op {
+	VHU_IOTLB_MAP, VHU_IOTLB_UPDATE, VHU_IOTLB_INVALIDATE, VHU_IOTLB_HOLD, VHU_IOTLB_AWAIT,
+	VHU_IOTLB_SERVE
+};
+
+struct vhu_step_iotlb {
+	enum vhu_iotlb_op op;
+	struct vhu_value iova, gpa, size;	/* size n 0: all memory; of iova and gpa one may be missing */
+	unsigned perm;			/* MAP, UPDATE */
+	uint64_t granule;		/* SERVE: bytes that one answer covers at most */
+	struct vhu_matcher wants;	/* AWAIT: on the permission asked for */
+};
+
 enum vhu_cmp {
 	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
 };
@@ -353,6 +366,7 @@ struct vhu_step {
 		struct vhu_step_memory memory;
 		struct vhu_step_log log;
 		struct vhu_step_inflight inflight;
+		struct vhu_step_iotlb iotlb;
 		struct vhu_step_assert assertion;
 	};
 };

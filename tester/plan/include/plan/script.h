@@ -34,6 +34,8 @@ struct vhu_moment {
 int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_err *err);
 /* Region i of the layout; beyond its last a spare one that overlaps none. */
 struct vhu_region_layout vhu_moment_region(const struct vhu_moment *m, size_t i);
+/* The address by which the front-end names gpa: a user address, or gpa itself with GPA_ADDRESSES. */
+uint64_t vhu_moment_uaddr(const struct vhu_moment *m, uint64_t gpa);
 /* How many descriptors a request carries when nothing else is said. */
 size_t vhu_moment_fds(const struct vhu_moment *m, const struct vhu_frame *f);
 

@@ -3,7 +3,8 @@
  * to know every address before anything runs, the rings use it to find themselves.
  *
  * A guest physical address (gpa), a user address (uaddr, the name that the front-end gives it)
- * and an offset in the file never agree, so that a back-end which mixes them up is found out.
+ * and an offset in the file never agree, so that a back-end which mixes them up is found out. With
+ * VIRTIO_F_ACCESS_PLATFORM the device sees the guest at a fourth kind of address, the IOVA.
  */
 #pragma once
 
@@ -16,6 +17,9 @@ enum {
 	VHU_LAYOUT_RINGS_MAX = 256,
 	VHU_REGION_ALIGN = 2 << 20,	/* sizes, offsets and gpas are multiples of 2 MiB */
 };
+
+/* What the fake guest's IOMMU adds to a gpa to make the IOVA of it, unless a case maps it elsewhere. */
+#define VHU_IOVA_SHIFT UINT64_C(0x640000000)
 
 struct vhu_region_layout {
 	uint64_t gpa, uaddr, size, offset;
