@@ -39,6 +39,19 @@ bool vhu_campaign_goes_on(const struct vhu_campaign *c)
 	return !c->stop && !c->signal && !c->tester_fault;
 }
 
+/* Whether each requirement of --until has had its finding, now that these came. */
+static bool all_found(struct vhu_campaign *c, const struct vhu_outcome *o)
+{
+	bool bad = o->verdict == VHU_FAIL || o->verdict == VHU_WARN;
+	size_t found = 0;
+
+	for (size_t i = 0; bad && i < o->result.n_findings; i++)
+		c->found[o->result.findings[i].req] = true;
+	for (size_t i = 0; i < c->o->n_until; i++)
+		found += c->found[c->o->until[i]];
+	return c->o->n_until && found == c->o->n_until;
+}
+
 /* What one outcome means for those that have not run yet. */
 static void draw_conclusions(struct vhu_campaign *c, size_t i, const struct vhu_outcome *o,
 			     struct vhu_streak *streak)
@@ -61,6 +74,8 @@ static void draw_conclusions(struct vhu_campaign *c, size_t i, const struct vhu_
 	/* A death that is known is no more news than the failure that comes with it. */
 	if (r->target_died && o->known != VHU_KNOWN_SAME)
 		c->target_lost = true;
+	if (all_found(c, o))
+		vhu_campaign_stop(c, "stopped: %s has the last finding that was wanted", id);
 	if (c->o->fail_fast && (o->verdict == VHU_FAIL || o->verdict == VHU_BROKEN))
 		vhu_campaign_stop(c, "stopped: %s %s", id, o->verdict == VHU_FAIL ? "failed" : "broke");
 }

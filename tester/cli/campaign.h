@@ -21,6 +21,7 @@ struct vhu_campaign {
 	size_t n_reports;
 	struct vhu_baseline *baseline;	/* or NULL */
 	struct vhu_summary summary;
+	bool found[VHU_REQ_MAX];	/* by a case that failed or warned */
 	char *stop;			/* why what is left is skipped, or NULL */
 	bool target_lost;		/* exit code 4 */
 	bool tester_fault;		/* exit code 3 */

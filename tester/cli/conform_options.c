@@ -15,17 +15,34 @@ static const char group_report[] = "Reports";
 
 /* --- values that are no plain text or number -------------------------------------------------- */
 
+static int no_such_requirement(const char *arg, struct vhu_err *err)
+{
+	const char *near = vhu_nearest_name(arg, vhu_req_id_at, NULL);
+
+	return vhu_err_set(err, -EINVAL, near ? "there is no requirement '%s'\n  did you mean '%s'?" :
+			   "there is no requirement '%s'%s", arg, near ? near : "");
+}
+
 static int set_requirement(void *opts, const char *arg, struct vhu_err *err)
 {
 	struct vhu_conform_opts *o = opts;
-	const char *near;
 
-	if (!strpbrk(arg, "*?") && !vhu_req_by_id(arg)) {
-		near = vhu_nearest_name(arg, vhu_req_id_at, NULL);
-		return vhu_err_set(err, -EINVAL, near ? "there is no requirement '%s'\n  did you mean '%s'?" :
-				   "there is no requirement '%s'%s", arg, near ? near : "");
-	}
+	if (!strpbrk(arg, "*?") && !vhu_req_by_id(arg))
+		return no_such_requirement(arg, err);
 	return vhu_words_add(&o->requirements, arg, err);
+}
+
+static int set_until(void *opts, const char *arg, struct vhu_err *err)
+{
+	struct vhu_conform_opts *o = opts;
+	const struct vhu_req_row *row = vhu_req_by_id(arg);
+
+	if (!row)
+		return no_such_requirement(arg, err);
+	if (o->n_until == VHU_ARRAY_SIZE(o->until))
+		return vhu_err_set(err, -EINVAL, "at most %zu", VHU_ARRAY_SIZE(o->until));
+	o->until[o->n_until++] = row->req;
+	return 0;
 }
 
 static int set_profile(void *opts, const char *arg, struct vhu_err *err)
@@ -154,6 +171,10 @@ static const struct vhu_option rows[] = {
 	 VHU_OPTION_NUMBER, ROW(seed), .min = 0, .max = INT64_MAX},
 	{"fail-fast", 'x', NULL, group_run, "skip the rest after the first failure", VHU_OPTION_FLAG,
 	 ROW(fail_fast)},
+
+	{"until", 0, "ID", group_run,
+	 "skip the rest once each requirement named so has had a finding; repeatable", VHU_OPTION_CALL,
+	 .set = set_until},
 
 	{"tap", 0, NULL, group_report, "Test Anything Protocol on standard output", VHU_OPTION_FLAG,
 	 ROW(tap)},

@@ -28,6 +28,8 @@ struct vhu_conform_opts {
 	enum vhu_since spec;
 	uint64_t jobs, repeat, seed;
 	bool shuffle, fail_fast;
+	enum vhu_req until[16];		/* n_until requirements whose findings end the run; 0: none */
+	size_t n_until;
 	const char *baseline;
 	bool update_baseline, allow_empty;
 	bool tap;
