@@ -41,8 +41,27 @@ const struct vhu_breach_row vhu_tab_breach[VHU_BREACH_MAX] = {
 #include <vhu/breaches.def>
 };
 
-/* The list of a fault comes in parentheses: (R(HDR, 01), R(HDR, 09)). */
-#define R(area, number) VHU_REQ_##area##_##number
+/* Whether a back-end can be seen to break it. */
+#define CAN_SHOW(who, visible)                                                                               \
+	(VHU_SEEN_##visible != VHU_SEEN_NO && VHU_PARTY_##who != VHU_PARTY_FRONT &&                          \
+	 VHU_PARTY_##who != VHU_PARTY_DRIVER)
+enum {
+#define VHU_REQUIREMENT(zone, number, lvl, who, visible, ...)                                                \
+	can_show_##zone##_##number = CAN_SHOW(who, visible),
+#include <vhu/requirements.def>
+};
+
+/*
+ * The list of a fault comes in parentheses: (R(HDR, 01), R(HDR, 09)). A fault that names what no back-end
+ * can be seen to break does not compile.
+ */
+#define R(area, number)                                                                                      \
+	(enum vhu_req)(VHU_REQ_##area##_##number +                                                           \
+		       0 * sizeof(struct {                                                                   \
+			       _Static_assert(can_show_##area##_##number,                                    \
+					      #area "-" #number ": a fault can't show it");                  \
+			       char c;                                                                       \
+		       }))
 #define UNPAREN(...)	__VA_ARGS__
 
 #define VHU_FAULT(name, zone, list, words)                                                                   \

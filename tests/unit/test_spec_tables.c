@@ -451,8 +451,11 @@ static void faults_name_requirements(void **state)
 		filled(row->summary);
 		filled(row->area);
 		assert_true(row->n_reqs > 0);
-		for (size_t i = 0; i < row->n_reqs; i++)
+		for (size_t i = 0; i < row->n_reqs; i++) {
 			assert_non_null(vhu_req_row(row->reqs[i]));
+			for (size_t k = 0; k < i; k++)
+				assert_int_not_equal(row->reqs[k], row->reqs[i]);
+		}
 		for (const char *c = row->id; *c; c++)
 			assert_true(*c == '-' || (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9'));
 		assert_ptr_equal(vhu_fault_by_id(row->id), row);
