@@ -202,7 +202,7 @@ static bool claims_unwritten(struct vhu_io *io)
 static bool check_status(struct vhu_io *io)
 {
 	bool zoned = io->d->opts.features & VHU_V(VIRTIO_BLK_F_ZONED);
-	unsigned last = zoned ? 6 : VHU_C_BLK_S_UNSUPP;
+	unsigned last = zoned ? VHU_C_BLK_S_ZONE_ACTIVE_RESOURCE : VHU_C_BLK_S_UNSUPP;
 
 	if (io->status == STATUS_NONE && reads(io) && claims_unwritten(io))
 		return false;

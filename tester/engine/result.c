@@ -83,6 +83,10 @@ void vhu_run_unmet(struct vhu_run *r, const struct vhu_step *s, enum vhu_finding
 	struct vhu_finding f;
 	va_list ap;
 
+	if (s->verb == VHU_VERB_CHAIN && s->chain.unmet_skips) {
+		vhu_run_skip(r, "%s: the rest of the case is about another answer", s->where);
+		return;
+	}
 	vhu_finding_init(&f, s->requirement, kind, "%s",
 			 s->note ? s->note : vhu_req_row(s->requirement)->text);
 	snprintf(f.accepted, sizeof(f.accepted), "%s", accepted);

@@ -113,15 +113,25 @@ static void get_profile(struct compile *c, const struct node *top)
 	vhu_profile_check(c, &profile);
 }
 
-static void get_queue_size(struct compile *c, const struct node *top)
+/* A number, or "$name" of one in the row. */
+static void get_queue_size(struct compile *c, const struct entry *e, const struct node *top)
 {
 	struct node size = NODE_GET(top, "queue_size");
-	json_int_t n = json_integer_value(size.json);
+	const char *name = json_string_value(size.json);
+	json_t *value = size.json;
+	json_int_t n;
 
 	c->plan->queue_size = 128;
-	if (n <= 0)
+	if (!size.json)
 		return;
-	if (n & (n - 1))
+	if (name)
+		value = json_object_get(e->row, name + (*name == '$'));
+	n = json_integer_value(value);
+	if (n < 1 || n > VHU_C_VRING_SIZE_MAX)
+		vhu_diag(c->report, size.path,
+			 "a queue size is 1 to %d, or '$' and the name of a number in the row",
+			 VHU_C_VRING_SIZE_MAX);
+	else if (n & (n - 1))
 		vhu_diag(c->report, size.path, "a split ring has a power of two of entries");
 	else
 		c->plan->queue_size = (uint16_t)n;
@@ -141,7 +151,7 @@ static bool needs_read_only(const struct node *needs)
 	return false;
 }
 
-static void get_head(struct compile *c, const struct node *top)
+static void get_head(struct compile *c, const struct entry *e, const struct node *top)
 {
 	struct vhu_plan *p = c->plan;
 	struct node needs = NODE_GET(top, "needs");
@@ -150,7 +160,7 @@ static void get_head(struct compile *c, const struct node *top)
 	p->device = c->facts.device;
 	p->start = (enum vhu_state)vhu_get_word(top, "start", vhu_words_state, VHU_STATE_CONNECTED);
 	p->writes = vhu_get_bool(top, "writes", false);
-	get_queue_size(c, top);
+	get_queue_size(c, e, top);
 	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
 	get_profile(c, top);
@@ -182,6 +192,7 @@ static void lay_out(struct compile *c, const struct node *top, unsigned rings)
 							  VHU_BACKING_AUTO),
 		.rings = rings,
 		.queue_size = c->plan->queue_size,
+		.tight = vhu_get_word(&memory, "rings", vhu_words_rings, 0) == 1,
 	};
 	struct vhu_err err = {0};
 
@@ -298,7 +309,7 @@ static void compile_all(struct compile *c, const struct entry *e, struct node *t
 
 	if (!c->facts.known)
 		union_facts(c, top);
-	get_head(c, top);
+	get_head(c, e, top);
 	lay_out(c, top, 1);
 	/* Nothing of a case that is skipped is looked at: --check has done that. */
 	if (c->plan->skip && c->facts.known)

@@ -139,6 +139,7 @@ extern const struct shape vhu_shape_case, vhu_shape_library, vhu_shape_step, vhu
 extern const char *const vhu_words_state[];
 extern const char *const vhu_words_outcome[];
 extern const char *const vhu_words_backing[];
+extern const char *const vhu_words_rings[];
 extern const char *const vhu_words_status[];
 extern const char *const vhu_words_pattern[];
 extern const char *const vhu_words_keep[];

@@ -13,7 +13,9 @@ const char *const vhu_words_outcome[] =
 	{"reply", "ack", "nack", "closes", "silent", "alive", "dead", "none", "accepts",
 				     "rejects", NULL};
 const char *const vhu_words_backing[] = {"auto", "hugetlb", "memfd", NULL};
-const char *const vhu_words_status[] = {"ok", "ioerr", "unsupp", NULL};
+const char *const vhu_words_rings[] = {"page", "tight", NULL};
+const char *const vhu_words_status[] = {"ok", "ioerr", "unsupp", "zone_invalid_cmd", "zone_unaligned_wp",
+	"zone_open_resource", "zone_active_resource", NULL};
 const char *const vhu_words_pattern[] = {"stamp", "fill", "seed", "zero", NULL};
 const char *const vhu_words_keep[] = {"memory", "rings", "inflight", "log", NULL};
 const char *const vhu_words_base[] = {"used", "avail", "saved", NULL};
@@ -36,7 +38,9 @@ const char *const vhu_words_answer[] = {"ack", "nack", "none", NULL};
 static const char *const words_all[] = {"all", NULL};
 static const char *const words_used[] = {"used", "all", "unused", NULL};
 static const char *const words_await[] = {"all", "any", NULL};
-static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "any", NULL};
+static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "zone_invalid_cmd",
+	"zone_unaligned_wp", "zone_open_resource", "zone_active_resource", "any", NULL};
+static const char *const words_unmet[] = {"skip", NULL};
 static const char *const words_order[] = {"any", "submitted", NULL};
 static const char *const words_format[] = {"any", "split", "packed", NULL};
 static const char *const words_need_ring[] = {"split", "packed", NULL};
@@ -247,12 +251,13 @@ static const struct shape desc = {SHAPE_OBJECT, KEYS(
 	{"next", &vhu_shape_value}, {"id", &vhu_shape_value})};
 static const struct shape elem = {SHAPE_OBJECT, "element", .min = 1, KEYS(
 	{"out", &out}, {"in", &vhu_shape_count}, {"match", &in_match}, {"layout", &text_given},
-	{"desc", &desc})};
+	{"save", &save}, {"desc", &desc})};
 static const struct shape chain = {SHAPE_LIST, .of = &elem, .min = 1};
+static const struct shape unmet = {SHAPE_WORD, .words = words_unmet};
 static const struct shape step_chain = {SHAPE_OBJECT, "step_chain", KEYS(
 	{"chain", &chain, true}, {"queue", &vhu_shape_count}, {"tag", &vhu_shape_name},
 	{"kick", &boolean}, {"wait", &boolean}, {"used_len", &vhu_shape_match},
-	{"indirect", &boolean}, PROVOKES, CONN, EVERY)};
+	{"indirect", &boolean}, {"unmet", &unmet}, PROVOKES, CONN, EVERY)};
 static const struct shape await_word = {SHAPE_WORD, .words = words_await};
 static const struct shape await = {SHAPE_EITHER, ANY(&await_word, &names_used)};
 static const struct shape order = {SHAPE_WORD, .words = words_order};
@@ -405,11 +410,14 @@ static const struct shape offer = {SHAPE_OBJECT, KEYS(
 	{"features", &names}, {"protocol_features", &names}, {"drop_features", &names},
 	{"drop_protocol_features", &names})};
 static const struct shape queues = {SHAPE_EITHER, ANY(&queue_count, &all_word)};
-static const struct shape queue_size = {SHAPE_INTEGER, .min = 1, .max = VHU_C_VRING_SIZE_MAX};
+static const struct shape entries = {SHAPE_INTEGER, .min = 1, .max = VHU_C_VRING_SIZE_MAX};
+static const struct shape queue_size = {SHAPE_EITHER, ANY(&entries, &expr)};
 static const struct shape format = {SHAPE_WORD, .words = words_format};
 static const struct shape region_count = {SHAPE_INTEGER, .min = 1, .max = 509};
+static const struct shape ring_parts = {SHAPE_WORD, .words = vhu_words_rings};
 static const struct shape memory = {SHAPE_OBJECT, KEYS(
-	{"size", &vhu_shape_value}, {"regions", &region_count}, {"backing", &backing})};
+	{"size", &vhu_shape_value}, {"regions", &region_count}, {"backing", &backing},
+	{"rings", &ring_parts})};
 static const struct shape vars = {SHAPE_MAP, .form = &form_name, .of = &vhu_shape_value};
 static const struct shape row = {SHAPE_MAP, .form = &form_name, .of = &anything, KEYS(
 	{"row", &tag, true})};

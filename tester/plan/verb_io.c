@@ -213,21 +213,54 @@ static void in_fields(struct compile *c, const struct node *n, struct vhu_chain_
 	}
 }
 
+/* Fields of what comes back, as variables of the steps behind. */
+static void in_saves(struct compile *c, const struct node *save, struct vhu_chain_elem *e)
+{
+	struct vhu_save *list = vhu_plan_take(c, json_object_size(save->json), sizeof(*list));
+	const char *name;
+	json_t *json;
+
+	e->save = list;
+	json_object_foreach(save->json, name, json) {
+		struct node field = NODE_GET(save, name);
+		const struct vhu_layout_row *row;
+		unsigned var;
+
+		/* Set all the same where the field is wrong, so that its users are not blamed. */
+		if (!list || !vhu_var_save(c, &field, name, &var))
+			continue;
+		if (!e->layout) {
+			vhu_diag(c->report, field.path, "'save' needs the 'layout' that the field is of");
+			continue;
+		}
+		row = layout_field(c, field.path, e->layout, json_string_value(json));
+		if (row && row->size > sizeof(uint64_t))
+			vhu_diag(c->report, field.path, "'%s' is no number that could be saved", row->field);
+		else if (row)
+			list[e->n_save++] = (struct vhu_save){var, row->field};
+	}
+}
+
 static void elem_in(struct compile *c, const struct node *n, const struct node *in, struct vhu_chain_elem *e)
 {
-	struct node match = NODE_GET(n, "match");
+	struct node match = NODE_GET(n, "match"), save = NODE_GET(n, "save");
 	struct vhu_match_term *term;
 	uint64_t len;
 
 	e->kind = VHU_ELEM_IN;
 	if (vhu_get_count(c, in, "the length", 1, UINT32_MAX, &len))
 		e->len = (uint32_t)len;
-	if (!get_layout(c, n, &e->layout) || !match.json)
+	if (!get_layout(c, n, &e->layout))
+		return;
+	if (save.json)
+		in_saves(c, &save, e);
+	if (e->layout && (save.json || json_is_object(match.json)) && e->len &&
+	    e->len < vhu_layout_size(e->layout))
+		vhu_diag(c->report, in->path, "'%s' has %zu bytes, there is room for %u", e->layout,
+			 vhu_layout_size(e->layout), e->len);
+	if (!match.json)
 		return;
 	if (e->layout && json_is_object(match.json)) {
-		if (e->len && e->len < vhu_layout_size(e->layout))
-			vhu_diag(c->report, in->path, "'%s' has %zu bytes, there is room for %u", e->layout,
-				 vhu_layout_size(e->layout), e->len);
 		in_fields(c, &match, e);
 		return;
 	}
@@ -273,6 +306,8 @@ static void get_elem(struct compile *c, const struct node *n, struct vhu_chain_e
 	}
 	if (match.json && !in.json)
 		vhu_diag_key(c->report, match.path, "'match' goes with 'in'");
+	if (json_object_get(n->json, "save") && !in.json)
+		vhu_diag_key(c->report, PATH_KEY(n->path, "save"), "'save' goes with 'in'");
 	if (layout.json && desc.json)
 		vhu_diag_key(c->report, layout.path, "'layout' goes with 'out' and 'in'");
 	if (out.json)
@@ -304,6 +339,7 @@ void vhu_verb_chain(struct compile *c, const struct node *n, struct vhu_step *st
 	s->indirect = vhu_get_bool(n, "indirect", false);
 	s->kick = vhu_get_bool(n, "kick", true);
 	s->wait = vhu_get_bool(n, "wait", true);
+	s->unmet_skips = json_object_get(n->json, "unmet");
 	s->tag = vhu_get_tag(c, n);
 	if (used_len.json)
 		vhu_get_match(c, &used_len, MATCH_NUMBER, VHU_NS_NONE, &s->used_len);

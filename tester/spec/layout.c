@@ -18,6 +18,7 @@
 
 enum {
 	PAGE = 4096,
+	OFF_PAGE = 48, /* where the parts of a tight ring begin: no more than their alignment is kept */
 	UNIT = VHU_REGION_ALIGN,
 	DATA_MIN = 1 << 20,    /* request buffers in the only region */
 	INDIRECT_ENTRIES = 8,  /* in each indirect table of a large ring … */
@@ -54,9 +55,21 @@ static uint32_t indirect_entries(uint32_t size)
 	return VHU_MIN(entries, size);
 }
 
-/* Fills in ring `r` from gpa `at`; returns the first page behind it. */
-static uint64_t place_ring(struct vhu_ring_layout *r, uint16_t size, bool packed, uint64_t at)
+/* As place_ring, but with parts at no more than their own alignment, and gaps between them. */
+static void squeeze(struct vhu_ring_layout *r)
 {
+	r->desc += OFF_PAGE;
+	r->avail = align_up(r->desc + r->desc_len + OFF_PAGE, PAGE) + OFF_PAGE + VHU_C_AVAIL_ALIGN;
+	r->used = align_up(r->avail + r->avail_len + OFF_PAGE, PAGE) + OFF_PAGE + VHU_C_USED_ALIGN;
+	r->indirect = align_up(r->used + r->used_len, PAGE);
+}
+
+/* Fills in ring `r` from gpa `at`; returns the first page behind it. */
+static uint64_t place_ring(struct vhu_ring_layout *r, const struct vhu_layout_opts *o, uint64_t at)
+{
+	uint16_t size = o->queue_size;
+	bool packed = o->packed;
+
 	r->size = size;
 	r->packed = packed;
 	r->desc = at;
@@ -67,6 +80,8 @@ static uint64_t place_ring(struct vhu_ring_layout *r, uint16_t size, bool packed
 	r->used_len = vhu_ring_used_len(size, packed);
 	r->indirect = r->used + align_up(r->used_len, PAGE);
 	r->indirect_entries = indirect_entries(size);
+	if (o->tight)
+		squeeze(r);
 	return r->indirect + align_up(vhu_ring_desc_len(size) * r->indirect_entries, PAGE);
 }
 
@@ -74,7 +89,7 @@ static uint64_t rings_len(const struct vhu_layout_opts *o)
 {
 	struct vhu_ring_layout r;
 
-	return o->rings ? o->rings * place_ring(&r, o->queue_size, o->packed, 0) : 0;
+	return o->rings ? o->rings * place_ring(&r, o, 0) : 0;
 }
 
 static int check_opts(const struct vhu_layout_opts *o, struct vhu_err *err)
@@ -167,7 +182,7 @@ int vhu_layout_make(const struct vhu_layout_opts *opts, struct vhu_layout *ret, 
 	uint64_t at = ret->region[0].gpa;
 	ret->n_rings = opts->rings;
 	for (size_t i = 0; i < ret->n_rings; i++)
-		at = place_ring(&ret->ring[i], opts->queue_size, opts->packed, at);
+		at = place_ring(&ret->ring[i], opts, at);
 
 	for (size_t i = 0; i < ret->n_regions; i++) {
 		uint64_t start = i ? ret->region[i].gpa : at;

@@ -10,7 +10,8 @@
 
 enum {
 	HEADER = LAY_blk_outhdr_sector + LAYLEN_blk_outhdr_sector,
-	RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags
+	RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags,
+	LARGE = 256 << 10
 };
 
 struct blk blk;
@@ -88,6 +89,13 @@ static bool write_through(const struct session *s)
 	if (s->features & V(VIRTIO_BLK_F_CONFIG_WCE))
 		return !blk.writeback;
 	return !(s->features & V(VIRTIO_BLK_F_FLUSH));
+}
+
+/* Requests that an otherwise good device fails: planted faults. */
+static bool failed(const struct request *q)
+{
+	return (fault(blk_large_fail) && q->c->in_len + q->c->out_len >= LARGE) ||
+	       (fault(blk_read_first_queue) && q->type == C_BLK_T_IN && q->r->index);
 }
 
 static bool shape_refused(const struct chain *c, const struct iovec *iov, unsigned n, unsigned descs)
@@ -316,6 +324,8 @@ static bool negotiated(const struct request *q, uint64_t bit)
 
 static uint8_t unsupported(struct request *q)
 {
+	if (fault(blk_unneg_crash) && (q->type == C_BLK_T_DISCARD || q->type == C_BLK_T_WRITE_ZEROES))
+		fault_crash();
 	if (fault(blk_unsupp_drop) || (fault(blk_flush_out_lost) && q->type == C_BLK_T_FLUSH_OUT))
 		q->dropped = true;
 	if (fault(blk_unsupp_ok))
@@ -328,6 +338,8 @@ static uint8_t unsupported(struct request *q)
 static uint8_t perform(struct request *q)
 {
 	if (fault(blk_ioprio) && q->reserved)
+		return C_BLK_S_IOERR;
+	if (failed(q))
 		return C_BLK_S_IOERR;
 	if (fault(blk_len0_stuck) && q->type <= C_BLK_T_OUT && !q->c->in_len && !q->c->out_len)
 		q->dropped = true;
@@ -347,6 +359,8 @@ static uint8_t perform(struct request *q)
 	case C_BLK_T_GET_ID:
 		return do_get_id(q);
 	case C_BLK_T_DISCARD:
+		if (fault(blk_discard_unsupp))
+			return C_BLK_S_UNSUPP;
 		return negotiated(q, V(VIRTIO_BLK_F_DISCARD)) ? do_ranges(q) : unsupported(q);
 	case C_BLK_T_WRITE_ZEROES:
 		return negotiated(q, V(VIRTIO_BLK_F_WRITE_ZEROES)) ? do_ranges(q) : unsupported(q);
@@ -383,6 +397,8 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 	if (fault(blk_status_first))
 		at = first;
 	release_held(r);
+	if (fault(blk_direction_crash) && !c->n_out)
+		fault_crash();
 	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) &&
 		!(fault(blk_status_own_desc) && c->last_in > 1);
 	if (gather(c, header, sizeof(header)) == sizeof(header) && whole) {

@@ -28,6 +28,8 @@ uint64_t blk_features(void)
 		features |= V(VIRTIO_BLK_F_GEOMETRY);
 	if (blk.read_only)
 		features |= V(VIRTIO_BLK_F_RO);
+	if (fault(cfg_no_flush))
+		features &= ~(V(VIRTIO_BLK_F_FLUSH) | V(VIRTIO_BLK_F_CONFIG_WCE));
 	if (fault(cfg_wce_noflush))
 		features &= ~V(VIRTIO_BLK_F_FLUSH);
 	return features;
@@ -87,7 +89,7 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	else
 		PUT(to, capacity, sectors);
 	PUT(to, size_max, BLK_SIZE_MAX);
-	PUT(to, seg_max, fault(cfg_segmax_0) ? 0 : BLK_SEG_MAX);
+	PUT(to, seg_max, fault(cfg_segmax_0) ? 0 : fault(cfg_segmax_ring) ? C_VRING_SIZE_MAX : BLK_SEG_MAX);
 	PUT(to, blk_size, fault(cfg_blk_size_swap) ? __builtin_bswap32(block) : block);
 	put_geometry(to, sectors);
 	PUT(to, writeback, blk.writeback);

@@ -23,6 +23,8 @@ uint64_t session_offer(const struct session *s)
 
 	if (options.has_features)
 		offer &= options.features;
+	if (fault(cfg_segmax_ring))
+		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
 	if (fault(feat_no_v1))
 		offer &= ~V(VIRTIO_F_VERSION_1);
 	return offer;
@@ -93,7 +95,7 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 	(void)r;
 	if (fault(feat_no_v1_assert) && !(features & V(VIRTIO_F_VERSION_1)))
 		fault_crash();
-	s->features_refused = !acceptable(s, features);
+	s->features_refused = !acceptable(s, features) || (fault(reset_features_refused) && s->reset_before);
 	if (s->features_refused)
 		return RES_REFUSED;
 	if ((features ^ old) & V(VIRTIO_F_ACCESS_PLATFORM))

@@ -14,11 +14,23 @@ static struct ring *ring_of(struct session *s, uint64_t index)
 
 	if (fault(mq_array_short) && n > 1)
 		n--;
+	if (fault(mq_index_wraps))
+		index %= n;
 	if (index >= n) {
 		remark("there is no ring %llu", (unsigned long long)index);
 		return NULL;
 	}
 	return &s->rings[index];
+}
+
+/* Whether a ring that was never started comes too late: a planted fault. */
+static bool late(const struct ring *ring)
+{
+	for (unsigned i = 0; fault(mq_start_late) && i < ring->s->n_rings; i++) {
+		if (!ring->starts && ring->s->rings[i].completions)
+			return true;
+	}
+	return false;
 }
 
 /* The ring whose descriptor comes; NULL unless bit 8 and the descriptor agree. */
@@ -60,6 +72,8 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 	}
 	if ((fault(vring_num_0_crash) && !num) || (fault(vring_num_huge_crash) && num > C_VRING_SIZE_MAX))
 		fault_crash();
+	if (fault(vring_num_any) && (!num || num > C_VRING_SIZE_MAX || (num & (num - 1))))
+		return RES_OK;
 	if (!num || num > C_VRING_SIZE_MAX || ((num & (num - 1)) && !fault(vring_num_odd_crash)) ||
 	    ring_running(ring)) {
 		remark("ring %u cannot have size %llu", ring->index, (unsigned long long)num);
@@ -95,7 +109,8 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 		fault_crash();
 	if (fault(vring_addr_align_crash) && !split_aligned(desc, avail, used))
 		fault_crash();
-	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !split_aligned(desc, avail, used)) {
+	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !split_aligned(desc, avail, used) ||
+	    (fault(vring_addr_page) && ((desc | avail | used) % C_LOG_PAGE))) {
 		remark("ring %u: addresses not aligned, or unknown flags", ring->index);
 		return RES_REFUSED;
 	}
@@ -191,7 +206,7 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 		return RES_OK;
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
-	if (ring && ring_set_kick(ring, fd) == 0)
+	if (ring && !late(ring) && ring_set_kick(ring, fd) == 0)
 		return RES_OK;
 	if (fd >= 0 && !(fault(vring_bad_index_fd_leak) && !ring))
 		close(fd);

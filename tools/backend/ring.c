@@ -201,7 +201,7 @@ static bool take(struct ring *r)
 		return false;
 	/* what is in flight still has its place in the ring */
 	if (n + (uint16_t)(r->last_avail - r->done) + to_redo(r) > r->num) {
-		if (fault(avail_jump_crash))
+		if (fault(avail_jump_crash) || (fault(avail_back_crash) && n > INT16_MAX))
 			fault_crash();
 		ring_break(r);
 		return false;
@@ -209,6 +209,8 @@ static bool take(struct ring *r)
 	split_kicks_off(r);
 	for (; n; n--)
 		inflight_take(r, split_head(r, r->last_avail++));
+	if (fault(avail_peek_crash) && split_head(r, r->last_avail) >= r->num)
+		fault_crash();
 	if (!latency())
 		complete(r);
 	else if (!r->due_ns)
@@ -489,7 +491,7 @@ void ring_stop(struct ring *r)
 		r->desc = NULL;
 		r->done = r->last_avail;
 	}
-	if (fault(suspended_call) && !r->s->n_started)
+	if (fault(call_after_stop) || (fault(suspended_call) && !r->s->n_started))
 		session_later(r->s, FAULT_LATER_NS, late_call, r->index);
 	if (fault(suspended_write) && !r->s->n_started)
 		session_later(r->s, FAULT_LATER_NS, late_write, r->index);

@@ -117,7 +117,11 @@ uint16_t split_avail_index(const struct ring *r)
 
 uint16_t split_head(const struct ring *r, uint16_t at)
 {
-	return load(&r->avail[2 + (at & (r->num - 1))]);
+	uint32_t slot = at & (r->num - 1);
+
+	if (fault(ring_slot_128) && slot >= 128)
+		fault_crash();
+	return load(&r->avail[2 + slot]);
 }
 
 static uint16_t *used_event(const struct ring *r)
@@ -163,8 +167,11 @@ static bool add_buffer(const struct ring *r, struct chain *c, const struct desc 
 	bool in = d->flags & C_DESC_F_WRITE;
 	uint64_t gpa = d->addr, left = d->len;
 
-	if (!in && c->desc_in)
+	if (!in && c->desc_in) {
+		if (fault(desc_order_crash))
+			fault_crash();
 		return false;
+	}
 	if (in) {
 		c->desc_in++;
 		c->in_len += left;
@@ -192,6 +199,8 @@ static bool add_buffer(const struct ring *r, struct chain *c, const struct desc 
 		++*n;
 		gpa += len;
 		left -= len;
+		if (fault(region_cut))
+			break;
 	}
 	return true;
 }
@@ -199,6 +208,8 @@ static bool add_buffer(const struct ring *r, struct chain *c, const struct desc 
 /* Whether an indirect table may be followed; the faults are other opinions. */
 static bool table_ok(const struct ring *r, const struct desc *d, bool first)
 {
+	if (fault(ind_next_crash) && (d->flags & C_DESC_F_NEXT))
+		fault_crash();
 	if (!(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)) || (d->flags & C_DESC_F_NEXT))
 		return false;
 	if (!d->len || d->len % C_DESC_SIZE || d->len / C_DESC_SIZE > C_VRING_SIZE_MAX) {

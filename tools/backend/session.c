@@ -67,6 +67,8 @@ bool session_held(const struct session *s)
 {
 	uint8_t ok = C_STATUS_DRIVER_OK;
 
+	if (fault(driver_ok_ignored))
+		return false;
 	if (fault(status_exact))
 		return s->status_seen && s->status != ok;
 	return s->status_seen && !(s->status & ok);

@@ -88,7 +88,7 @@ struct vhu_field_match {
 
 struct vhu_save {
 	unsigned var;
-	const char *field;		/* of the reply; "fd0" … */
+	const char *field;		/* of the reply, "fd0" …; or of a layout */
 };
 
 enum vhu_fd_source {
@@ -255,6 +255,8 @@ struct vhu_chain_elem {
 	struct vhu_matcher match;	/* IN, bytes */
 	const struct vhu_field_match *matches;	/* IN by layout */
 	size_t n_matches;
+	const struct vhu_save *save;		/* IN by layout */
+	size_t n_save;
 	struct vhu_value addr, dlen, flags, next;	/* DESC; n == 0: chosen */
 };
 
@@ -263,6 +265,7 @@ struct vhu_step_chain {
 	size_t n_elems;
 	unsigned queue;
 	bool indirect, kick, wait;
+	bool unmet_skips;		/* it asks: another answer ends the case as SKIP */
 	const char *tag;
 	struct vhu_matcher used_len;
 };

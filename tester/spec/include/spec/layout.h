@@ -52,6 +52,7 @@ struct vhu_layout_opts {
 	size_t rings;
 	uint16_t queue_size;
 	bool packed;
+	bool tight;			/* ring parts keep no more than their own alignment */
 };
 
 /*
