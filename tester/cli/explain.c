@@ -4,58 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/words.h"
 #include "plan/plan.h"
 
 enum { WIDTH = 96 };
 
 /* --- words for the columns of the tables ------------------------------------------------------ */
-
-static const char *party_words(enum vhu_party p)
-{
-	switch (p) {
-	case VHU_PARTY_BACK:
-		return "the back-end";
-	case VHU_PARTY_FRONT:
-		return "the front-end";
-	case VHU_PARTY_BOTH:
-		return "both sides";
-	case VHU_PARTY_DEVICE:
-		return "the device (in the back-end)";
-	case VHU_PARTY_DRIVER:
-		return "the driver (in the guest)";
-	}
-	return "";
-}
-
-static const char *since_words(enum vhu_since s)
-{
-	switch (s) {
-	case VHU_SINCE_ANY:
-		return "every version";
-	case VHU_SINCE_V7_2:
-		return "7.2";
-	case VHU_SINCE_V10_2:
-		return "10.2";
-	case VHU_SINCE_V11_1:
-		return "11.1";
-	case VHU_SINCE_PENDING:
-		return "not released yet";
-	}
-	return "";
-}
-
-static const char *seen_words(enum vhu_seen s)
-{
-	switch (s) {
-	case VHU_SEEN_YES:
-		return "yes";
-	case VHU_SEEN_PARTIAL:
-		return "partly";
-	case VHU_SEEN_NO:
-		return "no";
-	}
-	return "";
-}
 
 static const char *answer_words(enum vhu_answer a)
 {
@@ -133,8 +87,8 @@ static void add_bits(struct vhu_buf *out, const char *name, enum vhu_namespace n
 
 static bool cites(const struct vhu_case_info *info, enum vhu_req req)
 {
-	for (size_t i = 0; i < info->n_requirements; i++)
-		if (info->requirements[i] == req)
+	for (size_t i = 0; i < info->n_cites; i++)
+		if (info->cites[i] == req)
 			return true;
 	return false;
 }
@@ -172,10 +126,10 @@ static void explain_requirement(const struct vhu_req_row *row, const struct vhu_
 {
 	vhu_buf_printf(out, "%s  requirement, %s\n", row->id, vhu_level_name(row->level));
 	add_row(out, "says:", row->text);
-	add_row(out, "binds:", party_words(row->party));
+	add_row(out, "binds:", vhu_party_words(row->party));
 	add_row(out, "section:", row->section);
-	add_row(out, "since:", since_words(row->since));
-	add_row(out, "observable:", seen_words(row->seen));
+	add_row(out, "since:", vhu_since_words(row->since));
+	add_row(out, "observable:", vhu_seen_words(row->seen));
 	add_row(out, "how:", row->how);
 	if (row->may_end)
 		add_row(out, "or:", "an orderly end of the connection");

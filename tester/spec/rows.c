@@ -92,6 +92,11 @@ const struct vhu_fault_row *vhu_fault_by_id(const char *id)
 	return NULL;
 }
 
+const struct vhu_bug_row *vhu_bug_row(size_t i)
+{
+	return i < vhu_tab_bugs ? &vhu_tab_bug[i] : NULL;
+}
+
 /* --- single names ---------------------------------------------------------------------------- */
 
 bool vhu_constant_by_name(const char *name, uint64_t *ret)

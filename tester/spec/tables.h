@@ -88,3 +88,5 @@ extern const struct vhu_req_row vhu_tab_req[VHU_REQ_MAX];
 extern const struct vhu_breach_row vhu_tab_breach[VHU_BREACH_MAX];
 extern const struct vhu_fault_row vhu_tab_fault[];
 extern const size_t vhu_tab_faults;	/* rows without the last, empty one */
+extern const struct vhu_bug_row vhu_tab_bug[];
+extern const size_t vhu_tab_bugs;

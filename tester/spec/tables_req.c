@@ -78,3 +78,20 @@ const struct vhu_fault_row vhu_tab_fault[] = {
 };
 
 const size_t vhu_tab_faults = VHU_ARRAY_SIZE(vhu_tab_fault) - 1;
+
+/* Faults by their place; `none` is the end of the table. */
+enum {
+#define VHU_FAULT(name, ...) fault_at_##name,
+#include <vhu/faults.def>
+	fault_at_none
+};
+#define FAULT_ROW(name) (fault_at_##name == fault_at_none ? NULL : &vhu_tab_fault[fault_at_##name])
+
+const struct vhu_bug_row vhu_tab_bug[] = {
+#define VHU_REAL_BUG(nr, who, when, zone, where, words, id, name, reason)                                    \
+	{(nr), (who), (when), #zone, (where), (words), (id), FAULT_ROW(name), (reason)},
+#include <vhu/real_bugs.def>
+	{0, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL},
+};
+
+const size_t vhu_tab_bugs = VHU_ARRAY_SIZE(vhu_tab_bug) - 1;

@@ -190,6 +190,18 @@ struct vhu_fault_row {
 	const char *summary;
 };
 
+struct vhu_bug_row {
+	unsigned number;		/* BUG-006 is 6 */
+	const char *project;
+	unsigned year;
+	const char *area;
+	const char *ref;
+	const char *title;
+	const char *case_id;		/* that triggers it, or NULL */
+	const struct vhu_fault_row *fault;	/* that stands for it, or NULL */
+	const char *why;		/* there is none, or NULL */
+};
+
 /* --- look-ups -------------------------------------------------------------------------------- */
 
 const struct vhu_msg_row *vhu_msg_row(enum vhu_msg msg);
@@ -234,6 +246,8 @@ const struct vhu_breach_row *vhu_breach_row(enum vhu_breach breach);
 /* Faults of the reference back-end: the i-th, or NULL. */
 const struct vhu_fault_row *vhu_fault_row(size_t i);
 const struct vhu_fault_row *vhu_fault_by_id(const char *id);
+/* Bugs of real back-ends: the i-th, or NULL. */
+const struct vhu_bug_row *vhu_bug_row(size_t i);
 
 /* A single number by name ("HEADER_REPLY", "BLK_T_IN"): true and *ret, or false. */
 bool vhu_constant_by_name(const char *name, uint64_t *ret);
