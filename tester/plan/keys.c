@@ -290,11 +290,10 @@ static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"version", &vhu_shape_match}, {"desc_num", &vhu_shape_match}, {"used_idx", &vhu_shape_match},
 	{"counter", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape iotlb_word = {SHAPE_WORD, .words = vhu_words_iotlb};
-static const struct shape perm = {SHAPE_INTEGER, .max = 3};
 static const struct shape granule = {SHAPE_INTEGER, .min = 4096, .max = 1 << 30};
 static const struct shape step_iotlb = {SHAPE_OBJECT, "step_iotlb", KEYS(
 	{"iotlb", &iotlb_word, true}, {"iova", &vhu_shape_value}, {"gpa", &vhu_shape_value},
-	{"size", &vhu_shape_value}, {"perm", &perm}, {"granule", &granule},
+	{"size", &vhu_shape_value}, {"perm", &vhu_shape_count}, {"granule", &granule},
 	{"wants", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};

@@ -3,7 +3,7 @@
 
 #include "internal.h"
 
-enum { GRANULE = 4096 };
+enum { GRANULE = 4096, PERM_BOTH = 3 };
 
 #define ON(op) (1u << VHU_IOTLB_##op)
 
@@ -52,7 +52,8 @@ void vhu_verb_iotlb(struct compile *c, const struct node *n, struct vhu_step *st
 {
 	struct vhu_step_iotlb *t = &step->iotlb;
 	struct node iova = NODE_GET(n, "iova"), gpa = NODE_GET(n, "gpa"), size = NODE_GET(n, "size"),
-		    wants = NODE_GET(n, "wants");
+		    wants = NODE_GET(n, "wants"), perm = NODE_GET(n, "perm");
+	uint64_t bits = PERM_BOTH;
 	int word = vhu_get_word(n, "iotlb", vhu_words_iotlb, 0);
 
 	t->op = (enum vhu_iotlb_op)word;
@@ -65,6 +66,8 @@ void vhu_verb_iotlb(struct compile *c, const struct node *n, struct vhu_step *st
 		vhu_get_value(c, &size, VHU_NS_NONE, &t->size);
 	if (wants.json)
 		vhu_get_match(c, &wants, MATCH_NUMBER, VHU_NS_NONE, &t->wants);
-	t->perm = (unsigned)integer(n, "perm", 3);
+	if (perm.json)
+		vhu_get_count(c, &perm, "a permission", 0, PERM_BOTH, &bits);
+	t->perm = (unsigned)bits;
 	t->granule = integer(n, "granule", GRANULE);
 }
