@@ -1,10 +1,11 @@
 #include "chan_priv.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum { CONTROL_SIZE = CMSG_SPACE(sizeof(int) * VHU_FRAME_FDS_MAX) };
+enum { CONTROL_SIZE = CMSG_SPACE(sizeof(int) * VHU_FRAME_FDS_MAX), DRAIN_MAX = 1024 };
 
 static const uint64_t pace_ns = 200 * 1000;
 
@@ -221,6 +222,21 @@ static void receive(struct vhu_chan *c)
 		if (!deliver(c) || !begun(c) || (size_t)n < want)
 			return;
 	}
+}
+
+static bool waits(const struct vhu_chan *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	return !c->closed && !c->freed && !c->paused && poll(&p, 1, 0) == 1;
+}
+
+void vhu_chan_drain(struct vhu_chan *c)
+{
+	c->busy++;
+	for (unsigned i = 0; i < DRAIN_MAX && waits(c); i++)
+		receive(c);
+	leave(c);
 }
 
 static void on_socket(void *ctx, uint32_t events)

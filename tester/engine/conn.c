@@ -39,6 +39,8 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	int match = f->defects ? -1 : vhu_session_match(&c->oracle.session, f);
 	uint64_t serial = match >= 0 ? c->oracle.session.pending[match].serial : 0;
 
+	/* What it asked before this answer is seen before: at the reply to GET_VRING_BASE that counts. */
+	vhu_conn_backend_catch_up(c);
 	if (match >= 0)
 		judge_aside(c, &c->oracle.session.pending[match], f);
 	observe(c, f, false);
@@ -90,47 +92,82 @@ void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64
 	vhu_frame_done(&answer);
 }
 
-/* Whether a later step of the plan wants to see this request itself. */
-static bool step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
+/* The later step of the plan that wants to see this request itself; each takes one. */
+static const struct vhu_step *step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_plan *plan = c->r->plan;
+	size_t before = 0;
 
+	for (size_t i = 0; i < c->n_inbox; i++)
+		before += vhu_frame_row(&c->inbox[i].f) == vhu_frame_row(f);
 	for (size_t i = c->r->step_index; i < plan->n_steps; i++) {
 		const struct vhu_step *s = &plan->steps[i];
 
-		if (s->verb == VHU_VERB_RECV && s->conn == c->index && s->recv.row == vhu_frame_row(f))
-			return true;
+		if (s->verb == VHU_VERB_RECV && s->conn == c->index && s->recv.row == vhu_frame_row(f) &&
+		    !before--)
+			return s;
 	}
-	return false;
+	return NULL;
+}
+
+/*
+ * Kept for its step. A back-end may serve nothing else until it is answered, so that is done at once, unless
+ * the step wants it otherwise.
+ */
+static void keep(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_frame *f)
+{
+	struct vhu_inbox_item *item = &c->inbox[c->n_inbox++];
+
+	*item = (struct vhu_inbox_item){.f = *f};
+	item->answered = s->recv.answer == VHU_RECV_ACK || s->recv.answer == VHU_RECV_NACK;
+	if (item->answered)
+		vhu_conn_answer(c, f, s->recv.answer == VHU_RECV_NACK);
+}
+
+/* What a front-end has to refuse: what it does not know, and mappings that it cannot make. */
+static bool acceptable(const struct vhu_conn *c, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+
+	if (row && row->msg == VHU_MSG_BACKEND_SHMEM_MAP) {
+		const struct vhu_shm_map m = vhu_session_shm_range(f);
+
+		return f->n_fds == 1 && vhu_session_shm_valid(&c->oracle.session, &m) &&
+		       vhu_session_shm_free(&c->oracle.session, &m);
+	}
+	return row;
 }
 
 static void on_backend_frame(void *ctx, struct vhu_frame *f)
 {
 	struct vhu_conn *c = ctx;
+	const struct vhu_step *s = f->defects ? NULL : step_wants(c, f);
+	bool ok = acceptable(c, f);
 
 	c->requests++;
 	observe(c, f, false);
+	vhu_run_signalled(c, f);
+	vhu_run_shm(c, f);
 	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
 	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM))) {
 		if (vhu_run_iotlb_keeps(c, f))
-			c->inbox[c->n_inbox++] = *f;
+			c->inbox[c->n_inbox++] = (struct vhu_inbox_item){.f = *f};
 		else
 			vhu_frame_done(f);
 		return;
 	}
-	if (!f->defects && step_wants(c, f) && c->n_inbox < VHU_INBOX_MAX) {
-		c->inbox[c->n_inbox++] = *f;
+	if (s && c->n_inbox < VHU_INBOX_MAX) {
+		keep(c, s, f);
 		return;
 	}
-	/* What the back-end may not ask for is refused, as a front-end does. */
 	if (!f->defects)
-		vhu_conn_answer(c, f, vhu_frame_row(f) ? 0 : 1);
+		vhu_conn_answer(c, f, ok ? 0 : 1);
 	vhu_frame_done(f);
 }
 
 void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i)
 {
-	vhu_frame_done(&c->inbox[i]);
+	vhu_frame_done(&c->inbox[i].f);
 	memmove(&c->inbox[i], &c->inbox[i + 1], (c->n_inbox - i - 1) * sizeof(*c->inbox));
 	c->n_inbox--;
 }
@@ -163,12 +200,18 @@ int vhu_conn_backend_open(struct vhu_conn *c)
 	return pair[1];
 }
 
+void vhu_conn_backend_catch_up(struct vhu_conn *c)
+{
+	if (c->backend)
+		vhu_chan_drain(c->backend);
+}
+
 void vhu_conn_backend_close(struct vhu_conn *c)
 {
 	vhu_chan_free(c->backend);
 	c->backend = NULL;
 	for (size_t i = 0; i < c->n_inbox; i++)
-		vhu_frame_done(&c->inbox[i]);
+		vhu_frame_done(&c->inbox[i].f);
 	c->n_inbox = 0;
 }
 

@@ -248,7 +248,7 @@ struct recv_wait {
 static int find_in_inbox(const struct vhu_conn *c, const struct vhu_step *s)
 {
 	for (size_t i = 0; i < c->n_inbox; i++)
-		if (vhu_frame_row(&c->inbox[i]) == s->recv.row)
+		if (vhu_frame_row(&c->inbox[i].f) == s->recv.row)
 			return (int)i;
 	return -1;
 }
@@ -263,7 +263,7 @@ static bool received(void *ctx)
 static void answer_request(struct vhu_run *r, const struct vhu_step *s, struct vhu_conn *c,
 			   const struct vhu_frame *f)
 {
-	uint64_t value = s->recv.answer == VHU_RECV_NACK;
+	uint64_t value = 0;
 
 	if (s->recv.answer == VHU_RECV_NONE)
 		return;
@@ -288,7 +288,6 @@ static void judge_request(struct vhu_run *r, const struct vhu_step *s, struct vh
 	if (s->recv.fds >= 0 && f->n_fds != (size_t)s->recv.fds)
 		vhu_run_unmet(r, s, VHU_FINDING_RULE, "another number of descriptors", "%zu", f->n_fds);
 	vhu_run_save(r, s->recv.save, s->recv.n_save, f);
-	answer_request(r, s, c, f);
 }
 
 void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
@@ -300,6 +299,7 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 	if (s->recv.optional) {
 		if (!vhu_conn_fence(c, s, NULL))
 			return;
+		vhu_conn_backend_catch_up(c);
 	} else {
 		vhu_run_wait(r, received, &w, vhu_run_deadline(r, s), false);
 	}
@@ -310,7 +310,9 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 				      "no such request until the deadline");
 		return;
 	}
-	judge_request(r, s, c, &c->inbox[i]);
+	judge_request(r, s, c, &c->inbox[i].f);
+	if (!c->inbox[i].answered)
+		answer_request(r, s, c, &c->inbox[i].f);
 	vhu_conn_inbox_drop(c, (size_t)i);
 }
 

@@ -190,7 +190,7 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 	case VHU_RING_KICK:
 		vhu_vring_arm(v);
 		vhu_vring_publish(v);
-		vhu_vring_kick(v);
+		vhu_run_kick(conn_of(r, s), s->ring.queue, s);
 		break;
 	case VHU_RING_POKE:
 		ring_poke(r, s, v);

@@ -130,11 +130,11 @@ static bool is_iotlb(const struct vhu_frame *f)
 static void serve_held(struct vhu_conn *c)
 {
 	for (size_t i = 0; i < c->n_inbox;) {
-		if (!is_iotlb(&c->inbox[i])) {
+		if (!is_iotlb(&c->inbox[i].f)) {
 			i++;
 			continue;
 		}
-		serve(c, &c->inbox[i]);
+		serve(c, &c->inbox[i].f);
 		vhu_conn_inbox_drop(c, i);
 	}
 }
@@ -212,7 +212,7 @@ static struct vhu_frame *find_miss(const struct miss_wait *w)
 	uint64_t from = w->range.iova & ~(uint64_t)(NEAR - 1);
 
 	for (size_t i = 0; i < w->c->n_inbox; i++) {
-		struct vhu_frame *f = &w->c->inbox[i];
+		struct vhu_frame *f = &w->c->inbox[i].f;
 		uint64_t iova = vhu_frame_u64(f, "iova");
 
 		if (is_iotlb(f) && vhu_frame_u64(f, "type") == VHU_C_IOTLB_MISS &&

@@ -61,7 +61,11 @@ struct vhu_conn {
 	bool have_answer;
 	struct vhu_frame answer;
 
-	struct vhu_frame inbox[VHU_INBOX_MAX]; /* requests of the back-end that a recv step will take */
+	/* requests of the back-end that a recv step will take; most are answered on arrival */
+	struct vhu_inbox_item {
+		struct vhu_frame f;
+		bool answered;
+	} inbox[VHU_INBOX_MAX];
 	size_t n_inbox;
 	uint64_t requests; /* seen in all */
 };
@@ -187,6 +191,8 @@ void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i);
 /* Makes the back-end channel; returns the descriptor to send (the caller's), or -1. */
 int vhu_conn_backend_open(struct vhu_conn *c);
 void vhu_conn_backend_close(struct vhu_conn *c);
+/* Takes what the back-end has asked so far. */
+void vhu_conn_backend_catch_up(struct vhu_conn *c);
 /* Answers a request of the back-end: u64, or nothing where none was asked for. */
 void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64_t value);
 
@@ -237,6 +243,21 @@ bool vhu_run_attach_fds(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 bool vhu_run_driver(struct vhu_run *r); /* makes memory and rings if there are none yet */
 void vhu_run_watch_calls(struct vhu_run *r, unsigned queue);
 void vhu_run_unwatch_calls(struct vhu_run *r);
+
+/* --- notify.c ----------------------------------------------------------------------------------------- */
+
+/* Kicks a ring: its descriptor, or a message where the session has none. False if the case stops. */
+bool vhu_run_kick(struct vhu_conn *c, unsigned queue, const struct vhu_step *s);
+/* Whether the back-end can tell us of used buffers: by the call descriptor in service, or by messages. */
+bool vhu_run_has_call(const struct vhu_run *r, unsigned queue);
+/* Whether that is by messages, on this connection. */
+bool vhu_conn_calls_inband(const struct vhu_conn *c, unsigned queue);
+/* A call or error that came as a message. */
+void vhu_run_signalled(struct vhu_conn *c, const struct vhu_frame *f);
+/* A request to map shared memory: it has to be possible. */
+void vhu_run_shm(struct vhu_conn *c, const struct vhu_frame *f);
+/* Descriptors that the session was not given at the ring's start are none in service. */
+void vhu_run_drop_unsent(struct vhu_conn *c, unsigned queue);
 
 /* --- do_*.c -------------------------------------------------------------------------------------------- */
 

@@ -200,19 +200,19 @@ static bool arm(struct vhu_run *r)
 	for (unsigned q = 0; q < r->n_rings; q++) {
 		struct vhu_vring *v = vhu_driver_ring(r->driver, q);
 
-		if (vhu_vring_inflight(v) && vhu_vring_fd(v, VHU_VRING_CALL) >= 0)
+		if (vhu_vring_inflight(v) && vhu_run_has_call(r, q))
 			quiet &= vhu_vring_arm(v);
 	}
 	return quiet;
 }
 
-/* A ring without a call descriptor has to be polled. */
+/* A ring that nothing signals has to be polled. */
 static bool must_poll(const struct vhu_run *r)
 {
 	for (unsigned q = 0; q < r->n_rings; q++) {
 		struct vhu_vring *v = vhu_driver_ring(r->driver, q);
 
-		if (vhu_vring_inflight(v) && vhu_vring_fd(v, VHU_VRING_CALL) < 0)
+		if (vhu_vring_inflight(v) && !vhu_run_has_call(r, q))
 			return true;
 	}
 	return false;
@@ -234,12 +234,19 @@ static bool ios_done(void *ctx)
 static void tell_missing_call(struct vhu_run *r, const struct vhu_step *s)
 {
 	bool event_idx = r->conns[s->conn].features & VHU_V(VIRTIO_RING_F_EVENT_IDX);
+	bool inband = false;
 	struct vhu_obs obs = {
 		.kind = VHU_OBS_BREACH,
 		.breach = event_idx ? VHU_BREACH_CALL_MISSING_EVENT_IDX : VHU_BREACH_CALL_MISSING,
 		.text = "the used index moved, the call descriptor did not fire until the deadline",
 	};
 
+	for (unsigned q = 0; q < r->n_rings; q++)
+		inband |= r->rings[q].started && vhu_conn_calls_inband(&r->conns[s->conn], q);
+	if (inband) {
+		obs.breach = VHU_BREACH_CALL_MISSING_INBAND;
+		obs.text = "the used index moved, no message came until the deadline";
+	}
 	vhu_oracle_observe(&r->conns[s->conn].oracle, &obs);
 	r->stop = true;
 }
@@ -301,18 +308,18 @@ void vhu_run_finish_ios(struct vhu_run *r, const struct vhu_step *s, const char 
 
 /* --- submission ------------------------------------------------------------------------------------ */
 
-static void publish(struct vhu_run *r, unsigned queue, bool kick)
+static void publish(struct vhu_run *r, const struct vhu_step *s, unsigned queue, bool kick)
 {
 	struct vhu_vring *v = vhu_driver_ring(r->driver, queue);
 
 	/* Calls are asked for beforehand: a fast device may be done before we would ask. A ring without a
 	 * call descriptor asks for none: back-ends exist that write to the one they don't have. */
-	if (vhu_vring_fd(v, VHU_VRING_CALL) >= 0)
+	if (vhu_run_has_call(r, queue))
 		vhu_vring_arm(v);
 	else
 		vhu_vring_disarm(v);
 	if (vhu_vring_publish(v) && kick)
-		vhu_vring_kick(v);
+		vhu_run_kick(&r->conns[s->conn], queue, s);
 }
 
 /* When the ring is full, what is in it is let go first. */
@@ -324,7 +331,7 @@ static bool submit(struct vhu_run *r, const struct vhu_step *s, unsigned queue,
 	int rc = vhu_driver_submit(r->driver, queue, spec, &io, &err);
 
 	if (rc == -ENOSPC && outstanding(r, NULL)) {
-		publish(r, queue, kick);
+		publish(r, s, queue, kick);
 		if (!wait_ios(r, s, NULL, outstanding(r, NULL) / 2))
 			return false;
 		settle_done(r, NULL);
@@ -371,8 +378,8 @@ void vhu_do_io(struct vhu_run *r, const struct vhu_step *s)
 			return;
 		spec.sector += io->count;
 	}
-	publish(r, io->queue, io->kick);
-	if (io->wait)
+	publish(r, s, io->queue, io->kick);
+	if (io->wait && !r->stop)
 		vhu_run_finish_ios(r, s, io->tag);
 }
 
@@ -466,8 +473,8 @@ void vhu_do_chain(struct vhu_run *r, const struct vhu_step *s)
 		forget_settled(r, chain->tag);
 		ok = submit(r, s, chain->queue, &spec, chain->kick, chain->tag);
 		if (ok)
-			publish(r, chain->queue, chain->kick);
-		if (ok && chain->wait)
+			publish(r, s, chain->queue, chain->kick);
+		if (ok && chain->wait && !r->stop)
 			vhu_run_finish_ios(r, s, chain->tag);
 	}
 	vhu_arena_free(arena);

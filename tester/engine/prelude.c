@@ -270,6 +270,7 @@ bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile,
 	for (long i = 0; i < n; i++)
 		if (!vhu_run_item(c, &items[i], &step, &m))
 			return false;
+	vhu_run_drop_unsent(c, queue);
 	vhu_run_watch_calls(c->r, queue);
 	/* Front-ends kick once after SET_VRING_KICK, for back-ends that wait for it. */
 	vhu_vring_kick(vhu_driver_ring(c->r->driver, queue));

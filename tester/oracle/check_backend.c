@@ -3,6 +3,9 @@
 
 #include "internal.h"
 
+/* No host has larger ones. */
+enum { PAGE_MAX = 65536 };
+
 static bool bad_header(struct vhu_judgement *j)
 {
 	const struct vhu_frame *f = j->f;
@@ -80,15 +83,111 @@ static bool iotlb_permission(struct vhu_judgement *j)
 	return perm > 3 && vhu_differs(j, "a permission of 0 to 3", "%llu", (unsigned long long)perm);
 }
 
-/* All rings that ever ran are stopped: the device is suspended. */
+/* Without a descriptor in service a signal is a message; with one it goes there. */
+static bool call_besides_fd(struct vhu_judgement *j)
+{
+	const struct vhu_ring_state *r = vhu_session_ring(j->s, (uint32_t)vhu_frame_u64(j->f, "index"));
+
+	return r && r->call_fd &&
+	       vhu_differs(j, "a signal on the call descriptor, which was given", "this message");
+}
+
+static bool inband_unanswered(struct vhu_judgement *j)
+{
+	return !(j->f->flags & VHU_C_HEADER_NEED_REPLY) &&
+	       vhu_differs(j, "flags 0x9: the sender waits for the answer", "flags 0x%x", j->f->flags);
+}
+
+/* --- host notifiers ------------------------------------------------------------------------------- */
+
+static bool page_size(uint64_t size)
+{
+	return size >= VHU_C_LOG_PAGE && size <= PAGE_MAX && !(size & (size - 1));
+}
+
+static bool notifier_form(struct vhu_judgement *j)
+{
+	uint64_t index = vhu_frame_u64(j->f, "index"), size = vhu_frame_u64(j->f, "size");
+
+	if (index >= VHU_SESSION_RINGS || (j->s->queues && index >= j->s->queues))
+		return vhu_differs(j, "a ring of the device", "ring %llu", (unsigned long long)index);
+	if (vhu_frame_u64(j->f, "no_fd") && !j->f->n_fds)
+		return false; /* takes the notifier away */
+	if (j->f->n_fds > 1)
+		return vhu_differs(j, "one descriptor", "%zu", j->f->n_fds);
+	return j->f->n_fds && !page_size(size) &&
+	       vhu_differs(j, "the size of a host page", "%llu bytes", (unsigned long long)size);
+}
+
+/* --- shared memory -------------------------------------------------------------------------------- */
+
+static bool shm_map_form(struct vhu_judgement *j)
+{
+	const struct vhu_shm_map m = vhu_session_shm_range(j->f);
+
+	if (j->f->n_fds != 1)
+		return vhu_differs(j, "one descriptor", "%zu", j->f->n_fds);
+	if (!vhu_session_shm_valid(j->s, &m))
+		return vhu_differs(j, "a range of a region that GET_SHMEM_CONFIG tells",
+				   "region %u (0x%llx bytes), 0x%llx bytes at 0x%llx", m.shmid,
+				   (unsigned long long)j->s->shm_size[m.shmid], (unsigned long long)m.len,
+				   (unsigned long long)m.offset);
+	return !vhu_session_shm_free(j->s, &m) &&
+	       vhu_differs(j, "a free range", "region %u, 0x%llx bytes at 0x%llx", m.shmid,
+			   (unsigned long long)m.len, (unsigned long long)m.offset);
+}
+
+static bool shm_map_flags(struct vhu_judgement *j)
+{
+	uint64_t flags = vhu_frame_u64(j->f, "flags");
+
+	return flags > 1 && vhu_differs(j, "flags 0 or 1", "flags 0x%llx", (unsigned long long)flags);
+}
+
+static bool shm_map_unaligned(struct vhu_judgement *j)
+{
+	const char *const fields[] = {"fd_offset", "shm_offset", "len"};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(fields); i++)
+		if (vhu_frame_u64(j->f, fields[i]) % VHU_C_LOG_PAGE)
+			return vhu_differs(j, "whole pages", "%s 0x%llx", fields[i],
+					   (unsigned long long)vhu_frame_u64(j->f, fields[i]));
+	return false;
+}
+
+static bool shm_unmap_unknown(struct vhu_judgement *j)
+{
+	const struct vhu_shm_map m = vhu_session_shm_range(j->f);
+
+	return !vhu_session_shm_mapped(j->s, &m) &&
+	       vhu_differs(j, "the whole of a mapped range", "region %u, 0x%llx bytes at 0x%llx", m.shmid,
+			   (unsigned long long)m.len, (unsigned long long)m.offset);
+}
+
+static bool shm_unmap_wrong(struct vhu_judgement *j)
+{
+	return !j->s->shm_reset && shm_unmap_unknown(j);
+}
+
+static bool shm_unmap_after_reset(struct vhu_judgement *j)
+{
+	return j->s->shm_reset && shm_unmap_unknown(j);
+}
+
+/*
+ * All rings that ever ran are stopped, and the answers to that were seen: the device is suspended. Whoever
+ * observes takes what waits on this channel before such an answer.
+ */
 static bool while_suspended(struct vhu_judgement *j)
 {
 	bool ran = false;
 
 	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
-		if (j->s->ring[i].started)
+		const struct vhu_ring_state *r = &j->s->ring[i];
+
+		if (r->started || (r->ran && !r->suspended))
 			return false;
-		ran |= j->s->ring[i].kick_set;
+		ran |= r->ran;
 	}
 	return ran && vhu_differs(j, "no message while all rings are stopped", "this request");
 }
@@ -118,6 +217,28 @@ const struct vhu_rule vhu_rules_backend[] = {
 	 "an IOTLB message has a type that back-ends do not send"},
 	{VHU_REQ_IOTLB_25, VHU_FINDING_RULE, VHU_MSG_BACKEND_IOTLB_MSG, iotlb_permission,
 	 "an IOTLB message has an undefined permission"},
+	{VHU_REQ_INBAND_14, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_CALL, inband_unanswered,
+	 "an in-band message does not ask for an answer"},
+	{VHU_REQ_INBAND_14, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_ERR, inband_unanswered,
+	 "an in-band message does not ask for an answer"},
+	{VHU_REQ_INBAND_05, VHU_FINDING_QUIRK, VHU_MSG_BACKEND_VRING_CALL, call_besides_fd,
+	 "a call comes by message although there is a call descriptor"},
+	{VHU_REQ_BACKENDREQ_10, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_HOST_NOTIFIER_MSG, notifier_form,
+	 "a host notifier has a wrong form"},
+	{VHU_REQ_SHMEM_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_MAP, gate_missing,
+	 "a mapping is asked for without SHMEM_MAP"},
+	{VHU_REQ_SHMEM_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_UNMAP, gate_missing,
+	 "a mapping is taken back without SHMEM_MAP"},
+	{VHU_REQ_SHMEM_05, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_MAP, shm_map_form,
+	 "a mapping is asked for that cannot be made"},
+	{VHU_REQ_SHMEM_10, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_MAP, shm_map_flags,
+	 "the flags of a mapping are undefined"},
+	{VHU_REQ_SHMEM_12, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_MAP, shm_map_unaligned,
+	 "a mapping is not aligned to pages"},
+	{VHU_REQ_SHMEM_07, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_UNMAP, shm_unmap_wrong,
+	 "what is unmapped was not mapped"},
+	{VHU_REQ_SHMEM_14, VHU_FINDING_RULE, VHU_MSG_BACKEND_SHMEM_UNMAP, shm_unmap_after_reset,
+	 "what is unmapped went with the reset"},
 	/* Whether a request may still be under way at the stop is left open, so this is told, not judged. */
 	{VHU_REQ_STATE_19, VHU_FINDING_QUIRK, -1, while_suspended,
 	 "a request comes while the device is suspended"},

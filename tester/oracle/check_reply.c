@@ -297,6 +297,51 @@ static bool inflight_echo(struct vhu_judgement *j)
 	return false;
 }
 
+/* --- shared memory regions ----------------------------------------------------------------------- */
+
+static uint64_t shm_size(const struct vhu_frame *f, size_t id)
+{
+	size_t at = vhu_field_by_name(VHU_PL_SHMEM_CONFIG, "mem_size")->offset + id * sizeof(uint64_t);
+
+	return at + sizeof(uint64_t) <= f->len ? vhu_ne_get(f->payload + at, sizeof(uint64_t)) : 0;
+}
+
+/* Sizes left out are those of ids that are not there, which is told, not judged. */
+static bool shm_form(struct vhu_judgement *j)
+{
+	return j->f->len != vhu_payload_row(VHU_PL_SHMEM_CONFIG)->max &&
+	       vhu_differs(j, "2056 bytes: a number and 256 sizes", "%zu bytes", j->f->len);
+}
+
+static bool shm_changed(struct vhu_judgement *j)
+{
+	for (size_t i = 0; j->s->shm_known && i < VHU_SESSION_SHM_IDS; i++)
+		if (shm_size(j->f, i) != j->s->shm_size[i])
+			return vhu_differs(j, "the sizes as they were", "region %zu: 0x%llx for 0x%llx", i,
+					   (unsigned long long)shm_size(j->f, i),
+					   (unsigned long long)j->s->shm_size[i]);
+	return false;
+}
+
+static bool shm_unaligned(struct vhu_judgement *j)
+{
+	for (size_t i = 0; i < VHU_SESSION_SHM_IDS; i++)
+		if (shm_size(j->f, i) % VHU_C_LOG_PAGE)
+			return vhu_differs(j, "a multiple of the page size", "region %zu: 0x%llx bytes", i,
+					   (unsigned long long)shm_size(j->f, i));
+	return false;
+}
+
+static bool shm_count(struct vhu_judgement *j)
+{
+	uint64_t told = vhu_frame_u64(j->f, "num_regions"), n = 0;
+
+	for (size_t i = 0; i < VHU_SESSION_SHM_IDS; i++)
+		n += shm_size(j->f, i) != 0;
+	return told != n && vhu_differs(j, "as many as have a size", "num_regions %llu, %llu sizes not 0",
+					(unsigned long long)told, (unsigned long long)n);
+}
+
 #define SIZE_RULE(req, msg)                                                                                  \
 	{                                                                                                    \
 		VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, bad_reply_size, "the reply has a wrong size" \
@@ -357,5 +402,12 @@ const struct vhu_rule vhu_rules_reply[] = {
 
 	RULE(INFLIGHT_19, GET_INFLIGHT_FD, inflight_unpadded, "the reply is not the structure of 24 bytes"),
 	RULE(INFLIGHT_22, GET_INFLIGHT_FD, inflight_echo, "the inflight buffer has no descriptor"),
+
+	SIZE_RULE(SHMEM_01, GET_SHMEM_CONFIG),
+	{VHU_REQ_SHMEM_01, VHU_FINDING_QUIRK, VHU_MSG_GET_SHMEM_CONFIG, shm_form,
+	 "the reply does not have all 256 sizes"},
+	RULE(SHMEM_02, GET_SHMEM_CONFIG, shm_changed, "the sizes of the shared memory regions changed"),
+	RULE(SHMEM_03, GET_SHMEM_CONFIG, shm_unaligned, "a shared memory region is no whole number of pages"),
+	RULE(SHMEM_13, GET_SHMEM_CONFIG, shm_count, "the number of regions is not that of their sizes"),
 	{.broken = NULL},
 };

@@ -62,12 +62,6 @@ static void check_endian(struct vhu_trial *v)
 	while_running(v);
 }
 
-static void check_kick_message(struct vhu_trial *v)
-{
-	if (vhu_frame_u64(v->f, "num"))
-		vhu_trial_breaks(v, VHU_REQ_INBAND_07, "num of VRING_KICK is not 0");
-}
-
 static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t align, uint64_t len)
 {
 	uint64_t at = vhu_frame_u64(v->f, field);
@@ -128,9 +122,16 @@ static void check_kick(struct vhu_trial *v)
 	const struct vhu_ring_state *r = ring_of(v);
 
 	if (!v->s->owned)
-		vhu_trial_breaks(v, VHU_REQ_OWNER_01, "SET_VRING_KICK on a connection without SET_OWNER");
+		vhu_trial_breaks(v, VHU_REQ_OWNER_01, "%s on a connection without SET_OWNER", v->row->name);
 	if (r && (!r->num_set || !r->addr_set))
-		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "SET_VRING_KICK before the ring is set up");
+		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "%s before the ring is set up", v->row->name);
+}
+
+static void check_kick_message(struct vhu_trial *v)
+{
+	if (vhu_frame_u64(v->f, "num"))
+		vhu_trial_breaks(v, VHU_REQ_INBAND_07, "num of VRING_KICK is not 0");
+	check_kick(v);
 }
 
 static void (*const on_message[VHU_MSG_MAX])(struct vhu_trial *v) = {

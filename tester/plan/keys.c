@@ -34,7 +34,7 @@ const char *const vhu_words_fd[] =
 				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
-const char *const vhu_words_answer[] = {"ack", "nack", "none", NULL};
+const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};
 static const char *const words_used[] = {"used", "all", "unused", NULL};
 static const char *const words_await[] = {"all", "any", NULL};

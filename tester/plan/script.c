@@ -19,6 +19,9 @@ enum condition {
 	IF_PROTOCOL,
 	IF_MQ,
 	IF_SLOTS,
+	IF_SHMEM,
+	IF_INBAND,
+	IF_FDS,
 	IF_BACKEND_REQ,
 	IF_STATUS,
 	IF_BIT30,
@@ -111,6 +114,12 @@ static bool applies(const struct vhu_script_opts *o, const struct row *r)
 		return o->pfeatures & VHU_P(MQ);
 	case IF_SLOTS:
 		return o->pfeatures & VHU_P(CONFIGURE_MEM_SLOTS);
+	case IF_SHMEM:
+		return o->pfeatures & VHU_P(SHMEM_MAP);
+	case IF_INBAND:
+		return o->pfeatures & VHU_P(INBAND_NOTIFICATIONS);
+	case IF_FDS:
+		return !(o->pfeatures & VHU_P(INBAND_NOTIFICATIONS));
 	case IF_BACKEND_REQ:
 		return o->pfeatures & VHU_P(BACKEND_REQ);
 	case IF_STATUS:

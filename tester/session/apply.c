@@ -1,7 +1,7 @@
 /* How a session changes with each frame. One function a message that changes something. */
 #include <string.h>
 
-#include "session/session.h"
+#include "internal.h"
 #include "wire/frame.h"
 
 typedef void apply_fn(struct vhu_session *s, const struct vhu_frame *f);
@@ -135,6 +135,12 @@ static void set_vring_addr(struct vhu_session *s, const struct vhu_frame *f)
 	r->addr_set = true;
 }
 
+static void start(struct vhu_ring_state *r)
+{
+	r->started = r->ran = true;
+	r->suspended = false;
+}
+
 static void set_vring_kick(struct vhu_session *s, const struct vhu_frame *f)
 {
 	struct vhu_ring_state *r = ring_of(s, f);
@@ -143,7 +149,7 @@ static void set_vring_kick(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	r->kick_fd = !vhu_frame_u64(f, "no_fd");
 	r->kick_set = true;
-	r->started = true;
+	start(r);
 }
 
 static void set_vring_call(struct vhu_session *s, const struct vhu_frame *f)
@@ -154,6 +160,14 @@ static void set_vring_call(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	r->call_fd = !vhu_frame_u64(f, "no_fd");
 	r->call_set = true;
+}
+
+static void set_vring_err(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r = ring_of(s, f);
+
+	if (r)
+		r->err_fd = !vhu_frame_u64(f, "no_fd");
 }
 
 static void set_vring_enable(struct vhu_session *s, const struct vhu_frame *f)
@@ -171,7 +185,7 @@ static void vring_kick(struct vhu_session *s, const struct vhu_frame *f)
 	struct vhu_ring_state *r = ring_of(s, f);
 
 	if (r)
-		r->started = true;
+		start(r);
 }
 
 static void get_vring_base(struct vhu_session *s, const struct vhu_frame *f)
@@ -186,7 +200,7 @@ static void disable_all(struct vhu_session *s)
 {
 	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
 		s->ring[i].enabled = false;
-		s->ring[i].started = false;
+		s->ring[i].started = s->ring[i].ran = s->ring[i].suspended = false;
 	}
 }
 
@@ -194,6 +208,9 @@ static void reset_device(struct vhu_session *s, const struct vhu_frame *f)
 {
 	disable_all(s);
 	s->status = 0;
+	s->shm_reset |= s->n_shm > 0;
+	s->n_shm = 0;
+	s->shm_lost = false;
 }
 
 static void set_status(struct vhu_session *s, const struct vhu_frame *f)
@@ -245,6 +262,7 @@ static apply_fn *const on_request[VHU_MSG_MAX] = {
 	[VHU_MSG_SET_VRING_ADDR] = set_vring_addr,
 	[VHU_MSG_SET_VRING_KICK] = set_vring_kick,
 	[VHU_MSG_SET_VRING_CALL] = set_vring_call,
+	[VHU_MSG_SET_VRING_ERR] = set_vring_err,
 	[VHU_MSG_SET_VRING_ENABLE] = set_vring_enable,
 	[VHU_MSG_VRING_KICK] = vring_kick,
 	[VHU_MSG_GET_VRING_BASE] = get_vring_base,
@@ -326,11 +344,33 @@ static void got_mem_slots(struct vhu_session *s, const struct vhu_frame *f)
 		s->mem_slots = vhu_frame_u64(f, "u64");
 }
 
+static void got_vring_base(struct vhu_session *s, const struct vhu_frame *f)
+{
+	struct vhu_ring_state *r =
+		s->answered.index < VHU_SESSION_RINGS ? &s->ring[s->answered.index] : NULL;
+
+	if (r)
+		r->suspended = r->ran && !r->started;
+}
+
+static void got_shmem_config(struct vhu_session *s, const struct vhu_frame *f)
+{
+	const size_t at = vhu_field_by_name(VHU_PL_SHMEM_CONFIG, "mem_size")->offset;
+
+	for (size_t i = 0; !s->shm_known && i < VHU_SESSION_SHM_IDS; i++)
+		if (at + (i + 1) * sizeof(uint64_t) <= f->len)
+			s->shm_size[i] = vhu_ne_get(f->payload + at + i * sizeof(uint64_t), sizeof(uint64_t));
+	s->shm_known = true;
+}
+
 static apply_fn *const on_reply[VHU_MSG_MAX] = {
 	[VHU_MSG_GET_FEATURES] = got_features,
 	[VHU_MSG_GET_PROTOCOL_FEATURES] = got_protocol_features,
 	[VHU_MSG_GET_QUEUE_NUM] = got_queue_num,
 	[VHU_MSG_GET_MAX_MEM_SLOTS] = got_mem_slots,
+	[VHU_MSG_GET_VRING_BASE] = got_vring_base,
+	[VHU_MSG_GET_VRING_BASE_SKIP_DRAIN] = got_vring_base,
+	[VHU_MSG_GET_SHMEM_CONFIG] = got_shmem_config,
 };
 
 static void apply_reply(struct vhu_session *s, const struct vhu_frame *f)
@@ -359,10 +399,19 @@ static void apply_backend(struct vhu_session *s, const struct vhu_frame *f)
 	bool need_reply = f->flags & VHU_C_HEADER_NEED_REPLY;
 
 	if (f->dir == VHU_DIR_FE) {
-		if (s->n_pending_backend)
-			drop(s->pending_backend, &s->n_pending_backend, 1);
+		if (!s->n_pending_backend)
+			return;
+		row = s->pending_backend[0].row;
+		drop(s->pending_backend, &s->n_pending_backend, 1);
+		if (row && row->msg == VHU_MSG_BACKEND_SHMEM_MAP)
+			vhu_session_shm_answered(s, f->len < sizeof(uint64_t) ||
+							    vhu_ne_get(f->payload, sizeof(uint64_t)));
 		return;
 	}
+	if (row && row->msg == VHU_MSG_BACKEND_SHMEM_MAP)
+		vhu_session_shm_map(s, f, need_reply);
+	else if (row && row->msg == VHU_MSG_BACKEND_SHMEM_UNMAP)
+		vhu_session_shm_unmap(s, f);
 	if (need_reply || (row && row->answer == VHU_ANSWER_ALWAYS)) {
 		struct vhu_pending p = {
 			.row = row, .request = f->request, .need_reply = need_reply, .due = VHU_DUE_ACK};

@@ -1,20 +1,22 @@
 /*
- * The channel for our own requests. There is one kind: the config space changed. Nothing waits for
- * the front-end's answer; while it is out, a further change is only remembered.
+ * The channel for requests of our own. What there is to tell is remembered where it belongs (session,
+ * ring, shared memory) and told one after the other: where the front-end answers, the next request
+ * waits for that. Nothing else does.
  */
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "fault.h"
 #include "session.h"
 
-enum { FAULT_LATER_NS = 3000000 };
+enum { FAULT_LATER_NS = 3000000, FAULT_NOTIFIER_SIZE = 512 };
 
 static bool answer_ok(const struct msg *m)
 {
 	if (fault(breq_answer_crash))
 		fault_crash();
 	return (m->flags & C_HEADER_VERSION_MASK) == C_HEADER_VERSION && (m->flags & C_HEADER_REPLY) &&
-	       m->request == MSG_BACKEND_BACKEND_CONFIG_CHANGE_MSG && m->size == PMAX_U64;
+	       m->size == PMAX_U64;
 }
 
 static void channel_ready(struct source *src, uint32_t events)
@@ -28,22 +30,26 @@ static void channel_ready(struct source *src, uint32_t events)
 	}
 	for (;;) {
 		enum wire_event event = wire_receive(&s->channel);
+		uint32_t asked = s->asked;
 
 		if (event == WIRE_NOTHING)
-			return;
-		if (event == WIRE_END || !s->config_waiting) {
+			break;
+		if (event == WIRE_END || !asked || s->channel.msg.request != asked) {
 			if (fault(breq_hangup_crash))
 				fault_crash();
 			channel_close(s); /* gone, or it says what nobody asked */
 			return;
 		}
 		msg_close_fds(&s->channel.msg);
-		/* refused or not: the front-end knows */
-		s->config_waiting = false;
+		s->asked = 0;
+		/* refused or not: of all but a mapping the front-end knows by now */
+		if (asked == MSG_BACKEND_BACKEND_SHMEM_MAP)
+			shm_answered(s, !FIELD(s->channel.msg.payload, U64, u64));
 		channel_tell(s);
 		if (s->channel.src.fd < 0)
 			return;
 	}
+	channel_tell(s);
 }
 
 int channel_open(struct session *s, int fd)
@@ -57,10 +63,10 @@ int channel_open(struct session *s, int fd)
 void channel_close(struct session *s)
 {
 	wire_close(&s->channel);
-	s->config_waiting = false;
+	s->asked = 0;
 }
 
-static void send_change(struct session *s)
+void channel_send(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size, int fd)
 {
 	struct wire *to = fault(breq_main_socket) ? &s->wire : &s->channel;
 	uint32_t flags = C_HEADER_VERSION;
@@ -69,39 +75,107 @@ static void send_change(struct session *s)
 		flags |= C_HEADER_NEED_REPLY;
 	if (fault(breq_header))
 		flags &= ~(uint32_t)C_HEADER_VERSION_MASK;
-	s->config_waiting = flags & C_HEADER_NEED_REPLY;
-	if (wire_send(to, MSG_BACKEND_BACKEND_CONFIG_CHANGE_MSG, flags, NULL, 0, -1) < 0)
+	s->asked = flags & C_HEADER_NEED_REPLY ? request : 0;
+	if (wire_send(to, request, flags, payload, size, fd) < 0)
 		channel_close(s);
+}
+
+static void send_change(struct session *s)
+{
+	channel_send(s, MSG_BACKEND_BACKEND_CONFIG_CHANGE_MSG, NULL, 0, -1);
 }
 
 static void send_late(struct session *s, uint64_t unused)
 {
 	(void)unused;
-	if (s->channel.src.fd >= 0 && (s->pfeatures & P(CONFIG)) && !s->n_started)
+	if (s->channel.src.fd >= 0 && !s->asked && (s->pfeatures & P(CONFIG)) && !s->n_started)
 		send_change(s);
 }
 
-/* A device whose rings are all stopped sends nothing; the change is told when one starts. */
-void channel_tell(struct session *s)
+static bool tell_config(struct session *s)
 {
-	if (s->channel.src.fd < 0 || s->config_waiting)
-		return;
-	if (fault(suspended_config) && !s->n_started)
-		session_later(s, FAULT_LATER_NS, send_late, 0);
-	if (!s->n_started)
-		return;
 	if (!s->config_pending || !((s->pfeatures & P(CONFIG)) || fault(breq_config_unneg)))
-		return;
+		return false;
 	s->config_pending = false;
 	send_change(s);
+	return true;
+}
+
+/* The doorbell: a page that the guest may write instead of being trapped. We look at the ring anyway. */
+static void send_notifier(struct session *s, const struct ring *r)
+{
+	uint8_t payload[PMAX_VRING_AREA] = {0};
+	long page = sysconf(_SC_PAGESIZE);
+	int fd = memfd_create("vhu-notifier", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, page) < 0) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	FIELD_SET(payload, VRING_AREA, u64, r->index);
+	FIELD_SET(payload, VRING_AREA, size, (uint64_t)page);
+	channel_send(s, MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG, payload, sizeof(payload), fd);
+}
+
+static void send_signal(struct session *s, const struct ring *r, uint32_t request)
+{
+	uint8_t payload[PMAX_VRING_STATE] = {0};
+
+	FIELD_SET(payload, VRING_STATE, index, r->index);
+	channel_send(s, request, payload, sizeof(payload), -1);
+}
+
+static bool tell_ring(struct session *s, struct ring *r)
+{
+	if (r->tell_notifier) {
+		r->tell_notifier = false;
+		send_notifier(s, r);
+	} else if (r->tell_err) {
+		r->tell_err = false;
+		send_signal(s, r, MSG_BACKEND_BACKEND_VRING_ERR);
+	} else if (r->tell_call) {
+		r->tell_call = false;
+		send_signal(s, r, MSG_BACKEND_BACKEND_VRING_CALL);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Sends one request; false if there is nothing to tell. */
+static bool tell_next(struct session *s)
+{
+	if (tell_config(s))
+		return true;
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		if (tell_ring(s, &s->rings[i]))
+			return true;
+	}
+	return shm_tell(s);
+}
+
+/* A device whose rings are all stopped sends nothing; what there is is told when one starts. */
+void channel_tell(struct session *s)
+{
+	if (fault(suspended_config) && !s->n_started && !s->asked)
+		session_later(s, FAULT_LATER_NS, send_late, 0);
+	while (s->channel.src.fd >= 0 && !s->asked && !s->channel.out_n && s->n_started) {
+		if (!tell_next(s))
+			return;
+	}
 }
 
 /* Faults in the message need one. To tell of a change that is none is legal. */
-void channel_ring_started(struct session *s)
+void channel_ring_started(struct ring *r)
 {
+	struct session *s = r->s;
+
 	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) ||
 	    fault(breq_header))
 		s->config_pending = true;
+	r->tell_notifier = s->pfeatures & P(HOST_NOTIFIER);
+	shm_ring_started(r);
 	channel_tell(s);
 }
 
@@ -109,4 +183,13 @@ void channel_config_changed(struct session *s)
 {
 	s->config_pending = true;
 	channel_tell(s);
+}
+
+bool channel_signal(struct ring *r, bool *due)
+{
+	if (!(r->s->pfeatures & P(INBAND_NOTIFICATIONS)) || r->s->channel.src.fd < 0)
+		return false;
+	*due = true;
+	channel_tell(r->s);
+	return true;
 }

@@ -105,6 +105,11 @@ static struct area *area_of(const struct ring *r)
 	return (struct area *)(void *)(f->map.at + stride(f->queue_size) * r->index);
 }
 
+bool inflight_tracks(const struct ring *r)
+{
+	return area_of(r);
+}
+
 static void init(struct ring *r, struct area *a)
 {
 	memset(a, 0, stride(r->s->inflight.queue_size));

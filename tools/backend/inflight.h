@@ -28,6 +28,8 @@ void inflight_close(struct session *s);
  * the order in which they were taken, and returns how many there are.
  */
 unsigned inflight_recover(struct ring *r, uint16_t *redo);
+/* Whether the buffer records this ring. */
+bool inflight_tracks(const struct ring *r);
 /* A request was taken, is about to be returned, or n of them have been. */
 void inflight_take(struct ring *r, uint16_t head);
 void inflight_link(struct ring *r, uint16_t head);

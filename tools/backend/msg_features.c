@@ -12,7 +12,9 @@ static const uint64_t common_features = V(VIRTIO_F_VERSION_1) | V(VIRTIO_RING_F_
 
 static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) |
 					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) |
-					  P(INFLIGHT_SHMFD) | P(GPA_ADDRESSES);
+					  P(INFLIGHT_SHMFD) | P(GPA_ADDRESSES) | P(BACKEND_SEND_FD) |
+					  P(HOST_NOTIFIER) | P(INBAND_NOTIFICATIONS) | P(SHMEM_MAP) |
+					  P(GET_VRING_BASE_INFLIGHT) | P(GET_VRING_BASE_SKIP_DRAIN);
 
 /* Bits that may change while rings run. */
 static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);
@@ -236,6 +238,7 @@ enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
 	}
 	inflight_close(s); /* a guest that was reset has nothing in flight */
 	iotlb_clear(s);
+	shm_forget(s);
 	s->features = 0;
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->status = 0;

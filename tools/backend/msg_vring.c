@@ -149,7 +149,7 @@ enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r
 }
 
 /* Stops the ring, then tells where it stands. */
-enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r)
+static enum result get_base(struct session *s, struct msg *m, struct reply *r, bool suspend)
 {
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
 	uint64_t index, base;
@@ -166,7 +166,10 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 	used = ring->published;
 	was = ring->started;
 	unused = was && ring->fresh;
-	ring_stop(ring);
+	if (suspend)
+		ring_suspend(ring);
+	else
+		ring_stop(ring);
 	index = fault(vring_base_reply_index) ? 0 : ring->index;
 	base = ring->last_avail;
 	if (fault(vring_base_counts_avail) && ring->num && split_map(ring)) {
@@ -186,6 +189,29 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 	if (fault(suspended_config) && was)
 		channel_tell(s);
 	return RES_OK;
+}
+
+/* What is in flight may stay so, unless there is a message of its own for that. */
+enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r)
+{
+	return get_base(s, m, r,
+			(s->pfeatures & P(GET_VRING_BASE_INFLIGHT)) &&
+				!(s->pfeatures & P(GET_VRING_BASE_SKIP_DRAIN)));
+}
+
+enum result msg_get_vring_base_skip_drain(struct session *s, struct msg *m, struct reply *r)
+{
+	return get_base(s, m, r, true);
+}
+
+enum result msg_vring_kick(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
+
+	(void)r;
+	if (!ring || FIELD(m->payload, VRING_STATE, num))
+		return RES_REFUSED;
+	return ring_kick(ring) < 0 ? RES_REFUSED : RES_OK;
 }
 
 /* A message that a fault takes for one without descriptor. */

@@ -69,7 +69,7 @@ void ring_call(struct ring *r)
 	if (fault(call_old_fd) && r->old_call_fd >= 0)
 		fd = r->old_call_fd;
 	/* a descriptor that comes later must not have missed it */
-	r->call_due = fd < 0;
+	r->call_due = fd < 0 && !channel_signal(r, &r->tell_call);
 	notify_signal(fd);
 }
 
@@ -82,6 +82,8 @@ static void ring_break(struct ring *r)
 	r->broken = true;
 	r->last_avail = r->done;
 	set_due(r, 0);
+	if (r->err_fd < 0)
+		channel_signal(r, &r->tell_err);
 	notify_signal(r->err_fd);
 }
 
@@ -373,7 +375,19 @@ static void ring_start(struct ring *r)
 		r->deaf = 1;
 	if (r->kick_fd >= 0 && fault(start_kick_lost))
 		r->deaf = 2;
-	channel_ring_started(r->s);
+	channel_ring_started(r);
+}
+
+int ring_kick(struct ring *r)
+{
+	if (!r->started) {
+		if (!try_map(r))
+			return -EFAULT;
+		ring_start(r);
+	}
+	iotlb_ask_again(r->s);
+	ring_run(r);
+	return 0;
 }
 
 int ring_set_kick(struct ring *r, int fd)
@@ -465,21 +479,13 @@ static void late_write(struct session *s, uint64_t index)
 		used[1]++;
 }
 
-void ring_stop(struct ring *r)
+static void come_to_rest(struct ring *r)
 {
-	if (!r->started)
-		return;
-	ring_run(r);
-	if (r->due_ns && r->desc && !fault(state_stop_no_drain) && !fault(blk_inflight_leak))
-		complete(r);
 	if (!fault(state_stop_no_drain))
 		set_due(r, 0);
-	if (r->stalled)
-		r->last_avail = r->done;
 	r->stalled = false;
-	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
 	r->n_redo = r->next_redo = 0;
-	r->started = r->lazy = false;
+	r->started = r->lazy = r->tell_notifier = r->tell_call = false;
 	r->deaf = 0;
 	r->s->n_started--;
 	set_polled(r, false);
@@ -495,6 +501,34 @@ void ring_stop(struct ring *r)
 		session_later(r->s, FAULT_LATER_NS, late_call, r->index);
 	if (fault(suspended_write) && !r->s->n_started)
 		session_later(r->s, FAULT_LATER_NS, late_write, r->index);
+}
+
+void ring_stop(struct ring *r)
+{
+	if (!r->started)
+		return;
+	ring_run(r);
+	if (r->due_ns && r->desc && !fault(state_stop_no_drain) && !fault(blk_inflight_leak))
+		complete(r);
+	if (r->stalled)
+		r->last_avail = r->done;
+	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
+	come_to_rest(r);
+}
+
+void ring_suspend(struct ring *r)
+{
+	if (!inflight_tracks(r)) {
+		ring_stop(r);
+		return;
+	}
+	if (!r->started)
+		return;
+	if (ring_live(r) && waiting(r) + to_redo(r) + (uint16_t)(r->last_avail - r->done) <= r->num) {
+		for (unsigned n = waiting(r); n; n--)
+			inflight_take(r, split_head(r, r->last_avail++));
+	}
+	come_to_rest(r);
 }
 
 void ring_reset(struct ring *r)

@@ -45,6 +45,7 @@ struct ring {
 	bool fresh;  /* nothing processed since the start */
 	bool call_due;
 	bool stalled; /* the next request waits for a translation */
+	bool tell_notifier, tell_call, tell_err; /* on the channel, when it is free */
 	uint64_t due_ns; /* when the requests in flight end; 0: none */
 	unsigned starts;
 
@@ -76,10 +77,13 @@ void rings_done(struct session *s);
 void ring_reset(struct ring *r); /* as at the start of a connection; closes everything */
 int ring_set_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used, uint64_t log, bool log_used);
 int ring_set_kick(struct ring *r, int fd);  /* takes fd unless it fails; -1: poll. Starts the ring */
+int ring_kick(struct ring *r);		    /* a kick by message. Starts the ring */
 void ring_set_call(struct ring *r, int fd); /* takes fd; -1: none */
 void ring_set_err(struct ring *r, int fd);
 void ring_enable(struct ring *r, bool on);
 void ring_stop(struct ring *r); /* completes what was taken; last_avail is then the base */
+/* Takes what is available and leaves it in flight, in the inflight buffer; then as ring_stop. */
+void ring_suspend(struct ring *r);
 bool ring_running(const struct ring *r);
 /* Guest memory changed: finds the ring again. */
 void ring_remap(struct ring *r);

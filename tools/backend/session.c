@@ -51,6 +51,9 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_ADD_MEM_REG] = msg_add_mem_reg,
 	[MSG_MAIN_REM_MEM_REG] = msg_rem_mem_reg,
 	[MSG_MAIN_SET_STATUS] = msg_set_status,
+	[MSG_MAIN_VRING_KICK] = msg_vring_kick,
+	[MSG_MAIN_GET_SHMEM_CONFIG] = msg_get_shmem_config,
+	[MSG_MAIN_GET_VRING_BASE_SKIP_DRAIN] = msg_get_vring_base_skip_drain,
 	[MSG_MAIN_GET_STATUS] = msg_get_status,
 };
 
@@ -409,7 +412,8 @@ static void begin(struct session *s)
 		s->status = fault(status_not_zero) ? C_STATUS_ACKNOWLEDGE : 0;
 	}
 	s->features_set = s->features_refused = s->status_seen = false;
-	s->config_pending = s->config_waiting = false;
+	s->config_pending = false;
+	shm_forget(s);
 	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = false;
 	s->acks_late = s->mask_asked = s->held_request = s->messages = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;

@@ -9,6 +9,7 @@
 #include "iotlb.h"
 #include "memory.h"
 #include "ring.h"
+#include "shm.h"
 #include "wire.h"
 
 enum result {
@@ -63,9 +64,11 @@ struct session {
 	bool again;
 	uint64_t busy_ns; /* when a polled ring last had work */
 
-	struct wire channel;		     /* for requests of the back-end */
-	bool config_pending, config_waiting; /* a change to tell; one told and not yet answered */
-	uint64_t look_ns;		     /* when to look at the medium again */
+	struct wire channel; /* for requests of the back-end */
+	uint32_t asked;	     /* our request that is not yet answered; 0: none */
+	bool config_pending; /* a change to tell */
+	struct shm shm;
+	uint64_t look_ns; /* when to look at the medium again */
 
 	struct later later[LATER_MAX];
 
@@ -104,9 +107,11 @@ msg_handler msg_get_features, msg_set_features, msg_set_owner, msg_reset_owner, 
 msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_mem_reg, msg_set_log_base,
 	msg_set_log_fd;
 msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
-	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable;
+	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable, msg_vring_kick,
+	msg_get_vring_base_skip_drain;
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
+msg_handler msg_get_shmem_config;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);
@@ -123,6 +128,10 @@ void channel_close(struct session *s);
 void channel_config_changed(struct session *s);
 /* Tells what is pending and allowed by now. */
 void channel_tell(struct session *s);
-void channel_ring_started(struct session *s);
+void channel_ring_started(struct ring *r);
+/* Remembers a signal of the ring in *due, and tells it. False where there are no in-band notifications. */
+bool channel_signal(struct ring *r, bool *due);
+/* Sends a request of ours, of which one at a time may be out where it is answered; takes fd (-1: none). */
+void channel_send(struct session *s, uint32_t request, const uint8_t *payload, uint32_t size, int fd);
 
 #endif

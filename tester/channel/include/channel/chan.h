@@ -60,6 +60,9 @@ void vhu_chan_half_close(struct vhu_chan *c);
 /* Stops or resumes reading (a peer that does not read its answers); the end is not seen either. */
 int vhu_chan_pause(struct vhu_chan *c, bool pause, struct vhu_err *err);
 
+/* Hands out what has arrived by now, without going through the loop. */
+void vhu_chan_drain(struct vhu_chan *c);
+
 bool vhu_chan_open(const struct vhu_chan *c);
 bool vhu_chan_sending(const struct vhu_chan *c);	/* bytes still wait in our queue */
 int vhu_chan_fd(const struct vhu_chan *c);

@@ -185,7 +185,7 @@ struct vhu_step_recv {
 	const struct vhu_field_match *with;
 	size_t n_with;
 	int fds;			/* -1: any legal number */
-	enum { VHU_RECV_ACK, VHU_RECV_NACK, VHU_RECV_NONE, VHU_RECV_FIELDS } answer;
+	enum { VHU_RECV_ACK, VHU_RECV_NACK, VHU_RECV_NONE, VHU_RECV_LATE, VHU_RECV_FIELDS } answer;
 	const struct vhu_assign *fields;
 	size_t n_fields;
 	bool optional;			/* waits only until the next fence */

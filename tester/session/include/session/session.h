@@ -14,12 +14,16 @@ enum {
 	VHU_SESSION_REGIONS = 520,
 	VHU_SESSION_PENDING = 256,	/* requests in flight that are remembered */
 	VHU_SESSION_QUIET = 64,		/* request ids remembered that need no answer, or got none */
+	VHU_SESSION_SHM_IDS = 256,
+	VHU_SESSION_SHM_MAPS = 64,	/* mappings that are remembered */
 };
 
 struct vhu_ring_state {
 	bool num_set, addr_set, base_set, call_set, kick_set;
-	bool kick_fd, call_fd;		/* the descriptor message carried one */
+	bool kick_fd, call_fd, err_fd;	/* the descriptor message carried one */
 	bool started;			/* SET_VRING_KICK, or VRING_KICK in-band; ends with GET_VRING_BASE */
+	bool ran;			/* was started since the last reset */
+	bool suspended;			/* and GET_VRING_BASE was answered since the last start */
 	bool enabled;
 	bool enable_named;		/* by SET_VRING_ENABLE, not by default */
 	uint32_t num, base, flags;
@@ -28,6 +32,13 @@ struct vhu_ring_state {
 
 struct vhu_region_state {
 	uint64_t gpa, size, uaddr, offset;
+};
+
+/* A mapping that the back-end has asked for. */
+struct vhu_shm_map {
+	uint8_t shmid;
+	bool asked;			/* the front-end has not answered yet */
+	uint64_t offset, len;		/* in the region */
 };
 
 /* How sure the answer to a request is. */
@@ -71,6 +82,13 @@ struct vhu_session {
 	size_t n_regions;
 	struct vhu_region_state region[VHU_SESSION_REGIONS];
 	struct vhu_ring_state ring[VHU_SESSION_RINGS];
+
+	bool shm_known;			/* GET_SHMEM_CONFIG was answered, at first with these sizes: */
+	uint64_t shm_size[VHU_SESSION_SHM_IDS];
+	size_t n_shm;
+	struct vhu_shm_map shm[VHU_SESSION_SHM_MAPS];
+	bool shm_lost;			/* there were more mappings than are remembered */
+	bool shm_reset;			/* RESET_DEVICE dropped mappings */
 
 	size_t n_pending;
 	struct vhu_pending pending[VHU_SESSION_PENDING];	/* oldest first */
@@ -121,5 +139,12 @@ void vhu_session_read_region(const struct vhu_frame *f, enum vhu_payload pl, siz
  * the front-end acknowledges that with 8 bytes under the same id: no memory, no request of its own.
  */
 bool vhu_session_is_postcopy_ack(const struct vhu_session *s, const struct vhu_frame *f);
+/* The shared memory range that a BACKEND_SHMEM_MAP or UNMAP names. */
+struct vhu_shm_map vhu_session_shm_range(const struct vhu_frame *f);
+/* Whether it lies in a region, as far as regions are known; whether it touches none that is mapped. */
+bool vhu_session_shm_valid(const struct vhu_session *s, const struct vhu_shm_map *m);
+bool vhu_session_shm_free(const struct vhu_session *s, const struct vhu_shm_map *m);
+/* Whether it is exactly one that is mapped. */
+bool vhu_session_shm_mapped(const struct vhu_session *s, const struct vhu_shm_map *m);
 /* Ring state; index is checked: NULL beyond VHU_SESSION_RINGS. */
 const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index);
