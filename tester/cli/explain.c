@@ -121,6 +121,35 @@ static void add_faults(struct vhu_buf *out, enum vhu_req req)
 					       row->summary);
 }
 
+/* Bugs of real back-ends that a fault stands for; true if there was one. */
+static bool add_bugs(struct vhu_buf *out, const struct vhu_fault_row *fault, bool heading)
+{
+	const struct vhu_bug_row *bug;
+	bool any = false;
+
+	for (size_t i = 0; (bug = vhu_bug_row(i)); i++) {
+		if (bug->fault != fault)
+			continue;
+		if (heading && !any)
+			vhu_buf_puts(out, "  real bugs like it:\n");
+		any = true;
+		vhu_buf_printf(out, "    BUG-%03u  %s, %u: %s\n", bug->number, bug->project, bug->year,
+			       bug->title);
+	}
+	return any;
+}
+
+static void add_bugs_of_requirement(struct vhu_buf *out, enum vhu_req req)
+{
+	const struct vhu_fault_row *row;
+	bool any = false;
+
+	for (size_t i = 0; (row = vhu_fault_row(i)); i++)
+		for (size_t j = 0; j < row->n_reqs; j++)
+			if (row->reqs[j] == req)
+				any |= add_bugs(out, row, !any);
+}
+
 static void explain_requirement(const struct vhu_req_row *row, const struct vhu_case_set *set,
 				struct vhu_buf *out)
 {
@@ -140,6 +169,7 @@ static void explain_requirement(const struct vhu_req_row *row, const struct vhu_
 	add_bits(out, "with one of:", VHU_NS_VIRTIO, row->v_any);
 	add_cases(out, set, row->req);
 	add_faults(out, row->req);
+	add_bugs_of_requirement(out, row->req);
 }
 
 static void add_payload(struct vhu_buf *out, const char *name, enum vhu_payload pl)
@@ -218,6 +248,7 @@ static void explain_fault(const struct vhu_fault_row *row, struct vhu_buf *out)
 	add_row(out, "does:", row->summary);
 	for (size_t i = 0; i < row->n_reqs; i++)
 		add_row(out, "breaks:", vhu_req_row(row->reqs[i])->id);
+	add_bugs(out, row, true);
 	vhu_buf_printf(out, "  try:        vhu-conform --reference=%s\n", row->id);
 }
 

@@ -464,6 +464,28 @@ static void faults_name_requirements(void **state)
 	assert_null(vhu_fault_by_id("no-such-fault"));
 }
 
+static void real_bugs_say_what_stands_for_them(void **state)
+{
+	const struct vhu_bug_row *row, *other;
+	size_t n = 0;
+
+	for (; (row = vhu_bug_row(n)); n++) {
+		filled(row->project);
+		filled(row->area);
+		filled(row->ref);
+		filled(row->title);
+		assert_in_range(row->year, 2010, 2040);
+		/* Both, or the reason why not. */
+		assert_true((row->case_id && row->fault) == !row->why);
+		for (size_t k = 0; k < n; k++) {
+			other = vhu_bug_row(k);
+			assert_int_not_equal(row->number, other->number);
+		}
+	}
+	assert_true(n > 0);
+	assert_null(vhu_bug_row(n + 1));
+}
+
 /* --- single names ---------------------------------------------------------------------------- */
 
 static void constants_by_name(void **state)
@@ -511,6 +533,7 @@ int main(void)
 		cmocka_unit_test(requirements_are_sane),
 		cmocka_unit_test(breaches_name_requirements),
 		cmocka_unit_test(faults_name_requirements),
+		cmocka_unit_test(real_bugs_say_what_stands_for_them),
 		cmocka_unit_test(constants_by_name),
 		cmocka_unit_test(enums_have_names),
 	};
