@@ -37,4 +37,4 @@ try_packages() {
 
 build_packages='gcc libc6-dev linux-libc-dev meson ninja-build pkg-config libjansson-dev'
 test_packages='clang libcmocka-dev clang-format libasan8 libubsan1 libclang-rt-14-dev python3'
-interop_packages='qemu-system-common qemu-utils'
+interop_packages='qemu-system-common qemu-utils qemu-system-gui dpdk openvswitch-switch-dpdk'

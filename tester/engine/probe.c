@@ -5,12 +5,6 @@
 
 #include "internal.h"
 
-/*
- * Sizes of config space worth asking for: the device type's own, then those of older versions of
- * the block device, down to the capacity alone. Back-ends refuse to give more than they have.
- */
-static const size_t config_sizes[] = {96, 72, 60, 57, 36, 24, 8};
-
 struct probe {
 	struct vhu_run run;
 	struct vhu_plan plan;
@@ -27,24 +21,43 @@ static bool ask(struct probe *p, enum vhu_msg msg, struct vhu_moment *m)
 	return vhu_run_item(&p->conn, &item, &step, m) && p->conn.have_answer;
 }
 
+/*
+ * The largest size of config space below `below` that is worth asking for: where a field of the device type ends, since older
+ * versions of it end there. Of an unknown device: what the block device had over time, and the size of one word.
+ */
+static size_t smaller_config(const struct vhu_device_row *dev, size_t below)
+{
+	static const size_t unknown[] = {8, 24, 36, 57, 60, 72, 96};
+	const struct vhu_config_row *row;
+	size_t size = 0;
+
+	for (size_t i = 0; !dev && i < VHU_ARRAY_SIZE(unknown) && unknown[i] < below; i++)
+		size = unknown[i];
+	for (size_t i = 0; dev && (row = vhu_config_row(dev->device, i)); i++)
+		if (row->offset + row->size < below)
+			size = VHU_MAX(size, (size_t)(row->offset + row->size));
+	return size;
+}
+
+/* Back-ends refuse to give more than they have. */
 static void probe_config(struct probe *p, struct vhu_facts *ret)
 {
 	const struct vhu_device_row *dev = ret->device == VHU_DEV_ANY ? NULL : vhu_device_row(ret->device);
+	size_t want = VHU_C_CONFIG_SIZE_MAX + 1;
 
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(config_sizes) && !p->run.stop; i++) {
+	while ((want = smaller_config(dev, want)) && !p->run.stop) {
 		struct vhu_moment m = vhu_run_moment(&p->conn);
 		const struct vhu_frame *f = &p->conn.answer;
 		uint64_t size;
 
-		if (dev && config_sizes[i] > dev->config_size)
-			continue;
-		m.config_size = config_sizes[i];
+		m.config_size = want;
 		if (!ask(p, VHU_MSG_GET_CONFIG, &m))
 			return;
-		if (!vhu_frame_get(f, VHU_PL_CONFIG, "size", &size) || !size || f->len < 12 + config_sizes[i])
+		if (!vhu_frame_get(f, VHU_PL_CONFIG, "size", &size) || !size ||
+		    f->len < sizeof(uint32_t[3]) + want)
 			continue;
-		ret->config_size = config_sizes[i];
-		memcpy(ret->config, f->payload + 12, config_sizes[i]);
+		ret->config_size = want;
+		memcpy(ret->config, f->payload + sizeof(uint32_t[3]), want);
 		return;
 	}
 }

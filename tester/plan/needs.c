@@ -194,7 +194,7 @@ static void need_field(struct needs *n, const struct node *match, const char *na
 		unmet(n, "needs '%s' of config space, which the target does not show", name);
 		return;
 	}
-	if (row->feature & ~c->facts.features) {
+	if (row->feature && !(row->feature & c->facts.features)) {
 		unmet(n, "needs '%s' of config space, which its feature bit does not make valid", name);
 		return;
 	}

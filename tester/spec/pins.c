@@ -335,7 +335,7 @@ PIN_GPU(num_capsets);
 
 PIN_INPUT(select);
 PIN_INPUT(subsel);
-PIN_INPUT(size);
+PIN_CONFIG(INPUT, u_size, virtio_input_config, size); /* a message has a size of its own */
 PIN_INPUT(reserved);
 PIN_INPUT(u);
 PIN(CONFIG_SIZE_INPUT, sizeof(struct virtio_input_config));

@@ -13,13 +13,30 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
-# name: program, command, options, cases. A baseline NAME.json beside this file holds the known findings.
+# name: program (a path, or looked for on PATH), command, options, cases.
+# A baseline NAME.json beside this file holds the known findings; docs/findings.md justifies each.
+CORE = ['cases/core']
 BACKENDS = {
     'qemu-storage-daemon': (
         'qemu-storage-daemon',
         'qemu-storage-daemon --blockdev driver=file,node-name=d,filename={image},discard=unmap '
         '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={socket},writable=on,num-queues=4',
-        ['--device', 'blk'], ['cases/core', 'cases/blk']),
+        ['--device', 'blk'], CORE + ['cases/blk']),
+    'dpdk-testpmd': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}}', ['--device', 'net'], CORE),
+    'openvswitch': (
+        '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE}/openvswitch.sh {{socket}}',
+        ['--device', 'net'], CORE),
+    'virtiofsd': (
+        '/usr/lib/qemu/virtiofsd',
+        f'/usr/lib/qemu/virtiofsd --socket-path={{socket}} -f -o source={HERE} -o sandbox=chroot',
+        ['--device', 'fs'], CORE),
+    'vhost-user-gpu': (
+        '/usr/lib/qemu/vhost-user-gpu', '/usr/lib/qemu/vhost-user-gpu --socket-path={socket}',
+        ['--device', 'gpu'], CORE),
+}
+# What needs more than its program: the reason why it can't run here, or None.
+OBSTACLES = {
+    'virtiofsd': lambda: None if os.geteuid() == 0 else 'it confines itself, for which it must be root',
 }
 
 
@@ -27,6 +44,10 @@ def main(build, name):
     program, command, options, cases = BACKENDS[name]
     if not shutil.which(program):
         print(f'SKIP: {name}: {program} is not installed')
+        return 77
+    obstacle = OBSTACLES.get(name, lambda: None)()
+    if obstacle:
+        print(f'SKIP: {name}: {obstacle}')
         return 77
     baseline = os.path.join(HERE, name + '.json')
     if os.path.exists(baseline):

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <stdlib.h>
 
+#include "buffers.h"
 #include "dev_blk.h"
 #include "fault.h"
 #include "options.h"
@@ -26,53 +27,6 @@ struct request {
 	uint64_t written; /* data bytes that the guest got */
 	bool dropped;
 };
-
-#define LAYOUT(at, layout, field) le64toh(field_get((at) + LAY_##layout##_##field, LAYLEN_##layout##_##field))
-
-/* Moves up to len bytes out of the front of the readable part. */
-static size_t gather(struct chain *c, uint8_t *to, size_t len)
-{
-	size_t got = 0;
-
-	while (got < len && c->n_out) {
-		size_t some = c->out->iov_len < len - got ? c->out->iov_len : len - got;
-
-		memcpy(to + got, c->out->iov_base, some);
-		got += some;
-		c->out->iov_base = (uint8_t *)c->out->iov_base + some;
-		c->out->iov_len -= some;
-		if (!c->out->iov_len) {
-			c->out++;
-			c->n_out--;
-		}
-	}
-	c->out_len -= got;
-	return got;
-}
-
-/* Copies into the front of the writable part; as much as there is room for. */
-static uint64_t scatter(struct chain *c, const uint8_t *from, size_t len)
-{
-	size_t put = 0;
-
-	for (unsigned i = 0; i < c->n_in && put < len; i++) {
-		size_t some = c->in[i].iov_len < len - put ? c->in[i].iov_len : len - put;
-
-		memcpy(c->in[i].iov_base, from + put, some);
-		put += some;
-	}
-	return put;
-}
-
-static void mark_written(struct request *q, uint64_t len)
-{
-	for (unsigned i = 0; i < q->c->n_in && len; i++) {
-		uint64_t some = q->c->in[i].iov_len < len ? q->c->in[i].iov_len : len;
-
-		log_mark(q->s, q->c->in_gpa[i], some);
-		len -= some;
-	}
-}
 
 static bool in_range(uint64_t sector, uint64_t sectors)
 {
@@ -136,7 +90,7 @@ static uint8_t do_read(struct request *q)
 	if (fault(blk_sector_blksize))
 		sector = sector * (blk_block_size() / C_SECTOR_SIZE) % (blk.store.size / C_SECTOR_SIZE / 2);
 	r = store_read(&blk.store, c->in, c->n_in, sector * C_SECTOR_SIZE);
-	mark_written(q, c->in_len);
+	chain_mark(q->s, c, c->in_len);
 	return r < 0 ? C_BLK_S_IOERR : C_BLK_S_OK;
 }
 
@@ -181,7 +135,7 @@ static bool hold_back(struct request *q)
 	held.len = (size_t)q->c->out_len;
 	held.at = q->sector * C_SECTOR_SIZE;
 	held.r = q->r;
-	gather(q->c, held.bytes, held.len);
+	chain_gather(q->c, held.bytes, held.len);
 	return true;
 }
 
@@ -258,7 +212,7 @@ static uint8_t do_ranges(struct request *q)
 
 	if (!may_write(q->s) && !fault(blk_ro_ranges))
 		return C_BLK_S_IOERR;
-	len = gather(q->c, bytes, sizeof(bytes));
+	len = chain_gather(q->c, bytes, sizeof(bytes));
 	n = len / RANGE;
 	if (n > BLK_RANGES && fault(blk_range_many))
 		n = BLK_RANGES;
@@ -303,8 +257,8 @@ static uint8_t do_get_id(struct request *q)
 		if (at && room == sizeof(id))
 			memcpy(at, id, sizeof(id));
 	}
-	q->written = scatter(q->c, id, sizeof(id));
-	mark_written(q, q->written);
+	q->written = chain_scatter(q->c, id, sizeof(id));
+	chain_mark(q->s, q->c, q->written);
 	return C_BLK_S_OK;
 }
 
@@ -401,7 +355,7 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 		fault_crash();
 	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) &&
 		!(fault(blk_status_own_desc) && c->last_in > 1);
-	if (gather(c, header, sizeof(header)) == sizeof(header) && whole) {
+	if (chain_gather(c, header, sizeof(header)) == sizeof(header) && whole) {
 		q.type = (uint32_t)LAYOUT(header, blk_outhdr, type);
 		q.reserved = (uint32_t)LAYOUT(header, blk_outhdr, reserved);
 		q.sector = LAYOUT(header, blk_outhdr, sector);

@@ -86,7 +86,7 @@ static const char help[] =
 	"      --fd N               use the inherited socket N, listening or connected\n"
 	"  -c, --client             with --socket: connect to PATH, again and again\n"
 	"Device:\n"
-	"  -d, --device NAME        blk (default)\n"
+	"  -d, --device NAME        blk (default), net, fs … (what is known is listed for an unknown one)\n"
 	"  -i, --image FILE         the medium (also --blk-file); default is memory\n"
 	"      --size BYTES         of that memory, with K, M or G (64M)\n"
 	"  -q, --queues N           request queues, 1 to 256 (4)\n"

@@ -1,0 +1,302 @@
+/*
+ * Devices of which only the control plane is here: features and config space.
+ */
+#include <endian.h>
+#include <string.h>
+
+#include "dev_small.h"
+#include "fault.h"
+
+#define PUT(to, field, value)                                                                                \
+	do {                                                                                                 \
+		uint64_t put_ = htole64(value);                                                              \
+		memcpy((to) + CFG_##field, &put_, CFGLEN_##field);                                           \
+	} while (0)
+
+enum {
+	SPEED_10G = 10000,
+	FULL_DUPLEX = 1,
+	RSS_KEY = 40,
+	RSS_TABLE = 128,
+	MTU = 1500,
+	MTU_FLOOR = 68,
+	GUEST_CID = 3,
+	HOST_CID = 2,
+	EVENT_INFO_SIZE = 16,
+	SENSE_SIZE = 96,
+	CDB_SIZE = 32,
+	CRYPTO_READY = 1,
+	CRYPTO_AES_CBC = 1 << 3,
+};
+
+int small_open(void)
+{
+	return 0;
+}
+
+void small_nothing(void)
+{
+}
+
+void small_features_set(struct session *s, uint64_t old)
+{
+	(void)s;
+	(void)old;
+}
+
+void small_reset(struct session *s)
+{
+	(void)s;
+}
+
+unsigned small_no_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	(void)to;
+	return 0;
+}
+
+bool small_refuse(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes)
+{
+	(void)s;
+	(void)offset;
+	(void)size;
+	(void)flags;
+	(void)bytes;
+	return false;
+}
+
+bool small_unchanged(struct session *s)
+{
+	(void)s;
+	return false;
+}
+
+int64_t small_return(struct session *s, struct ring *r, struct chain *c)
+{
+	(void)s;
+	(void)r;
+	(void)c;
+	return 0;
+}
+
+/* --- net -------------------------------------------------------------------------------------- */
+
+static uint64_t net_features(void)
+{
+	return V(VIRTIO_NET_F_MAC) | V(VIRTIO_NET_F_STATUS) | V(VIRTIO_NET_F_MTU) | V(VIRTIO_NET_F_CTRL_VQ) |
+	       V(VIRTIO_NET_F_MQ) | V(VIRTIO_NET_F_RSS) | V(VIRTIO_NET_F_SPEED_DUPLEX);
+}
+
+static unsigned net_config(struct session *s, uint8_t *to)
+{
+	static const uint8_t mac[CFGLEN_NET_mac] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+	static unsigned reads;
+
+	memcpy(to + CFG_NET_mac, mac, sizeof(mac));
+	PUT(to, NET_status, fault(cfg_net_status) ? 4 : 1);
+	PUT(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
+	PUT(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
+	PUT(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
+	PUT(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
+	PUT(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
+	PUT(to, NET_rss_max_indirection_table_length, fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
+	return CONFIG_SIZE_NET;
+}
+
+const struct device device_net = {
+	SMALL_DEVICE("net", "net"), .features = net_features, .config = net_config, .set_config = small_refuse,
+	.execute = small_return,
+};
+
+/* --- scsi, vsock, fs --------------------------------------------------------------------------------- */
+
+static uint64_t no_features(void)
+{
+	return 0;
+}
+
+static unsigned scsi_config(struct session *s, uint8_t *to)
+{
+	PUT(to, SCSI_num_queues, fault(cfg_scsi_queues) ? 0 : s->n_rings > 2 ? s->n_rings - 2 : 1);
+	PUT(to, SCSI_seg_max, 126);
+	PUT(to, SCSI_max_sectors, 0xffff);
+	PUT(to, SCSI_cmd_per_lun, 128);
+	PUT(to, SCSI_event_info_size, EVENT_INFO_SIZE);
+	PUT(to, SCSI_sense_size, SENSE_SIZE);
+	PUT(to, SCSI_cdb_size, CDB_SIZE);
+	PUT(to, SCSI_max_target, 255);
+	PUT(to, SCSI_max_lun, 16383);
+	return CONFIG_SIZE_SCSI;
+}
+
+const struct device device_scsi = {
+	SMALL_DEVICE("scsi", "scsi"), .features = no_features, .config = scsi_config, .set_config = small_refuse,
+	.execute = small_return,
+};
+
+static unsigned vsock_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	PUT(to, VSOCK_guest_cid, fault(cfg_vsock_cid) ? HOST_CID : GUEST_CID);
+	return CONFIG_SIZE_VSOCK;
+}
+
+const struct device device_vsock = {
+	SMALL_DEVICE("vsock", "vsock"), .features = no_features, .config = vsock_config,
+	.set_config = small_refuse, .execute = small_return,
+};
+
+static unsigned fs_config(struct session *s, uint8_t *to)
+{
+	static const char tag[] = "shared";
+
+	memcpy(to + CFG_FS_tag, tag, sizeof(tag) - 1);
+	PUT(to, FS_num_request_queues, s->n_rings > 1 ? s->n_rings - 1 : 1);
+	return CONFIG_SIZE_FS;
+}
+
+const struct device device_fs = {
+	SMALL_DEVICE("fs", "fs"), .features = no_features, .config = fs_config, .set_config = small_refuse,
+	.execute = small_return,
+};
+
+/* --- gpu, input -------------------------------------------------------------------------------------- */
+
+static uint32_t gpu_events = 1;
+
+static unsigned gpu_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	PUT(to, GPU_events_read, gpu_events);
+	PUT(to, GPU_num_scanouts, fault(cfg_gpu_scanouts) ? 17 : 1);
+	return CONFIG_SIZE_GPU - CFGLEN_GPU_blob_alignment;
+}
+
+/* Bits written to events_clear are cleared in events_read. */
+static bool gpu_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes)
+{
+	(void)s;
+	(void)flags;
+	if (offset != CFG_GPU_events_clear || size != CFGLEN_GPU_events_clear)
+		return false;
+	if (!fault(cfg_gpu_events))
+		gpu_events &= ~(uint32_t)le64toh(field_get(bytes, size));
+	return true;
+}
+
+static void gpu_reset(struct session *s)
+{
+	(void)s;
+	gpu_events = 1;
+}
+
+const struct device device_gpu = {
+	.name = "gpu", .capabilities = "{\"type\":\"gpu\",\"features\":[]}", .open = small_open, .close = small_nothing,
+	.features_set = small_features_set, .reset = gpu_reset, .changed = small_unchanged, .features = no_features,
+	.config = gpu_config, .set_config = gpu_set_config, .execute = small_return,
+};
+
+static struct {
+	uint8_t select, subsel;
+} input;
+
+enum { INPUT_ID_NAME = 1 };
+
+static unsigned input_config(struct session *s, uint8_t *to)
+{
+	static const char name[] = "vhu-reference keyboard";
+	bool known = input.select == INPUT_ID_NAME && !input.subsel;
+
+	(void)s;
+	PUT(to, INPUT_select, input.select);
+	PUT(to, INPUT_subsel, input.subsel);
+	if (known) {
+		PUT(to, INPUT_u_size, sizeof(name) - 1);
+		memcpy(to + CFG_INPUT_u, name, sizeof(name) - 1);
+	} else if (fault(cfg_input_size)) {
+		PUT(to, INPUT_u_size, 8);
+	}
+	return CONFIG_SIZE_INPUT;
+}
+
+static bool input_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
+			     const uint8_t *bytes)
+{
+	(void)s;
+	(void)flags;
+	if (offset + size > CFG_INPUT_u_size)
+		return false;
+	/* A fault: only both in one write are taken. */
+	if (fault(cfg_input_steps) && size == 1)
+		return true;
+	for (uint32_t i = 0; i < size; i++)
+		*(offset + i == CFG_INPUT_select ? &input.select : &input.subsel) = bytes[i];
+	return true;
+}
+
+const struct device device_input = {
+	SMALL_DEVICE("input", "input"), .features = no_features, .config = input_config,
+	.set_config = input_set_config, .execute = small_return,
+};
+
+/* --- crypto, console, sound ---------------------------------------------------------------------------- */
+
+static unsigned crypto_config(struct session *s, uint8_t *to)
+{
+	PUT(to, CRYPTO_status, fault(cfg_crypto_status) ? CRYPTO_READY | 2 : CRYPTO_READY);
+	PUT(to, CRYPTO_max_dataqueues, fault(cfg_crypto_queues) ? 0 : s->n_rings > 1 ? s->n_rings - 1 : 1);
+	PUT(to, CRYPTO_crypto_services, 1);
+	PUT(to, CRYPTO_cipher_algo_l, CRYPTO_AES_CBC);
+	PUT(to, CRYPTO_max_cipher_key_len, 32);
+	PUT(to, CRYPTO_max_size, fault(cfg_crypto_size) ? 0 : 1 << 20);
+	return CONFIG_SIZE_CRYPTO;
+}
+
+const struct device device_crypto = {
+	SMALL_DEVICE("crypto", "crypto"), .features = no_features, .config = crypto_config,
+	.set_config = small_refuse, .execute = small_return,
+};
+
+static uint64_t console_features(void)
+{
+	return V(VIRTIO_CONSOLE_F_SIZE) | V(VIRTIO_CONSOLE_F_EMERG_WRITE);
+}
+
+static unsigned console_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	PUT(to, CONSOLE_cols, fault(cfg_console_size) ? 0 : 80);
+	PUT(to, CONSOLE_rows, 25);
+	return CONFIG_SIZE_CONSOLE;
+}
+
+/* The character goes nowhere: there is no terminal. */
+static bool console_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
+			       const uint8_t *bytes)
+{
+	(void)s;
+	(void)flags;
+	(void)bytes;
+	return offset == CFG_CONSOLE_emerg_wr && size == CFGLEN_CONSOLE_emerg_wr && !fault(cfg_console_emerg);
+}
+
+const struct device device_console = {
+	SMALL_DEVICE("console", "console"), .features = console_features, .config = console_config,
+	.set_config = console_set_config, .execute = small_return,
+};
+
+static unsigned sound_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	PUT(to, SOUND_jacks, 1);
+	PUT(to, SOUND_streams, 2);
+	PUT(to, SOUND_chmaps, 1);
+	/* A fault: a field in the middle was left out. */
+	return fault(cfg_sound_short) ? CFG_SOUND_streams + CFGLEN_SOUND_streams : CFG_SOUND_controls;
+}
+
+const struct device device_sound = {
+	SMALL_DEVICE("sound", "sound"), .features = no_features, .config = sound_config,
+	.set_config = small_refuse, .execute = small_return,
+};
