@@ -12,6 +12,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POOL = '/proc/sys/vm/nr_hugepages'
+FOR_ALL = {'core', 'lib'}  # folders of no device of their own
 PAGES = 40  # of 2 MiB: the guest memory of one case, and some to spare
 
 
@@ -57,10 +58,16 @@ def tell(report):
         print(f'SKIP: {len(cases)} cases: {reason} ({cases[0]} …)')
 
 
+def other_devices():
+    """The devices beside blk that have a folder of cases."""
+    return sorted(set(os.listdir(os.path.join(ROOT, 'cases'))) - FOR_ALL - {'blk'})
+
+
 def main(build):
     before = hugepages(PAGES)
     try:
-        runs = [run(build, ['cases'])]
+        runs = [run(build, ['cases/core', 'cases/blk'])]
+        runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         if runs[0][0]['target']['memory'] == 'hugetlb':
             # With so few pages that a new guest has to wait for those of the old one.
             runs.append(run(build, ['--memory', 'hugetlb', 'cases/blk']))
