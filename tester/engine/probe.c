@@ -22,8 +22,9 @@ static bool ask(struct probe *p, enum vhu_msg msg, struct vhu_moment *m)
 }
 
 /*
- * The largest size of config space below `below` that is worth asking for: where a field of the device type ends, since older
- * versions of it end there. Of an unknown device: what the block device had over time, and the size of one word.
+ * The largest size of config space below `below` that is worth asking for: where a field of the device type
+ * ends, since older versions of it end there. Of an unknown device: what the block device had over time, and
+ * the size of one word.
  */
 static size_t smaller_config(const struct vhu_device_row *dev, size_t below)
 {

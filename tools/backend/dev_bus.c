@@ -146,7 +146,7 @@ static int64_t gpio_execute(struct session *s, struct ring *r, struct chain *c)
 
 const struct device device_gpio = {
 	SMALL_DEVICE("gpio", "gpio"), .features = no_features, .config = gpio_config,
-	.set_config = small_refuse, .execute = gpio_execute,
+	.set_config = small_refuse,   .execute = gpio_execute,
 };
 
 /* --- CAN: a controller whose frames nobody hears -------------------------------------------------------- */
@@ -187,7 +187,10 @@ static bool can_frame_ok(const struct session *s, uint64_t flags)
 
 static int64_t can_execute(struct session *s, struct ring *r, struct chain *c)
 {
-	enum { FRAME = LAY_can_frame_can_id + LAYLEN_can_frame_can_id, CONTROL = LAYLEN_can_control_msg_type };
+	enum {
+		FRAME = LAY_can_frame_can_id + LAYLEN_can_frame_can_id,
+		CONTROL = LAYLEN_can_control_msg_type
+	};
 	uint8_t request[FRAME] = {0}, result = CAN_NOT_OK;
 	size_t len = chain_gather(c, request, sizeof(request));
 	uint64_t type = LAYOUT(request, can_control, msg_type);
@@ -203,11 +206,12 @@ static int64_t can_execute(struct session *s, struct ring *r, struct chain *c)
 }
 
 const struct device device_can = {
-	SMALL_DEVICE("can", "can"), .features = can_features, .config = can_config, .set_config = small_refuse,
-	.execute = can_execute,
+	SMALL_DEVICE("can", "can"), .features = can_features, .config = can_config,
+	.set_config = small_refuse, .execute = can_execute,
 };
 
-/* --- SPI: one chip that sends back what it got ------------------------------------------------------------- */
+/* --- SPI: one chip that sends back what it got -------------------------------------------------------------
+ */
 
 enum {
 	SPI_CHIPS = 1,
@@ -243,11 +247,12 @@ static int64_t spi_execute(struct session *s, struct ring *r, struct chain *c)
 }
 
 const struct device device_spi = {
-	SMALL_DEVICE("spi", "spi"), .features = no_features, .config = spi_config, .set_config = small_refuse,
-	.execute = spi_execute,
+	SMALL_DEVICE("spi", "spi"), .features = no_features, .config = spi_config,
+	.set_config = small_refuse, .execute = spi_execute,
 };
 
-/* --- real-time clock: one UTC clock -------------------------------------------------------------------------- */
+/* --- real-time clock: one UTC clock
+ * -------------------------------------------------------------------------- */
 
 enum {
 	RTC_READ = 0x0001,

@@ -105,8 +105,8 @@ static unsigned net_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_net = {
-	SMALL_DEVICE("net", "net"), .features = net_features, .config = net_config, .set_config = small_refuse,
-	.execute = small_return,
+	SMALL_DEVICE("net", "net"), .features = net_features, .config = net_config,
+	.set_config = small_refuse, .execute = small_return,
 };
 
 /* --- scsi, vsock, fs --------------------------------------------------------------------------------- */
@@ -131,8 +131,8 @@ static unsigned scsi_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_scsi = {
-	SMALL_DEVICE("scsi", "scsi"), .features = no_features, .config = scsi_config, .set_config = small_refuse,
-	.execute = small_return,
+	SMALL_DEVICE("scsi", "scsi"), .features = no_features, .config = scsi_config,
+	.set_config = small_refuse,   .execute = small_return,
 };
 
 static unsigned vsock_config(struct session *s, uint8_t *to)
@@ -144,7 +144,7 @@ static unsigned vsock_config(struct session *s, uint8_t *to)
 
 const struct device device_vsock = {
 	SMALL_DEVICE("vsock", "vsock"), .features = no_features, .config = vsock_config,
-	.set_config = small_refuse, .execute = small_return,
+	.set_config = small_refuse,	.execute = small_return,
 };
 
 static unsigned fs_config(struct session *s, uint8_t *to)
@@ -157,8 +157,8 @@ static unsigned fs_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_fs = {
-	SMALL_DEVICE("fs", "fs"), .features = no_features, .config = fs_config, .set_config = small_refuse,
-	.execute = small_return,
+	SMALL_DEVICE("fs", "fs"),   .features = no_features, .config = fs_config,
+	.set_config = small_refuse, .execute = small_return,
 };
 
 /* --- gpu, input -------------------------------------------------------------------------------------- */
@@ -174,7 +174,8 @@ static unsigned gpu_config(struct session *s, uint8_t *to)
 }
 
 /* Bits written to events_clear are cleared in events_read. */
-static bool gpu_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes)
+static bool gpu_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
+			   const uint8_t *bytes)
 {
 	(void)s;
 	(void)flags;
@@ -192,9 +193,17 @@ static void gpu_reset(struct session *s)
 }
 
 const struct device device_gpu = {
-	.name = "gpu", .capabilities = "{\"type\":\"gpu\",\"features\":[]}", .open = small_open, .close = small_nothing,
-	.features_set = small_features_set, .reset = gpu_reset, .changed = small_unchanged, .features = no_features,
-	.config = gpu_config, .set_config = gpu_set_config, .execute = small_return,
+	.name = "gpu",
+	.capabilities = "{\"type\":\"gpu\",\"features\":[]}",
+	.open = small_open,
+	.close = small_nothing,
+	.features_set = small_features_set,
+	.reset = gpu_reset,
+	.changed = small_unchanged,
+	.features = no_features,
+	.config = gpu_config,
+	.set_config = gpu_set_config,
+	.execute = small_return,
 };
 
 static struct {
@@ -255,7 +264,7 @@ static unsigned crypto_config(struct session *s, uint8_t *to)
 
 const struct device device_crypto = {
 	SMALL_DEVICE("crypto", "crypto"), .features = no_features, .config = crypto_config,
-	.set_config = small_refuse, .execute = small_return,
+	.set_config = small_refuse,	  .execute = small_return,
 };
 
 static uint64_t console_features(void)
@@ -283,7 +292,7 @@ static bool console_set_config(struct session *s, uint32_t offset, uint32_t size
 
 const struct device device_console = {
 	SMALL_DEVICE("console", "console"), .features = console_features, .config = console_config,
-	.set_config = console_set_config, .execute = small_return,
+	.set_config = console_set_config,   .execute = small_return,
 };
 
 static unsigned sound_config(struct session *s, uint8_t *to)
@@ -298,5 +307,5 @@ static unsigned sound_config(struct session *s, uint8_t *to)
 
 const struct device device_sound = {
 	SMALL_DEVICE("sound", "sound"), .features = no_features, .config = sound_config,
-	.set_config = small_refuse, .execute = small_return,
+	.set_config = small_refuse,	.execute = small_return,
 };

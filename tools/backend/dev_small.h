@@ -1,6 +1,6 @@
 /*
- * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come back
- * unserved. dev_bus.c: those with small requests of a fixed form.
+ * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come
+ * back unserved. dev_bus.c: those with small requests of a fixed form.
  */
 #ifndef BACKEND_DEV_SMALL_H
 #define BACKEND_DEV_SMALL_H
@@ -21,6 +21,7 @@ int64_t small_return(struct session *s, struct ring *r, struct chain *c);
 /* What all of them share; a later initializer of the same member wins. */
 #define SMALL_DEVICE(id, type)                                                                               \
 	.name = id, .capabilities = "{\"type\":\"" type "\",\"features\":[]}", .open = small_open,           \
-	.close = small_nothing, .features_set = small_features_set, .reset = small_reset, .changed = small_unchanged
+	.close = small_nothing, .features_set = small_features_set, .reset = small_reset,                    \
+	.changed = small_unchanged
 
 #endif

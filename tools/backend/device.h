@@ -37,8 +37,8 @@ struct device {
 const struct device *device_find(const char *name);
 void device_list(FILE *to);
 
-extern const struct device device_blk, device_net, device_scsi, device_vsock, device_fs, device_gpu, device_input;
-extern const struct device device_crypto, device_console, device_sound;
+extern const struct device device_blk, device_net, device_scsi, device_vsock, device_fs, device_gpu;
+extern const struct device device_input, device_crypto, device_console, device_sound;
 extern const struct device device_rng, device_i2c, device_gpio, device_can, device_spi, device_rtc;
 
 #endif
