@@ -41,6 +41,8 @@ uint64_t session_protocol_offer(const struct session *s)
 		offer &= options.pfeatures;
 	if (fault(proto_no_mq))
 		offer &= ~P(MQ);
+	if (fault(feat_iommu_alone))
+		offer &= ~P(BACKEND_REQ);
 	if (fault(proto_unknown_bits))
 		offer |= 1ULL << 40;
 	return offer;

@@ -223,6 +223,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 	    (m->size < row->alt_min || m->size > row->alt_max)) {
 		if ((fault(hdr_short_crash) && m->size < row->min) || deadly_size(m))
 			fault_crash();
+		if (fault(iotlb_short_crash) && m->request == MSG_MAIN_IOTLB_MSG)
+			fault_crash();
 		if (fault(mem_9_crash) && m->request == MSG_MAIN_SET_MEM_TABLE && m->size > row->max)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);
