@@ -287,6 +287,9 @@ static uint32_t observe_outcome(struct vhu_exchange *x, uint32_t accepted)
 	}
 	if (c->r->stop)
 		return 0;
+	/* Answered, and deaf from then on: the fence did not come through. */
+	if (c->have_answer && !in_time && !c->closed && !c->r->exited)
+		return 0;
 	if (c->have_answer)
 		return classify(x) & VHU_OUT_ACK ? after_zero(x, accepted, classify(x)) : classify(x);
 	if (c->closed || c->r->exited)

@@ -354,7 +354,8 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 	if (fault(blk_direction_crash) && !c->n_out)
 		fault_crash();
 	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) &&
-		!(fault(blk_status_own_desc) && c->last_in > 1);
+		!(fault(blk_status_own_desc) && c->last_in > 1) &&
+		!(fault(feat_indirect_assumed) && !(s->features & V(VIRTIO_RING_F_INDIRECT_DESC)));
 	if (chain_gather(c, header, sizeof(header)) == sizeof(header) && whole) {
 		q.type = (uint32_t)LAYOUT(header, blk_outhdr, type);
 		q.reserved = (uint32_t)LAYOUT(header, blk_outhdr, reserved);

@@ -69,7 +69,7 @@ void log_mark(struct session *s, uint64_t gpa, uint64_t len)
 {
 	bool on = s->features & V(VHOST_F_LOG_ALL);
 
-	if (fault(log_none))
+	if (fault(log_none) || s->log_waits)
 		return;
 	if (fault(feat_log_leak))
 		mark(&s->old_log, gpa, len);

@@ -27,6 +27,8 @@ uint64_t session_offer(const struct session *s)
 		offer &= options.features;
 	if (fault(cfg_segmax_ring))
 		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
+	if (fault(feat_nobit30_dead))
+		offer &= ~V(VHOST_USER_F_PROTOCOL_FEATURES);
 	if (fault(feat_no_v1))
 		offer &= ~V(VIRTIO_F_VERSION_1);
 	return offer;
@@ -47,6 +49,8 @@ uint64_t session_protocol_offer(const struct session *s)
 		offer |= 1ULL << 40;
 	return offer;
 }
+
+enum { LATE_NS = 1000000000 };
 
 static void reply_u64(struct reply *r, uint64_t value)
 {
@@ -85,10 +89,18 @@ static bool acceptable(struct session *s, uint64_t features)
 		return false;
 	}
 	if (s->n_started && (change & ~running_features)) {
+		if (fault(feat_change_crash))
+			fault_crash();
 		remark("features change while rings run");
 		return false;
 	}
 	return true;
+}
+
+static void log_begins(struct session *s, uint64_t unused)
+{
+	(void)unused;
+	s->log_waits = false;
 }
 
 enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
@@ -100,7 +112,7 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 	if (fault(feat_no_v1_assert) && !(features & V(VIRTIO_F_VERSION_1)))
 		fault_crash();
 	s->features_refused = !acceptable(s, features) || (fault(reset_features_refused) && s->reset_before);
-	if (s->features_refused)
+	if (s->features_refused || (fault(feat_needs_memory) && !s->features_set && !s->mem.n))
 		return RES_REFUSED;
 	if ((features ^ old) & V(VIRTIO_F_ACCESS_PLATFORM))
 		iotlb_clear(s);
@@ -110,11 +122,19 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 	for (unsigned i = 0; i < s->n_rings; i++) {
 		struct ring *ring = &s->rings[i];
 
-		if ((!bit30 && !fault(feat_nobit30_disabled)) || fault(enable_ignored))
+		if ((!bit30 && !fault(feat_nobit30_disabled) && !fault(feat_nobit30_dead)) ||
+		    fault(enable_ignored))
 			ring_enable(ring, true);
 		if (bit30 && (fault(feat_set_disables) ||
 			      (fault(feat_log_restart) && ((features ^ old) & V(VHOST_F_LOG_ALL)))))
 			ring->enabled = false;
+		if (fault(feat_bit30_late) && bit30 && s->no_bit30_before)
+			ring->enabled = false;
+	}
+	s->no_bit30_before |= !bit30;
+	if (fault(reply_log_early) && ((features & ~old) & V(VHOST_F_LOG_ALL))) {
+		s->log_waits = true;
+		session_later(s, LATE_NS, log_begins, 0);
 	}
 	return RES_OK;
 }
@@ -135,6 +155,8 @@ enum result msg_reset_owner(struct session *s, struct msg *m, struct reply *r)
 	(void)m;
 	(void)r;
 	if (fault(owner_reset_crash) && !s->owned)
+		fault_crash();
+	if (fault(owner_reset_running) && s->n_started)
 		fault_crash();
 	if (fault(owner_reset_drop)) {
 		memory_clear(&s->mem);

@@ -83,6 +83,8 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 		return RES_OK;
 	if (fault(mem_surplus_leak) && m->n_fds > n)
 		m->n_fds = (unsigned)n;
+	if (fault(state_table_once) && s->rings[0].starts)
+		return RES_REFUSED;
 	if (fault(memslot_no_table) && (s->pfeatures & P(CONFIGURE_MEM_SLOTS)))
 		return RES_REFUSED;
 	if (n > C_MEM_TABLE_REGIONS || (m->size - OFF_MEM_TABLE_region) % PMAX_REGION ||

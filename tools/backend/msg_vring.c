@@ -8,6 +8,11 @@
 #include "options.h"
 #include "session.h"
 
+enum {
+	LATE_NS = 1000000000,
+	WORN_OUT = 500,
+};
+
 static struct ring *ring_of(struct session *s, uint64_t index)
 {
 	unsigned n = s->n_rings;
@@ -91,6 +96,11 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 	return RES_OK;
 }
 
+static void log_ring_begins(struct session *s, uint64_t index)
+{
+	s->rings[index].log_used = true;
+}
+
 enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_ADDR, index));
@@ -106,6 +116,8 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 	}
 	if ((fault(vring_addr_early_crash) && !s->mem.n) ||
 	    (fault(vring_addr_flags_crash) && (flags & ~(uint64_t)C_VRING_F_LOG)))
+		fault_crash();
+	if (fault(state_addr_first_crash) && !ring->num)
 		fault_crash();
 	if (fault(vring_addr_align_crash) && !split_aligned(desc, avail, used))
 		fault_crash();
@@ -127,6 +139,10 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 			  flags & C_VRING_F_LOG) < 0) {
 		remark("ring %u does not lie in guest memory", ring->index);
 		return RES_REFUSED;
+	}
+	if (fault(reply_log_ring_early) && (flags & C_VRING_F_LOG)) {
+		ring->log_used = false;
+		session_later(s, LATE_NS, log_ring_begins, ring->index);
 	}
 	ring_run(ring);
 	return RES_OK;
@@ -170,6 +186,8 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 		ring_suspend(ring);
 	else
 		ring_stop(ring);
+	for (unsigned i = 0; fault(state_stop_all) && i < s->n_rings; i++)
+		ring_stop(&s->rings[i]);
 	index = fault(vring_base_reply_index) ? 0 : ring->index;
 	base = ring->last_avail;
 	if (fault(vring_base_counts_avail) && ring->num && split_map(ring)) {
@@ -222,6 +240,14 @@ static bool missing_taken(const struct session *s, const struct msg *m)
 	return fault(vring_fd_missing_ok) && !m->n_fds && value < s->n_rings;
 }
 
+static void kick_late(struct session *s, uint64_t arg)
+{
+	int fd = (int)(uint32_t)arg;
+
+	if (ring_set_kick(&s->rings[arg >> 32], fd) < 0 && fd >= 0)
+		close(fd);
+}
+
 enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of_fd(s, m);
@@ -232,6 +258,12 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 		return RES_OK;
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
+	if (fault(owner_none_crash) && !s->owned)
+		fault_crash();
+	if (ring && ring->starts && !ring->started && fault(reply_kick_early)) {
+		session_later(s, LATE_NS, kick_late, (uint64_t)ring->index << 32 | (uint32_t)fd);
+		return RES_OK;
+	}
 	if (ring && !late(ring) && ring_set_kick(ring, fd) == 0)
 		return RES_OK;
 	if (fd >= 0 && !(fault(vring_bad_index_fd_leak) && !ring))
@@ -252,6 +284,8 @@ enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r
 			m->n_fds = 0;
 		return RES_REFUSED;
 	}
+	if (ring->started && fault(state_call_late))
+		return RES_OK;
 	fd = msg_take_fd(m);
 	ring_set_call(ring, fd);
 	return RES_OK;
@@ -289,7 +323,12 @@ enum result msg_set_vring_enable(struct session *s, struct msg *m, struct reply 
 	(void)r;
 	if (!ring && fault(enable_index_crash))
 		fault_crash();
-	if (!ring || on > 1 || !enable_allowed(s)) {
+	if ((fault(enable_value_crash) && on > 1) || (fault(enable_bit30_crash) && !enable_allowed(s)))
+		fault_crash();
+	if (ring && on && fault(enable_wears_out) && ring->enables++ >= WORN_OUT)
+		return RES_REFUSED;
+	if (!ring || on > 1 || !enable_allowed(s) ||
+	    (fault(enable_disable_twice) && !on && ring->enable_named && !ring->enabled)) {
 		remark("SET_VRING_ENABLE: no such ring or value, or bit 30 was not negotiated");
 		return RES_REFUSED;
 	}
@@ -299,6 +338,7 @@ enum result msg_set_vring_enable(struct session *s, struct msg *m, struct reply 
 	if (fault(enable_toggles) && on && ring->enabled)
 		on = 0;
 	ring_enable(ring, on);
+	ring->enable_named = true;
 	if (fault(enable_all) && !on) {
 		for (unsigned i = 0; i < s->n_rings; i++)
 			s->rings[i].enabled = false;

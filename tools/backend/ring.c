@@ -265,6 +265,8 @@ static void kick_ready(struct source *src, uint32_t events)
 	iotlb_ask_again(r->s);
 	if (r->deaf)
 		r->deaf--;
+	if (fault(state_kicks_merged) && count > 1)
+		return;
 	if (r->lazy) {
 		r->lazy = false;
 		r->enabled = true;

@@ -54,7 +54,8 @@ struct ring {
 
 	/* only planted faults look at these */
 	unsigned completions, deaf;
-	bool lazy;
+	unsigned enables;
+	bool lazy, enable_named;
 	int old_call_fd;
 	uint32_t last_len;
 };

@@ -361,7 +361,8 @@ bool split_wants_call(const struct ring *r, uint16_t old)
 	quiet = load(&r->avail[0]) & C_AVAIL_F_NO_INTERRUPT;
 	if (fault(call_always))
 		return true;
-	if (fault(call_never) || (fault(call_ei_stale) && r->fresh && old))
+	if (fault(call_never) || (fault(feat_event_idx_silent) && event_idx) ||
+	    (fault(call_ei_stale) && r->fresh && old))
 		return false;
 	if (fault(call_ei_flags) && quiet)
 		return false;

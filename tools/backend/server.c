@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "loop.h"
 #include "options.h"
 #include "server.h"
@@ -36,6 +37,8 @@ static bool address(struct sockaddr_un *sa)
 
 static void connection_ready(struct source *src, uint32_t events)
 {
+	if (accepted >= 0) /* a front-end is being served */
+		fault_crash();
 	accepted = accept4(src->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
@@ -135,11 +138,13 @@ int server_next(void)
 	if (fd >= 0 || listen_fd < 0)
 		return fd;
 	accepted = -1;
+	loop_remove(&listener);
 	if (loop_add(&listener, listen_fd, EPOLLIN) < 0)
 		return -1;
 	while (accepted < 0 && !loop_stopping())
 		loop_wait(-1);
-	loop_remove(&listener);
+	if (!fault(owner_second_crash))
+		loop_remove(&listener);
 	return accepted;
 }
 

@@ -18,6 +18,7 @@ enum {
 	LOOK_NS = 100 * MS,	/* how often the medium's size is looked at */
 	MESSAGES_IN_A_ROW = 16, /* before the rings have their turn */
 	HELD_NS = 20 * MS,
+	DRY_MESSAGES = 400,
 };
 
 /* Requests that we serve; others are unknown to us, whatever the tables say. */
@@ -101,9 +102,12 @@ void session_run_all(struct session *s)
 		ring_run(&s->rings[i]);
 }
 
-static uint32_t reply_flags(void)
+static uint32_t reply_flags(const struct session *s)
 {
 	uint32_t flags = C_HEADER_VERSION | C_HEADER_REPLY;
+
+	if (fault(hdr_need_reply_echo))
+		flags |= s->wire.msg.flags & C_HEADER_NEED_REPLY;
 
 	if (fault(hdr_version))
 		flags &= ~(uint32_t)C_HEADER_VERSION_MASK;
@@ -122,7 +126,7 @@ static void send_held(struct session *s, uint64_t unused)
 	if (!s->held_request)
 		return;
 	FIELD_SET(payload, U64, u64, s->held_value);
-	if (wire_send(&s->wire, s->held_request, reply_flags(), payload, sizeof(payload), -1) < 0)
+	if (wire_send(&s->wire, s->held_request, reply_flags(s), payload, sizeof(payload), -1) < 0)
 		s->ending = true;
 	s->held_request = 0;
 }
@@ -137,6 +141,8 @@ void session_answer(struct session *s, uint32_t request, const uint8_t *payload,
 		session_later(s, HELD_NS, send_held, 0);
 		return;
 	}
+	if ((fault(hdr_answers_dry) && s->messages > DRY_MESSAGES) || s->deaf)
+		return;
 	if (fault(hdr_wrong_id) && request == MSG_MAIN_GET_PROTOCOL_FEATURES)
 		request = MSG_MAIN_GET_FEATURES;
 	if (fault(hdr_byteorder))
@@ -148,7 +154,7 @@ void session_answer(struct session *s, uint32_t request, const uint8_t *payload,
 		payload = padded;
 		size += C_HEADER_SIZE;
 	}
-	if (wire_send(&s->wire, request, reply_flags(), payload, size, fd) < 0)
+	if (wire_send(&s->wire, request, reply_flags(s), payload, size, fd) < 0)
 		s->ending = true;
 	send_held(s, 0);
 }
@@ -206,6 +212,19 @@ static bool fd_forgiven(const struct msg *m)
 	       (fault(inflight_no_fd_ok) && m->request == MSG_MAIN_SET_INFLIGHT_FD);
 }
 
+/* Handlers that believe the size field. */
+static void crash_of_size(const struct msg *m, const struct msg_row *row)
+{
+	if ((fault(hdr_long_crash) && row->max && m->size > row->max) ||
+	    (fault(hdr_unwanted_payload_crash) && !row->max) ||
+	    (fault(owner_payload_crash) && m->request == MSG_MAIN_SET_OWNER) ||
+	    (fault(feat_size_crash) && m->request == MSG_MAIN_SET_FEATURES) ||
+	    (fault(proto_size_crash) && m->request == MSG_MAIN_SET_PROTOCOL_FEATURES) ||
+	    (fault(enable_size_crash) && m->request == MSG_MAIN_SET_VRING_ENABLE) ||
+	    (fault(status_size_crash) && m->request == MSG_MAIN_SET_STATUS))
+		fault_crash();
+}
+
 /* Whether a request may be served at all, by the tables. */
 static enum result judge(const struct session *s, struct msg *m, const struct msg_row *row)
 {
@@ -216,6 +235,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		return RES_REFUSED;
 	}
 	if (row->gate & ~s->pfeatures) {
+		if (fault(proto_ungated_crash))
+			fault_crash();
 		remark("%s: its protocol feature was not negotiated", row->name);
 		return RES_REFUSED;
 	}
@@ -225,6 +246,7 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 			fault_crash();
 		if (fault(iotlb_short_crash) && m->request == MSG_MAIN_IOTLB_MSG)
 			fault_crash();
+		crash_of_size(m, row);
 		if (fault(mem_9_crash) && m->request == MSG_MAIN_SET_MEM_TABLE && m->size > row->max)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);
@@ -256,7 +278,18 @@ static bool own_reply_lost(const struct msg *m, bool asked)
 {
 	return (fault(reply_get_none) && m->request == MSG_MAIN_GET_VRING_BASE) ||
 	       (fault(reply_queue_num_none) && m->request == MSG_MAIN_GET_QUEUE_NUM && !asked) ||
+	       (fault(reply_inflight_none) && m->request == MSG_MAIN_GET_INFLIGHT_FD) ||
 	       (fault(log_reply_none) && m->request == MSG_MAIN_SET_LOG_BASE);
+}
+
+static void acknowledge_again(struct session *s, const struct msg *m, bool asked)
+{
+	if (fault(proto_ack_twice) && m->request == MSG_MAIN_SET_PROTOCOL_FEATURES && asked)
+		acknowledge(s, m, 0);
+	if (fault(reply_unasked_twice) && (m->flags & C_HEADER_NEED_REPLY) && !asked) {
+		acknowledge(s, m, 0);
+		acknowledge(s, m, 0);
+	}
 }
 
 static void answer(struct session *s, const struct msg *m, const struct msg_row *row, enum result res,
@@ -276,8 +309,11 @@ static void answer(struct session *s, const struct msg *m, const struct msg_row 
 	} else if (res == RES_OK) {
 		if (asked || fault(hdr_unasked_reply))
 			acknowledge(s, m, 0);
+		acknowledge_again(s, m, asked);
 	} else if (res == RES_REFUSED && asked && (!own || row->answer != ANSWER_ALWAYS)) {
-		acknowledge(s, m, 1);
+		s->ending = fault(reply_refusal_0) && m->request == MSG_MAIN_SET_VRING_ENABLE;
+		acknowledge(s, m, !s->ending);
+		s->deaf = fault(reply_refusal_deaf);
 	} else if (!fault(hdr_unknown_skip) || handler_of(m->request)) {
 		s->ending = true;
 	}
@@ -416,7 +452,8 @@ static void begin(struct session *s)
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->config_pending = false;
 	shm_forget(s);
-	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = false;
+	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = s->deaf = false;
+	s->log_waits = s->no_bit30_before = false;
 	s->acks_late = s->mask_asked = s->held_request = s->messages = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));
@@ -431,6 +468,10 @@ static void end(struct session *s)
 	if (fault(feat_log_leak) && s->log.map.base && !s->old_log.map.base) {
 		s->old_log = s->log;
 		memset(&s->log.map, 0, sizeof(s->log.map));
+	}
+	for (unsigned i = 0; fault(owner_leave_crash) && i < s->n_rings; i++) {
+		if (s->rings[i].desc && split_avail_index(&s->rings[i]) != s->rings[i].last_avail)
+			fault_crash();
 	}
 	if (fault(owner_state_kept))
 		return;

@@ -73,7 +73,7 @@ struct session {
 	struct later later[LATER_MAX];
 
 	/* only planted faults look at these */
-	bool owned, reset_before, first_table_seen, inflight_given;
+	bool owned, reset_before, first_table_seen, inflight_given, deaf, no_bit30_before, log_waits;
 	unsigned acks_late, mask_asked, messages;
 	uint32_t held_request;
 	uint64_t held_value;

@@ -116,7 +116,7 @@ static bool parse_header(struct wire *w)
 	m->flags = (uint32_t)field_get(w->head + HEAD_FLAGS, HEAD_FIELD);
 	m->size = (uint32_t)field_get(w->head + HEAD_SIZE, HEAD_FIELD);
 	if (m->size > PAYLOAD_MAX) {
-		if (fault(hdr_oversize))
+		if (fault(hdr_oversize) || (fault(hdr_garbage_crash) && m->request > UINT16_MAX))
 			fault_crash();
 		return false;
 	}
@@ -153,6 +153,8 @@ enum wire_event wire_receive(struct wire *w)
 
 	if (w->got < C_HEADER_SIZE) {
 		n = take_bytes(w, w->head + w->got, C_HEADER_SIZE - w->got, true);
+		if (n < 0 && w->got && fault(hdr_half_header_crash))
+			fault_crash();
 		if (n <= 0)
 			return n ? WIRE_END : WIRE_NOTHING;
 		w->got += (size_t)n;
@@ -258,5 +260,10 @@ int wire_send(struct wire *w, uint32_t request, uint32_t flags, const uint8_t *p
 	f->sent = 0;
 	f->fd = fd;
 	w->out_n++;
+	if (fault(hdr_cut_answer) && request == MSG_MAIN_GET_QUEUE_NUM) {
+		f->len -= size / 2;
+		wire_flush(w);
+		return -EPIPE;
+	}
 	return wire_flush(w);
 }
