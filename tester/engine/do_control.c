@@ -166,6 +166,8 @@ static void settle_send(struct vhu_conn *c, const struct vhu_step *s, struct vhu
 {
 	uint32_t outcome = vhu_exchange_settle(x);
 
+	if (x->row && x->row->msg == VHU_MSG_SET_DEVICE_STATE_FD)
+		vhu_run_state_answered(c);
 	if (!outcome)
 		return;
 	if (c->have_answer) {

@@ -16,6 +16,7 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
 	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
 	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_IOTLB] = vhu_do_iotlb,
+	[VHU_VERB_STATE] = vhu_do_state,
 	[VHU_VERB_ASSERT] = vhu_do_assert,
 	[VHU_VERB_NOTE] = vhu_do_note,
 };
@@ -125,6 +126,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_LOG:
 	case VHU_VERB_INFLIGHT:
 	case VHU_VERB_IOTLB:
+	case VHU_VERB_STATE:
 		return c->closed && c->close_told;
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_CLOSE:
@@ -172,7 +174,7 @@ static void run_case(struct vhu_run *r)
 static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)
 {
 	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX};
-	r->log.fd = r->inflight.fd = -1;
+	r->log.fd = r->inflight.fd = r->state.fd = -1;
 	r->iommu.granule = VHU_C_LOG_PAGE;
 	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
 	r->conns = calloc(r->n_conns, sizeof(*r->conns));

@@ -89,6 +89,7 @@ static void release(struct vhu_run *r)
 		munmap(r->inflight.map, r->inflight.size);
 	vhu_close(&r->log.fd);
 	vhu_close(&r->inflight.fd);
+	vhu_run_state_release(r);
 	for (size_t i = 0; i < r->n_lent; i++)
 		close(r->lent[i]);
 	r->n_lent = 0;

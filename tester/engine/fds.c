@@ -168,6 +168,11 @@ static bool give_ring_fd(struct vhu_conn *c, struct vhu_frame *f, enum vhu_vring
 	return lend(c->r, f, vhu_vring_fd(v, which));
 }
 
+static bool give_state(struct vhu_run *r, struct vhu_frame *f, bool narrow)
+{
+	return give(r, f, vhu_run_state_channel(r, vhu_frame_u64(f, "direction") != 1, narrow));
+}
+
 static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_msg_row *row)
 {
 	struct vhu_run *r = c->r;
@@ -190,7 +195,7 @@ static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 	case VHU_MSG_SET_INFLIGHT_FD:
 		return lend(r, f, r->inflight.fd);
 	case VHU_MSG_SET_DEVICE_STATE_FD:
-		return give(r, f, pipe_end(r));
+		return give_state(r, f, false);
 	case VHU_MSG_GPU_SET_SOCKET:
 		return give(r, f, socket_end(r));
 	default:
@@ -244,6 +249,10 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 		return give(r, f, dead_pipe_end(1));
 	case VHU_FD_PIPE_UNWRITTEN:
 		return give(r, f, dead_pipe_end(0));
+	case VHU_FD_STATE:
+		return give_state(r, f, false);
+	case VHU_FD_STATE_NARROW:
+		return give_state(r, f, true);
 	case VHU_FD_MEMFD:
 		return give(r, f, memfd("memfd", size));
 	}

@@ -124,6 +124,14 @@ struct vhu_inflight_run {
 	uint8_t *map;
 };
 
+/* The transfer of device state that a step has begun, and what was saved last. */
+struct vhu_state_run {
+	int fd; /* our end of the channel; -1: none */
+	bool over; /* it was refused, or came to its end: nothing is left to move */
+	uint8_t *saved;
+	size_t n_saved, cap;
+};
+
 struct vhu_run {
 	struct vhu_engine *e;
 	const struct vhu_plan *plan;
@@ -143,6 +151,7 @@ struct vhu_run {
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;
 	struct vhu_iommu_run iommu;
+	struct vhu_state_run state;
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
@@ -266,6 +275,7 @@ vhu_do_fn vhu_do_send, vhu_do_raw, vhu_do_recv, vhu_do_fence, vhu_do_connect, vh
 vhu_do_fn vhu_do_target, vhu_do_assert, vhu_do_note;
 vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu_do_log, vhu_do_inflight;
 vhu_do_fn vhu_do_iotlb;
+vhu_do_fn vhu_do_state;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
@@ -285,6 +295,17 @@ void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t
 
 /* A request of the back-end about translations came: answered, or left in the inbox (true). */
 bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
+
+/* --- do_state.c -------------------------------------------------------------------------------------- */
+
+/*
+ * A new channel for device state: the end to send, or -1 (errno). `to_us`: we read. `narrow`: it holds as
+ * little as the kernel allows.
+ */
+int vhu_run_state_channel(struct vhu_run *r, bool to_us, bool narrow);
+/* SET_DEVICE_STATE_FD was settled: a channel of the back-end's takes the place of ours, a refusal ends it. */
+void vhu_run_state_answered(struct vhu_conn *c);
+void vhu_run_state_release(struct vhu_run *r);
 
 /* --- leak.c ------------------------------------------------------------------------------------------ */
 

@@ -159,7 +159,7 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 				  .phase = "probe",
 				  .conns = &p->conn,
 				  .n_conns = 1};
-	p->run.log.fd = p->run.inflight.fd = -1;
+	p->run.log.fd = p->run.inflight.fd = p->run.state.fd = -1;
 	e->run = &p->run;
 	if (vhu_conn_open(&p->run, &p->conn))
 		collect(p, &facts);

@@ -223,12 +223,17 @@ static bool reply_is_verdict(const struct vhu_msg_row *row)
 static uint32_t classify(const struct vhu_exchange *x)
 {
 	const struct vhu_frame *f = &x->c->answer;
-	bool own = x->row && x->row->answer != VHU_ANSWER_ON_NEED_REPLY &&
-		   x->row->answer != VHU_ANSWER_NEVER && x->due != VHU_DUE_ACK;
+	bool own = x->row && x->due != VHU_DUE_ACK &&
+		   (x->due == VHU_DUE_REPLY || (x->row->answer != VHU_ANSWER_ON_NEED_REPLY &&
+						x->row->answer != VHU_ANSWER_NEVER));
 
 	if (own && reply_is_verdict(x->row))
 		return vhu_frame_u64(f, "u64") ? VHU_OUT_NACK : VHU_OUT_ACK | VHU_OUT_REPLY;
-	if (own && x->row->reply == VHU_PL_NONE && x->row->answer != VHU_ANSWER_WITH_LOG_SHMFD)
+	/* A reply that may have either form, or none of its own: its size tells. */
+	if (x->row && x->row->answer == VHU_ANSWER_ON_NEED_REPLY && x->row->reply_alt != x->row->reply &&
+	    f->len > sizeof(uint64_t))
+		own = true;
+	if (own && x->row->reply == VHU_PL_NONE && x->row->answer == VHU_ANSWER_ALWAYS && f->len)
 		own = false;
 	if (own && !(x->intended && f->len == sizeof(uint64_t) && x->row->reply != VHU_PL_U64))
 		return VHU_OUT_REPLY;

@@ -56,6 +56,33 @@ static bool gate_missing(struct vhu_judgement *j)
 			   "protocol features 0x%llx", (unsigned long long)vhu_session_pfeatures(j->s));
 }
 
+static bool uuid_size(struct vhu_judgement *j)
+{
+	return !j->f->defects && j->f->len != VHU_UUID_SIZE &&
+	       vhu_differs(j, "a UUID of 16 bytes", "%zu bytes", j->f->len);
+}
+
+static bool uuid_version(uint8_t byte)
+{
+	return byte >> 4 >= 1 && byte >> 4 <= 8;
+}
+
+/* Where the version of a UUID stands tells the byte order of its third part. */
+static bool uuid_order(struct vhu_judgement *j)
+{
+	enum { TIME_HIGH = 6, VARIANT = 8, VARIANT_MASK = 0xc0, VARIANT_USUAL = 0x80 };
+	const uint8_t *u;
+	size_t len;
+
+	if (!vhu_frame_bytes(j->f, VHU_PL_SHARED, "uuid", &u, &len) || len != VHU_UUID_SIZE ||
+	    (u[VARIANT] & VARIANT_MASK) != VARIANT_USUAL)
+		return false;
+	if (uuid_version(u[TIME_HIGH]) || !uuid_version(u[TIME_HIGH + 1]))
+		return false;
+	return vhu_differs(j, "the first three parts big endian: the version in byte 6",
+			   "a version in byte 7 only");
+}
+
 static bool inband_num(struct vhu_judgement *j)
 {
 	return vhu_frame_u64(j->f, "num") &&
@@ -192,6 +219,14 @@ static bool while_suspended(struct vhu_judgement *j)
 	return ran && vhu_differs(j, "no message while all rings are stopped", "this request");
 }
 
+#define OBJECT_RULE(req, kind, msg, check, summary)                                                          \
+	{                                                                                                    \
+		VHU_REQ_##req, VHU_FINDING_##kind, VHU_MSG_BACKEND_SHARED_OBJECT_##msg, check, summary       \
+	}
+#define OBJECT_RULES(req, kind, check, summary)                                                              \
+	OBJECT_RULE(req, kind, ADD, check, summary), OBJECT_RULE(req, kind, REMOVE, check, summary),         \
+		OBJECT_RULE(req, kind, LOOKUP, check, summary)
+
 const struct vhu_rule vhu_rules_backend[] = {
 	{VHU_REQ_BACKENDREQ_14, VHU_FINDING_RULE, -1, bad_header, "a back-end request has a wrong form"},
 	{VHU_REQ_BACKENDREQ_16, VHU_FINDING_RULE, -1, unknown_request, "a back-end request is unknown"},
@@ -205,6 +240,9 @@ const struct vhu_rule vhu_rules_backend[] = {
 	 "a config change is told without CONFIG"},
 	{VHU_REQ_BACKENDREQ_09, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_HOST_NOTIFIER_MSG, gate_missing,
 	 "a host notifier comes without HOST_NOTIFIER"},
+	OBJECT_RULES(SHOBJ_03, RULE, gate_missing, "shared objects come without SHARED_OBJECT"),
+	OBJECT_RULES(SHOBJ_07, RULE, uuid_size, "a UUID has not 16 bytes"),
+	OBJECT_RULES(SHOBJ_07, QUIRK, uuid_order, "a UUID seems to be in the host's byte order"),
 	{VHU_REQ_PROTO_07, VHU_FINDING_RULE, -1, gate_missing,
 	 "an extension is used that was not negotiated"},
 	{VHU_REQ_INBAND_06, VHU_FINDING_RULE, VHU_MSG_BACKEND_VRING_CALL, inband_num,

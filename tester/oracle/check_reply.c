@@ -40,6 +40,9 @@ static bool bad_reply_size(struct vhu_judgement *j)
 		return false;
 	if (j->row->msg == VHU_MSG_SET_LOG_BASE && j->f->len == sizeof(uint64_t))
 		return false;
+	/* A failure is told by a u64. */
+	if (j->row->msg == VHU_MSG_POSTCOPY_ADVISE && j->f->len == sizeof(uint64_t) && !j->f->n_fds)
+		return false;
 	pl = vhu_payload_row(j->row->reply);
 	snprintf(accepted, sizeof(accepted), "%zu bytes of payload", pl->min);
 	return vhu_differs(j, accepted, "%zu bytes", j->f->len);
@@ -342,6 +345,71 @@ static bool shm_count(struct vhu_judgement *j)
 					(unsigned long long)told, (unsigned long long)n);
 }
 
+/* --- postcopy ------------------------------------------------------------------------------------ */
+
+static bool no_userfaultfd(struct vhu_judgement *j)
+{
+	enum vhu_fd_kind kind = j->f->n_fds ? vhu_fd_kind(j->f->fds[0]) : VHU_FDK_UNKNOWN;
+
+	if (kind == VHU_FDK_UNKNOWN || kind == VHU_FDK_USERFAULT)
+		return false;
+	return vhu_differs(j, "a userfaultfd", "%s", vhu_fd_kind_name(kind));
+}
+
+/* The table of bases holds the regions of ours, each with another user address. */
+static bool table_of_bases(struct vhu_judgement *j)
+{
+	uint64_t n = 0;
+
+	if (j->to->due != VHU_DUE_REPLY)
+		return false;
+	if (!vhu_frame_get(j->f, VHU_PL_MEM_TABLE, "num_regions", &n) || n != j->s->n_regions)
+		return vhu_differs(j, "the regions of the request", "%llu of %zu", (unsigned long long)n,
+				   j->s->n_regions);
+	for (size_t i = 0; i < n; i++) {
+		const struct vhu_region_state *want = &j->s->region[i];
+		struct vhu_region_state got = {0};
+
+		vhu_session_read_region(j->f, VHU_PL_MEM_TABLE, i, &got);
+		if (got.gpa != want->gpa || got.size != want->size)
+			return vhu_differs(j, "guest addresses and sizes of the request",
+					   "region %zu: 0x%llx bytes at 0x%llx", i,
+					   (unsigned long long)got.size, (unsigned long long)got.gpa);
+		if (!got.uaddr)
+			return vhu_differs(j, "where the back-end has mapped the region",
+					   "region %zu: address 0", i);
+	}
+	return false;
+}
+
+/* --- device state, shared objects ---------------------------------------------------------------- */
+
+static bool state_fd_flag(struct vhu_judgement *j)
+{
+	bool no_fd = vhu_frame_u64(j->f, "no_fd");
+
+	if (no_fd == !j->f->n_fds)
+		return false;
+	return vhu_differs(j, "bit 8 set and no descriptor\nbit 8 clear and one descriptor",
+			   "0x%llx with %zu descriptors", (unsigned long long)u64_of(j), j->f->n_fds);
+}
+
+static bool state_error_with_fd(struct vhu_judgement *j)
+{
+	if (!vhu_frame_u64(j->f, "error") || !j->f->n_fds)
+		return false;
+	return vhu_differs(j, "an error without descriptor\n0 with one", "0x%llx with %zu descriptors",
+			   (unsigned long long)u64_of(j), j->f->n_fds);
+}
+
+/* The object was announced before the request, and is still: the back-end has its descriptor. */
+static bool object_lost(struct vhu_judgement *j)
+{
+	if (!j->to->announced || !vhu_session_announced(j->s, j->to->uuid) || j->f->n_fds)
+		return false;
+	return vhu_differs(j, "the descriptor of an object that was announced", "none");
+}
+
 #define SIZE_RULE(req, msg)                                                                                  \
 	{                                                                                                    \
 		VHU_REQ_##req, VHU_FINDING_RULE, VHU_MSG_##msg, bad_reply_size, "the reply has a wrong size" \
@@ -409,5 +477,17 @@ const struct vhu_rule vhu_rules_reply[] = {
 	RULE(SHMEM_02, GET_SHMEM_CONFIG, shm_changed, "the sizes of the shared memory regions changed"),
 	RULE(SHMEM_03, GET_SHMEM_CONFIG, shm_unaligned, "a shared memory region is no whole number of pages"),
 	RULE(SHMEM_13, GET_SHMEM_CONFIG, shm_count, "the number of regions is not that of their sizes"),
+	RULE(POSTCOPY_01, POSTCOPY_ADVISE, no_userfaultfd, "the descriptor is no userfaultfd"),
+	RULE(POSTCOPY_03, SET_MEM_TABLE, table_of_bases, "the reply is not the table of bases"),
+	SIZE_RULE(POSTCOPY_08, POSTCOPY_END),
+	SIZE_RULE(DEVSTATE_01, SET_DEVICE_STATE_FD),
+	RULE(DEVSTATE_03, SET_DEVICE_STATE_FD, state_fd_flag, "bit 8 does not tell whether a descriptor came"),
+	SIZE_RULE(DEVSTATE_08, CHECK_DEVICE_STATE),
+	RULE(SHOBJ_04, GET_SHARED_OBJECT, object_lost, "an object that was announced is not given"),
+	{.broken = NULL},
+};
+
+const struct vhu_rule vhu_rules_answer[] = {
+	RULE(DEVSTATE_04, SET_DEVICE_STATE_FD, state_error_with_fd, "an error comes with a descriptor"),
 	{.broken = NULL},
 };

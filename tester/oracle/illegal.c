@@ -291,5 +291,6 @@ size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f
 	vhu_trial_features(&v);
 	vhu_trial_memory(&v);
 	vhu_trial_vring(&v);
+	vhu_trial_state(&v);
 	return v.n;
 }

@@ -31,3 +31,4 @@ bool vhu_trial_in_regions(const struct vhu_session *s, uint64_t at, uint64_t len
 void vhu_trial_features(struct vhu_trial *v);
 void vhu_trial_memory(struct vhu_trial *v);
 void vhu_trial_vring(struct vhu_trial *v);
+void vhu_trial_state(struct vhu_trial *v);

@@ -29,6 +29,8 @@ bool vhu_differs(struct vhu_judgement *j, const char *accepted, const char *actu
 
 /* Rules about any frame's form, about replies on the main channel, and about back-end requests. */
 extern const struct vhu_rule vhu_rules_form[], vhu_rules_reply[], vhu_rules_backend[];
+/* About replies to requests that were sent to confuse, too. */
+extern const struct vhu_rule vhu_rules_answer[];
 
 /* Which requirement says that this request is answered. */
 enum vhu_req vhu_answer_req(const struct vhu_pending *p);

@@ -165,9 +165,12 @@ static void observe_reply(struct vhu_oracle *o, const struct vhu_frame *f)
 	judge(o, vhu_rules_form, &j);
 	if (f->defects)
 		return;
-	if (match < 0)
+	if (match < 0) {
 		judge_unasked(o, f);
-	else if (!j.to->intended)
+		return;
+	}
+	judge(o, vhu_rules_answer, &j);
+	if (!j.to->intended)
 		judge(o, vhu_rules_reply, &j);
 }
 

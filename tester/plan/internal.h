@@ -25,6 +25,8 @@ enum {
 	LIMIT_VARS = 1024,
 	LIMIT_CONNS = 256,
 	LIMIT_SEGMENTS = 1024,
+	LIMIT_STATE_BYTES = 1 << 24,
+	LIMIT_STATE_PIECES = 4096,
 	LIMIT_FOLDERS = 16,  /* one in the other */
 	LIMIT_ERRORS = 1000, /* lines; the rest is only counted */
 	UNION_QUEUES = 4,    /* what --check compiles against */
@@ -152,6 +154,8 @@ extern const char *const vhu_words_memory[];
 extern const char *const vhu_words_log[];
 extern const char *const vhu_words_inflight[];
 extern const char *const vhu_words_iotlb[];
+extern const char *const vhu_words_transfer[];
+extern const char *const vhu_words_content[];
 extern const char *const vhu_words_cmp[];
 extern const char *const vhu_words_fd[];
 extern const char *const vhu_words_channel[];
@@ -398,6 +402,7 @@ void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *s
 void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_iotlb(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_state(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_assert(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_note(struct compile *c, const struct node *n, struct vhu_step *step);
 

@@ -401,6 +401,7 @@ static void walk(struct model *m, const struct vhu_step *s)
 	case VHU_VERB_IO:
 	case VHU_VERB_CHAIN:
 	case VHU_VERB_AWAIT:
+	case VHU_VERB_STATE:
 	case VHU_VERB_ASSERT:
 	case VHU_VERB_NOTE:
 	case VHU_VERB_MAX:

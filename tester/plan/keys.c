@@ -28,10 +28,13 @@ const char *const vhu_words_memory[] = {"map", "add", "remove", "fill", "check",
 const char *const vhu_words_log[] = {"start", "stop", "clear", "check", NULL};
 const char *const vhu_words_inflight[] = {"get", "set", "check", "clear", NULL};
 const char *const vhu_words_iotlb[] = {"map", "update", "invalidate", "hold", "await", "serve", NULL};
+const char *const vhu_words_transfer[] = {"read", "write", "close", NULL};
+const char *const vhu_words_content[] = {"saved", "half", "random", NULL};
 const char *const vhu_words_cmp[] = {"==", "!=", "<", "<=", ">", ">=", "has", "lacks", NULL};
 const char *const vhu_words_fd[] =
 	{"call", "kick", "err", "eventfd", "memory", "log", "inflight", "socket", "pipe",
-				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", NULL};
+				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", "state",
+				"state-narrow", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
@@ -104,10 +107,10 @@ static const struct form form_id = {"^[A-Za-z0-9][A-Za-z0-9._-]*$", "an id", id_
 static const struct form form_tag = {"^[a-z0-9-]+$", "a word of lower-case letters, digits and -", tag_ok};
 static const struct form form_fd = {
 	"^(auto|call|kick|err|eventfd|memory|log|inflight|socket|pipe|readonly|"
-	"kick-blocking|pipe-unread|pipe-unwritten|"
+	"kick-blocking|pipe-unread|pipe-unwritten|state|state-narrow|"
 	"memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
 	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, "
-	"kick-blocking, pipe-unread, pipe-unwritten, memfd:SIZE",
+	"kick-blocking, pipe-unread, pipe-unwritten, state, state-narrow, memfd:SIZE",
 	fd_ok};
 static const struct form form_fill = {
 	"^(fill:[0-9a-fA-F]{2}|seed:[0-9]{1,19})$", "fill:AB or seed:N", fill_ok};
@@ -295,6 +298,11 @@ static const struct shape step_iotlb = {SHAPE_OBJECT, "step_iotlb", KEYS(
 	{"iotlb", &iotlb_word, true}, {"iova", &vhu_shape_value}, {"gpa", &vhu_shape_value},
 	{"size", &vhu_shape_value}, {"perm", &vhu_shape_count}, {"granule", &granule},
 	{"wants", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
+static const struct shape transfer_word = {SHAPE_WORD, .words = vhu_words_transfer};
+static const struct shape content_word = {SHAPE_WORD, .words = vhu_words_content};
+static const struct shape step_state = {SHAPE_OBJECT, "step_state", KEYS(
+	{"state", &transfer_word, true}, {"size", &vhu_shape_match}, {"count", &vhu_shape_count},
+	{"content", &content_word}, {"len", &vhu_shape_count}, {"pieces", &vhu_shape_count}, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};
 static const struct shape step_assert = {SHAPE_OBJECT, "step_assert", KEYS(
@@ -344,6 +352,7 @@ const struct verb vhu_verbs[] = {
 	{"log", &step_log, VHU_VERB_LOG, vhu_verb_log},
 	{"inflight", &step_inflight, VHU_VERB_INFLIGHT, vhu_verb_inflight},
 	{"iotlb", &step_iotlb, VHU_VERB_IOTLB, vhu_verb_iotlb},
+	{"state", &step_state, VHU_VERB_STATE, vhu_verb_state},
 	{"assert", &step_assert, VHU_VERB_ASSERT, vhu_verb_assert},
 	{"for_each_queue", &step_for_each_queue, VHU_VERB_MAX, NULL, vhu_block_for_each_queue},
 	{"for_each", &step_for_each, VHU_VERB_MAX, NULL, vhu_block_for_each},

@@ -262,6 +262,15 @@ static void fill_iotlb(struct fill *x)
 	set(x, "type", VHU_C_IOTLB_UPDATE);
 }
 
+/* An object that the back-end has announced. */
+static void fill_object(struct fill *x)
+{
+	const struct vhu_session *s = x->m->session;
+
+	if (s && s->n_objects && x->r == 0)
+		x->r = vhu_frame_set_bytes(x->f, x->pl, "uuid", s->object[s->n_objects - 1], VHU_UUID_SIZE);
+}
+
 /* Messages that are not here are legal with zeroes. */
 static void (*const fills[VHU_MSG_MAX])(struct fill *x) = {
 	[VHU_MSG_SET_FEATURES] = fill_features,
@@ -289,6 +298,7 @@ static void (*const fills[VHU_MSG_MAX])(struct fill *x) = {
 	[VHU_MSG_NET_SET_MTU] = fill_mtu,
 	[VHU_MSG_SEND_RARP] = fill_rarp,
 	[VHU_MSG_IOTLB_MSG] = fill_iotlb,
+	[VHU_MSG_GET_SHARED_OBJECT] = fill_object,
 };
 
 int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_err *err)

@@ -65,6 +65,7 @@ static bool speaks(const struct vhu_step *s)
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:
 	case VHU_VERB_AWAIT:
+	case VHU_VERB_STATE:
 	case VHU_VERB_ASSERT:
 	case VHU_VERB_NOTE:
 	case VHU_VERB_MAX:

@@ -358,3 +358,38 @@ void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step 
 		vhu_diag(c->report, n->path,
 			 "nothing to check: give 'entries', 'version', 'desc_num', 'used_idx' or 'counter'");
 }
+
+/* --- device state ---------------------------------------------------------------------------------- */
+
+#undef ON
+#define ON(op) (1u << VHU_TRANSFER_##op)
+
+static const struct only state_only[] = {
+	{"size", ON(READ)},   {"count", ON(READ)},   {"content", ON(WRITE)},
+	{"len", ON(WRITE)},   {"pieces", ON(WRITE)}, {0},
+};
+
+static void count_key(struct compile *c, const struct node *n, const char *key, uint64_t max, uint64_t *ret)
+{
+	struct node count = NODE_GET(n, key);
+
+	if (count.json)
+		vhu_get_count(c, &count, key, 1, max, ret);
+}
+
+void vhu_verb_state(struct compile *c, const struct node *n, struct vhu_step *step)
+{
+	struct vhu_step_state *s = &step->state;
+	int word = vhu_get_word(n, "state", vhu_words_transfer, 0);
+
+	s->op = (enum vhu_transfer_op)word;
+	check_only(c, n, "state", vhu_words_transfer, word, state_only);
+	match_key(c, n, "size", &s->size);
+	s->content = vhu_get_word(n, "content", vhu_words_content, VHU_CONTENT_SAVED);
+	s->pieces = 1;
+	count_key(c, n, "count", LIMIT_STATE_BYTES, &s->count);
+	count_key(c, n, "len", LIMIT_STATE_BYTES, &s->len);
+	count_key(c, n, "pieces", LIMIT_STATE_PIECES, &s->pieces);
+	if (s->op == VHU_TRANSFER_WRITE && (s->content == VHU_CONTENT_RANDOM) != (s->len != 0))
+		vhu_diag(c->report, n->path, "'len' goes with \"content\": \"random\", and that needs it");
+}

@@ -68,9 +68,14 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 {
 	uint64_t n = 0;
 
-	if (vhu_session_is_postcopy_ack(s, f) || vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
+	if (vhu_session_is_postcopy_ack(s, f)) {
+		s->postcopy_ack_due = false;
+		return;
+	}
+	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
 	    !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
 		return;
+	s->postcopy_ack_due = s->postcopy_listening;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
 	for (size_t i = 0; i < s->n_regions; i++)
 		vhu_session_read_region(f, VHU_PL_MEM_TABLE, i, &s->region[i]);
@@ -247,7 +252,12 @@ static void postcopy_listen(struct vhu_session *s, const struct vhu_frame *f)
 
 static void postcopy_end(struct vhu_session *s, const struct vhu_frame *f)
 {
-	s->postcopy_listening = false;
+	s->postcopy_advised = s->postcopy_listening = s->postcopy_ack_due = false;
+}
+
+static void set_device_state_fd(struct vhu_session *s, const struct vhu_frame *f)
+{
+	s->state_transfer = true;
 }
 
 static apply_fn *const on_request[VHU_MSG_MAX] = {
@@ -275,6 +285,7 @@ static apply_fn *const on_request[VHU_MSG_MAX] = {
 	[VHU_MSG_POSTCOPY_ADVISE] = postcopy_advise,
 	[VHU_MSG_POSTCOPY_LISTEN] = postcopy_listen,
 	[VHU_MSG_POSTCOPY_END] = postcopy_end,
+	[VHU_MSG_SET_DEVICE_STATE_FD] = set_device_state_fd,
 };
 
 /* The value of a request that checks of its answer compare with. */
@@ -288,6 +299,19 @@ static uint64_t value_of(const struct vhu_frame *f)
 	else if (!vhu_frame_get(f, pl, "u64", &v))
 		vhu_frame_get(f, pl, "num", &v);
 	return v;
+}
+
+/* Which object a request names, and whether it was announced by then. */
+static void note_uuid(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_pending *p)
+{
+	const uint8_t *uuid;
+	size_t len;
+
+	if (!p->row || p->row->msg != VHU_MSG_GET_SHARED_OBJECT ||
+	    !vhu_frame_bytes(f, VHU_PL_SHARED, "uuid", &uuid, &len) || len != VHU_UUID_SIZE)
+		return;
+	memcpy(p->uuid, uuid, len);
+	p->announced = vhu_session_announced(s, uuid);
 }
 
 static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, bool intended)
@@ -305,6 +329,7 @@ static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, 
 		.serial = ++s->serial,
 	};
 
+	note_uuid(s, f, &p);
 	if (p.due != VHU_DUE_NOTHING)
 		remember(s->pending, &s->n_pending, &p);
 	else
@@ -393,6 +418,44 @@ static void apply_reply(struct vhu_session *s, const struct vhu_frame *f)
 
 /* --- the back-end channel ---------------------------------------------------------------------- */
 
+static size_t object_at(const struct vhu_session *s, const uint8_t uuid[VHU_UUID_SIZE])
+{
+	size_t i = 0;
+
+	while (i < s->n_objects && memcmp(s->object[i], uuid, VHU_UUID_SIZE) != 0)
+		i++;
+	return i;
+}
+
+bool vhu_session_announced(const struct vhu_session *s, const uint8_t uuid[VHU_UUID_SIZE])
+{
+	return object_at(s, uuid) < s->n_objects;
+}
+
+static void forget_object(struct vhu_session *s, size_t i)
+{
+	memmove(s->object[i], s->object[i + 1], (s->n_objects - i - 1) * sizeof(s->object[i]));
+	s->n_objects--;
+}
+
+/* Objects that come and go; of too many the oldest is forgotten. */
+static void note_object(struct vhu_session *s, const struct vhu_frame *f, enum vhu_msg msg)
+{
+	const uint8_t *uuid;
+	size_t len, i;
+
+	if (!vhu_frame_bytes(f, VHU_PL_SHARED, "uuid", &uuid, &len) || len != VHU_UUID_SIZE)
+		return;
+	i = object_at(s, uuid);
+	if (i < s->n_objects)
+		forget_object(s, i);
+	if (msg != VHU_MSG_BACKEND_SHARED_OBJECT_ADD)
+		return;
+	if (s->n_objects == VHU_SESSION_OBJECTS)
+		forget_object(s, 0);
+	memcpy(s->object[s->n_objects++], uuid, len);
+}
+
 static void apply_backend(struct vhu_session *s, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
@@ -412,6 +475,9 @@ static void apply_backend(struct vhu_session *s, const struct vhu_frame *f)
 		vhu_session_shm_map(s, f, need_reply);
 	else if (row && row->msg == VHU_MSG_BACKEND_SHMEM_UNMAP)
 		vhu_session_shm_unmap(s, f);
+	if (row && (row->msg == VHU_MSG_BACKEND_SHARED_OBJECT_ADD ||
+		    row->msg == VHU_MSG_BACKEND_SHARED_OBJECT_REMOVE))
+		note_object(s, f, row->msg);
 	if (need_reply || (row && row->answer == VHU_ANSWER_ALWAYS)) {
 		struct vhu_pending p = {
 			.row = row, .request = f->request, .need_reply = need_reply, .due = VHU_DUE_ACK};

@@ -82,6 +82,8 @@ enum vhu_due vhu_session_due(const struct vhu_session *s, const struct vhu_frame
 		return acknowledgement_due(s, row, need_reply);
 	case VHU_ANSWER_ON_NEED_REPLY:
 		/* While listening for postcopy, memory messages are answered with a table of bases. */
+		if (s->postcopy_listening && row->msg == VHU_MSG_SET_MEM_TABLE)
+			return s->postcopy_ack_due ? VHU_DUE_NOTHING : VHU_DUE_REPLY;
 		if (s->postcopy_listening && row->reply_alt != row->reply)
 			return VHU_DUE_MAYBE;
 		if (row->msg == VHU_MSG_POSTCOPY_LISTEN && !need_reply)

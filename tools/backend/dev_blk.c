@@ -401,6 +401,23 @@ static void blk_reset(struct session *s)
 	(void)s;
 }
 
+/* The cache mode is all that the protocol does not tell. */
+static uint32_t blk_save(const struct session *s, uint8_t *to)
+{
+	(void)s;
+	to[0] = blk.writeback;
+	return 1;
+}
+
+static bool blk_load(struct session *s, const uint8_t *bytes, uint32_t len)
+{
+	(void)s;
+	if (len != 1 || bytes[0] > 1)
+		return false;
+	blk.writeback = bytes[0];
+	return true;
+}
+
 static bool blk_changed(struct session *s)
 {
 	(void)s;
@@ -417,6 +434,8 @@ const struct device device_blk = {
 	.reset = blk_reset,
 	.config = blk_config,
 	.set_config = blk_set_config,
+	.save = blk_save,
+	.load = blk_load,
 	.changed = blk_changed,
 	.execute = blk_execute,
 };

@@ -14,7 +14,8 @@ static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | 
 					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) |
 					  P(INFLIGHT_SHMFD) | P(GPA_ADDRESSES) | P(BACKEND_SEND_FD) |
 					  P(HOST_NOTIFIER) | P(INBAND_NOTIFICATIONS) | P(SHMEM_MAP) |
-					  P(GET_VRING_BASE_INFLIGHT) | P(GET_VRING_BASE_SKIP_DRAIN);
+					  P(GET_VRING_BASE_INFLIGHT) | P(GET_VRING_BASE_SKIP_DRAIN) |
+					  P(DEVICE_STATE);
 
 /* Bits that may change while rings run. */
 static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);

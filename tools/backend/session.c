@@ -56,6 +56,8 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_SHMEM_CONFIG] = msg_get_shmem_config,
 	[MSG_MAIN_GET_VRING_BASE_SKIP_DRAIN] = msg_get_vring_base_skip_drain,
 	[MSG_MAIN_GET_STATUS] = msg_get_status,
+	[MSG_MAIN_SET_DEVICE_STATE_FD] = msg_set_device_state_fd,
+	[MSG_MAIN_CHECK_DEVICE_STATE] = msg_check_device_state,
 };
 
 static msg_handler *handler_of(uint32_t request)
@@ -73,6 +75,8 @@ bool session_held(const struct session *s)
 
 	if (fault(driver_ok_ignored))
 		return false;
+	if (fault(devstate_load_resets) && s->transfer.loaded)
+		return true;
 	if (fault(status_exact))
 		return s->status_seen && s->status != ok;
 	return s->status_seen && !(s->status & ok);
@@ -254,6 +258,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 			m->n_fds = 0;
 		return RES_REFUSED;
 	}
+	if (fault(devstate_nofd_crash) && m->request == MSG_MAIN_SET_DEVICE_STATE_FD && !m->n_fds)
+		fault_crash();
 	if (m->fds_lost || m->n_fds < row->fds_min || (row->fds_max && m->n_fds > row->fds_max)) {
 		remark("%s: %u descriptors", row->name, m->n_fds);
 		if (fault(hdr_fd_surplus_leak) ||
@@ -368,7 +374,11 @@ static void wire_ready(struct source *src, uint32_t events)
 
 	if (s->wire.out_n && wire_flush(&s->wire) < 0)
 		s->ending = true;
-	for (unsigned i = 0; i < MESSAGES_IN_A_ROW && !s->ending && !s->wire.out_n; i++) {
+	/* nothing is read while an answer waits for what it will say */
+	if (s->transfer.asked)
+		s->ending = events & (EPOLLHUP | EPOLLERR);
+	for (unsigned i = 0; i < MESSAGES_IN_A_ROW && !s->ending && !s->wire.out_n && !s->transfer.asked;
+	     i++) {
 		switch (wire_receive(&s->wire)) {
 		case WIRE_MESSAGE:
 			dispatch(s);
@@ -487,6 +497,7 @@ static void end(struct session *s)
 	memory_clear(&s->mem);
 	log_close(&s->log);
 	inflight_close(s);
+	state_close(s);
 	if (fault(hdr_eof_hang) && !s->messages)
 		fault_hang();
 }
@@ -513,7 +524,7 @@ int session_init(struct session *s, const struct device *dev, unsigned n_rings, 
 
 	memset(s, 0, sizeof(*s));
 	s->dev = dev;
-	s->wire.src.fd = s->channel.src.fd = s->log.fd = -1;
+	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->log.fd = -1;
 	r = rings_init(s, n_rings);
 	if (r < 0)
 		return r;

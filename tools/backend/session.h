@@ -10,6 +10,7 @@
 #include "memory.h"
 #include "ring.h"
 #include "shm.h"
+#include "state.h"
 #include "wire.h"
 
 enum result {
@@ -57,6 +58,7 @@ struct session {
 	struct dirty_log log;
 	struct inflight inflight;
 	struct iotlb iotlb;
+	struct transfer transfer;
 
 	struct ring *rings;
 	unsigned n_rings;
@@ -112,6 +114,7 @@ msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_v
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
 msg_handler msg_get_shmem_config;
+msg_handler msg_set_device_state_fd, msg_check_device_state;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);

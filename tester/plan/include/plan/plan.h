@@ -94,7 +94,7 @@ struct vhu_save {
 enum vhu_fd_source {
 	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG,
 	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_KICK_BLOCKING,
-	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_MEMFD,
+	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_STATE, VHU_FD_STATE_NARROW, VHU_FD_MEMFD,
 };
 
 struct vhu_fd_spec {
@@ -138,7 +138,7 @@ enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
 	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT,
 	VHU_VERB_MEMORY, VHU_VERB_LOG,
-	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
+	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
 
@@ -332,6 +332,18 @@ struct vhu_step_iotlb {
 	struct vhu_matcher wants;	/* AWAIT: on the permission asked for */
 };
 
+enum vhu_transfer_op { VHU_TRANSFER_READ, VHU_TRANSFER_WRITE, VHU_TRANSFER_CLOSE };
+
+/* The channel of SET_DEVICE_STATE_FD. */
+struct vhu_step_state {
+	enum vhu_transfer_op op;
+	struct vhu_matcher size;	/* READ: all bytes read so far */
+	uint64_t count;			/* READ: as many; 0: to the end */
+	enum { VHU_CONTENT_SAVED, VHU_CONTENT_HALF, VHU_CONTENT_RANDOM } content;
+	uint64_t len;			/* RANDOM */
+	uint64_t pieces;		/* WRITE: each when the one before was taken */
+};
+
 enum vhu_cmp {
 	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
 };
@@ -370,6 +382,7 @@ struct vhu_step {
 		struct vhu_step_log log;
 		struct vhu_step_inflight inflight;
 		struct vhu_step_iotlb iotlb;
+		struct vhu_step_state state;
 		struct vhu_step_assert assertion;
 	};
 };

@@ -16,6 +16,8 @@ enum {
 	VHU_SESSION_QUIET = 64,		/* request ids remembered that need no answer, or got none */
 	VHU_SESSION_SHM_IDS = 256,
 	VHU_SESSION_SHM_MAPS = 64,	/* mappings that are remembered */
+	VHU_SESSION_OBJECTS = 32,	/* shared objects that are remembered */
+	VHU_UUID_SIZE = 16,
 };
 
 struct vhu_ring_state {
@@ -59,6 +61,8 @@ struct vhu_pending {
 	uint32_t index;			/* ring, for messages of ring scope */
 	uint32_t size;			/* of its payload */
 	uint64_t value;			/* its u64, offset or num, as the answer's checks need */
+	uint8_t uuid[VHU_UUID_SIZE];	/* that it asks for */
+	bool announced;			/* which the back-end had announced by then */
 	uint64_t serial;		/* number of the request on this connection, from 1 */
 };
 
@@ -78,6 +82,10 @@ struct vhu_session {
 	bool log_set, inflight_set;
 	uint64_t log_size;		/* of the bitmap; 0: unknown */
 	bool postcopy_advised, postcopy_listening;
+	bool postcopy_ack_due;		/* a table was sent; our acknowledgement of its bases has to follow */
+	bool state_transfer;		/* SET_DEVICE_STATE_FD was sent */
+	size_t n_objects;		/* shared objects that the back-end announced, newest last */
+	uint8_t object[VHU_SESSION_OBJECTS][VHU_UUID_SIZE];
 
 	size_t n_regions;
 	struct vhu_region_state region[VHU_SESSION_REGIONS];
@@ -148,3 +156,5 @@ bool vhu_session_shm_free(const struct vhu_session *s, const struct vhu_shm_map 
 bool vhu_session_shm_mapped(const struct vhu_session *s, const struct vhu_shm_map *m);
 /* Ring state; index is checked: NULL beyond VHU_SESSION_RINGS. */
 const struct vhu_ring_state *vhu_session_ring(const struct vhu_session *s, uint32_t index);
+/* Whether the back-end has announced the object of this UUID and not taken that back. */
+bool vhu_session_announced(const struct vhu_session *s, const uint8_t uuid[VHU_UUID_SIZE]);
