@@ -224,7 +224,7 @@ static void write_pieces(struct vhu_run *r, const struct vhu_step *s, const uint
 		}
 		at = end;
 		if (patient && i + 1 < pieces)
-			patient = vhu_run_wait(r, drained, &m, vhu_now_ns() + vhu_run_settle_ns(r), true) == 0;
+			patient = !vhu_run_wait(r, drained, &m, vhu_now_ns() + vhu_run_settle_ns(r), true);
 	}
 }
 

@@ -27,8 +27,9 @@ struct device {
 	unsigned (*config)(struct session *s, uint8_t *to);
 	bool (*set_config)(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
 			   const uint8_t *bytes);
-	/* Writes the device's own state to `to` (STATE_DEVICE_MAX bytes) and returns its length; takes it over. */
+	/* Writes the device's own state to `to` (STATE_DEVICE_MAX bytes) and returns its length. */
 	uint32_t (*save)(const struct session *s, uint8_t *to);
+	/* Takes it over. */
 	bool (*load)(struct session *s, const uint8_t *bytes, uint32_t len);
 	/* Looks whether the device itself changed its config space. */
 	bool (*changed)(struct session *s);
