@@ -7,6 +7,7 @@ As root, the huge pages that the cases need are reserved for the run and given b
 """
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -37,9 +38,18 @@ def give_back(before):
         pass
 
 
-def run(build, arguments):
+# The reference as other disks.
+DISKS = [['--flash'], ['--zoned', '2048']]
+
+
+def run(build, arguments, disk=None):
     """One run of vhu-conform: its report, and whether it ended well."""
-    done = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--reference', '--json', '-'] + arguments,
+    build = os.path.abspath(build)
+    target = ['--reference']
+    if disk:
+        target = ['--spawn', ' '.join([shlex.quote(os.path.join(build, 'vhu-backend')), '--socket', '{socket}', '--image',
+                                       '{image}'] + disk)]
+    done = subprocess.run([os.path.join(build, 'vhu-conform')] + target + ['--json', '-'] + arguments,
                           cwd=ROOT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
     return json.loads(done.stdout), done.returncode == 0
 
@@ -68,6 +78,7 @@ def main(build):
     try:
         runs = [run(build, ['cases/core', 'cases/blk'])]
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
+        runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
         if runs[0][0]['target']['memory'] == 'hugetlb':
             # With so few pages that a new guest has to wait for those of the old one.
             runs.append(run(build, ['--memory', 'hugetlb', 'cases/blk']))

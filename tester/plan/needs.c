@@ -218,14 +218,38 @@ static void need_config(struct needs *n, const struct node *needs)
 	}
 }
 
+bool vhu_facts_host_managed(const struct vhu_facts *f)
+{
+	const struct vhu_config_row *model = vhu_config_by_name(VHU_DEV_BLK, "zoned_model");
+
+	return f->known && f->device == VHU_DEV_BLK && (f->features & VHU_V(VIRTIO_BLK_F_ZONED)) &&
+	       model->offset + model->size <= f->config_size &&
+	       vhu_le_get(f->config + model->offset, model->size) == VHU_C_BLK_Z_HM;
+}
+
+/* A disk that is written zone by zone is no place for a case that knows nothing of zones. */
+static void need_any_sector(struct needs *n, const struct node *device, const struct node *features)
+{
+	bool zoned = false;
+
+	for (size_t i = 0; i < json_array_size(features->json); i++) {
+		const char *name = json_string_value(json_array_get(features->json, i));
+
+		zoned |= name && !strcmp(name, "VIRTIO_BLK_F_ZONED");
+	}
+	if (device->json && !n->negotiated && !zoned && vhu_facts_host_managed(&n->c->facts))
+		unmet(n, "needs a disk without zones, this one is host-managed");
+}
+
 bool vhu_needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap)
 {
 	struct needs n = {.c = c, .negotiated = negotiated, .met = true, .why = why, .cap = cap};
 	struct node device = NODE_GET(needs, "device"), without = NODE_GET(needs, "without"),
-		    any = NODE_GET(needs, "any");
+		    any = NODE_GET(needs, "any"), features = NODE_GET(needs, "features");
 	const char *ring = json_string_value(json_object_get(needs->json, "ring"));
 
 	need_device(&n, &device);
+	need_any_sector(&n, &device, &features);
 	need_features(&n, needs, need_all);
 	need_features(&n, &without, need_none);
 	need_features(&n, &any, need_one);

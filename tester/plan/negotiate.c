@@ -63,6 +63,9 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	struct offer p = get_offer(c, top, VHU_NS_PROTOCOL, "protocol_features", "drop_protocol_features");
 	struct vhu_plan *plan = c->plan;
 
+	/* A host-managed disk works with no driver that knows nothing of zones. */
+	if (!v.exactly && vhu_facts_host_managed(&c->facts))
+		v.named |= VHU_V(VIRTIO_BLK_F_ZONED);
 	plan->features = choose(c, VHU_NS_VIRTIO, &v, c->facts.features);
 	/* Logging is switched on by `log`, whatever a case needs. */
 	if (!v.exactly)

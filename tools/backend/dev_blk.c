@@ -12,7 +12,8 @@
 enum {
 	HEADER = LAY_blk_outhdr_sector + LAYLEN_blk_outhdr_sector,
 	RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags,
-	LARGE = 256 << 10
+	LARGE = 256 << 10,
+	FAULT_ZONE = 2048, /* sectors of a zone, where a fault needs zones */
 };
 
 struct blk blk;
@@ -27,6 +28,24 @@ struct request {
 	uint64_t written; /* data bytes that the guest got */
 	bool dropped;
 };
+
+/* As many bytes at the end of the writable part; false if it is too short. */
+static bool scatter_tail(struct request *q, const uint8_t *from, size_t len)
+{
+	uint64_t at = 0;
+
+	if (q->c->in_len < len)
+		return false;
+	for (unsigned i = 0; i < q->c->n_in; at += q->c->in[i++].iov_len) {
+		for (size_t k = 0; k < q->c->in[i].iov_len; k++) {
+			uint64_t place = at + k + len;
+
+			if (place >= q->c->in_len)
+				((uint8_t *)q->c->in[i].iov_base)[k] = from[place - q->c->in_len];
+		}
+	}
+	return true;
+}
 
 static bool in_range(uint64_t sector, uint64_t sectors)
 {
@@ -80,6 +99,8 @@ static uint8_t do_read(struct request *q)
 			return C_BLK_S_OK;
 		return fault(blk_status_undefined) ? UINT8_MAX - 1 : C_BLK_S_IOERR;
 	}
+	if (zones_on() && zones_read(sector, c->in_len / C_SECTOR_SIZE) != C_BLK_S_OK)
+		return C_BLK_S_ZONE_INVALID_CMD;
 	q->written = c->in_len;
 	if (options.null)
 		return C_BLK_S_OK;
@@ -151,6 +172,7 @@ static bool may_write(const struct session *s)
 static uint8_t do_write(struct request *q)
 {
 	struct chain *c = q->c;
+	uint8_t status;
 	int r;
 
 	if (fault(blk_len_odd))
@@ -161,6 +183,9 @@ static uint8_t do_write(struct request *q)
 		return fault(blk_write_oob_ok) ? C_BLK_S_OK : C_BLK_S_IOERR;
 	if (options.null || !c->out_len)
 		return C_BLK_S_OK;
+	status = zones_on() ? zones_write(q->sector, c->out_len / C_SECTOR_SIZE) : C_BLK_S_OK;
+	if (status != C_BLK_S_OK)
+		return status;
 	if (shape_refused(c, c->out, c->n_out, c->desc_out))
 		return C_BLK_S_IOERR;
 	if (fault(blk_mq_first_only) && q->r->index)
@@ -173,6 +198,66 @@ static uint8_t do_write(struct request *q)
 	if (r == 0 && write_through(q->s))
 		r = store_flush(&blk.store);
 	return r < 0 ? C_BLK_S_IOERR : C_BLK_S_OK;
+}
+
+/* The data goes to the write pointer, and where that was comes back in front of the status. */
+static uint8_t do_append(struct request *q)
+{
+	struct chain *c = q->c;
+	uint64_t at = 0, told;
+	uint8_t status;
+
+	if (c->in_len < LAYLEN_blk_append_append_sector || !c->out_len || c->out_len % C_SECTOR_SIZE ||
+	    !may_write(q->s) || !in_range(q->sector, 0))
+		return C_BLK_S_IOERR;
+	status = zones_append(q->sector, c->out_len / C_SECTOR_SIZE, &at);
+	if (status != C_BLK_S_OK)
+		return status;
+	if (store_write(&blk.store, c->out, c->n_out, at * C_SECTOR_SIZE) < 0)
+		return C_BLK_S_IOERR;
+	told = htole64(fault(zone_append_at) ? at + c->out_len / C_SECTOR_SIZE : at);
+	scatter_tail(q, (const uint8_t *)&told, sizeof(told));
+	q->written = c->in_len;
+	chain_mark(q->s, q->c, q->written);
+	return C_BLK_S_OK;
+}
+
+static uint8_t do_report(struct request *q)
+{
+	const uint8_t *report;
+	size_t len;
+	uint8_t status = zones_report(q->sector, q->c->in_len, &report, &len);
+
+	if (status == C_BLK_S_OK) {
+		q->written = chain_scatter(q->c, report, len);
+		chain_mark(q->s, q->c, q->written);
+	}
+	return status;
+}
+
+static uint8_t do_zone(struct request *q)
+{
+	switch (q->type) {
+	case C_BLK_T_ZONE_APPEND:
+		return do_append(q);
+	case C_BLK_T_ZONE_REPORT:
+		return do_report(q);
+	default:
+		return may_write(q->s) ? zones_manage(q->type, q->sector) : C_BLK_S_IOERR;
+	}
+}
+
+/* Wear of a medium that does not wear. */
+static uint8_t do_lifetime(struct request *q)
+{
+	uint8_t figures[LAY_blk_lifetime_device_lifetime_est_typ_b +
+			LAYLEN_blk_lifetime_device_lifetime_est_typ_b] = {1, 0, 1, 0, 1, 0};
+
+	if (fault(blk_lifetime_reserved))
+		figures[LAY_blk_lifetime_device_lifetime_est_typ_a] = UINT8_MAX;
+	q->written = chain_scatter(q->c, figures, sizeof(figures));
+	chain_mark(q->s, q->c, q->written);
+	return C_BLK_S_OK;
 }
 
 struct range {
@@ -234,6 +319,8 @@ static uint8_t do_ranges(struct request *q)
 		if (!in_range(ranges[i].sector, ranges[i].sectors) || ranges[i].sectors > BLK_RANGE_SECTORS ||
 		    !ranges[i].sectors || (fault(blk_wz_notzero) && q->type == C_BLK_T_WRITE_ZEROES))
 			continue;
+		if (zones_on() && zones_erase(ranges[i].sector, ranges[i].sectors) != C_BLK_S_OK)
+			return C_BLK_S_ZONE_INVALID_CMD;
 		keep = q->type == C_BLK_T_WRITE_ZEROES && !(ranges[i].flags & C_BLK_RANGE_UNMAP);
 		if (store_zero(&blk.store, ranges[i].sector * C_SECTOR_SIZE,
 			       (uint64_t)ranges[i].sectors * C_SECTOR_SIZE, keep) < 0)
@@ -318,6 +405,20 @@ static uint8_t perform(struct request *q)
 		return negotiated(q, V(VIRTIO_BLK_F_DISCARD)) ? do_ranges(q) : unsupported(q);
 	case C_BLK_T_WRITE_ZEROES:
 		return negotiated(q, V(VIRTIO_BLK_F_WRITE_ZEROES)) ? do_ranges(q) : unsupported(q);
+	case C_BLK_T_SECURE_ERASE:
+		if (fault(blk_erase_unsupp))
+			return C_BLK_S_UNSUPP;
+		return negotiated(q, V(VIRTIO_BLK_F_SECURE_ERASE)) ? do_ranges(q) : unsupported(q);
+	case C_BLK_T_GET_LIFETIME:
+		return negotiated(q, V(VIRTIO_BLK_F_LIFETIME)) ? do_lifetime(q) : unsupported(q);
+	case C_BLK_T_ZONE_APPEND:
+	case C_BLK_T_ZONE_REPORT:
+	case C_BLK_T_ZONE_OPEN:
+	case C_BLK_T_ZONE_CLOSE:
+	case C_BLK_T_ZONE_FINISH:
+	case C_BLK_T_ZONE_RESET:
+	case C_BLK_T_ZONE_RESET_ALL:
+		return zones_on() && negotiated(q, V(VIRTIO_BLK_F_ZONED)) ? do_zone(q) : unsupported(q);
 	default:
 		return unsupported(q);
 	}
@@ -379,17 +480,23 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 static int blk_open(void)
 {
 	bool read_only = options.read_only;
+	uint32_t zone = options.zoned ? options.zoned : fault_any("zone_") ? FAULT_ZONE : 0;
+	int r;
 
 	/* a fault in keeping to it needs a device that promises it */
 	if (fault(blk_ro_writes) || fault(blk_ro_unneg) || fault(blk_ro_ranges))
 		blk.read_only = true;
 	blk.read_only |= read_only;
-	return store_open(&blk.store, options.image, options.size, read_only);
+	blk.flash = options.flash || zone || fault(blk_lifetime_reserved) || fault(blk_erase_unsupp) ||
+		    fault(cfg_erase_0);
+	r = store_open(&blk.store, options.image, options.size, read_only);
+	return r == 0 && zone ? zones_open(zone) : r;
 }
 
 static void blk_close(void)
 {
 	release_held(held.r);
+	zones_close();
 	store_close(&blk.store);
 }
 
@@ -431,6 +538,7 @@ const struct device device_blk = {
 	.close = blk_close,
 	.features = blk_features,
 	.features_set = blk_features_set,
+	.accepts = blk_accepts,
 	.reset = blk_reset,
 	.config = blk_config,
 	.set_config = blk_set_config,

@@ -26,6 +26,14 @@ uint64_t blk_features(void)
 
 	if (blk.store.size / C_SECTOR_SIZE >= HEADS * SECTORS)
 		features |= V(VIRTIO_BLK_F_GEOMETRY);
+	if (blk.flash)
+		features |= V(VIRTIO_BLK_F_LIFETIME) | V(VIRTIO_BLK_F_SECURE_ERASE);
+	if (zones_on()) {
+		features &= ~(V(VIRTIO_BLK_F_DISCARD) | V(VIRTIO_BLK_F_WRITE_ZEROES));
+		features |= V(VIRTIO_BLK_F_ZONED);
+	}
+	if (fault(cfg_zoned_none))
+		features |= V(VIRTIO_BLK_F_ZONED);
 	if (blk.read_only)
 		features |= V(VIRTIO_BLK_F_RO);
 	if (fault(cfg_no_flush))
@@ -64,6 +72,30 @@ static void put_limits(uint8_t *to)
 	PUT(to, write_zeroes_may_unmap, fault(cfg_may_unmap) ? 7 : 1);
 }
 
+static void put_flash(uint8_t *to)
+{
+	uint32_t align = zones_on() ? zones_sectors() : blk_block_size() / C_SECTOR_SIZE;
+
+	if (!blk.flash)
+		return;
+	PUT(to, max_secure_erase_sectors, fault(cfg_erase_0) ? 0 : BLK_RANGE_SECTORS);
+	PUT(to, max_secure_erase_seg, BLK_RANGES);
+	PUT(to, secure_erase_sector_alignment, fault(zone_erase_align) ? 1 : align);
+	if (!zones_on())
+		return;
+	PUT(to, zoned_zone_sectors, zones_sectors());
+	PUT(to, zoned_max_open_zones, BLK_ZONES_OPEN);
+	PUT(to, zoned_max_active_zones, BLK_ZONES_ACTIVE);
+	PUT(to, zoned_max_append_sectors, BLK_ZONE_APPEND);
+	PUT(to, zoned_write_granularity, fault(zone_granularity_0) ? 0 : blk_block_size());
+	PUT(to, zoned_model, C_BLK_Z_HM);
+}
+
+bool blk_accepts(uint64_t features)
+{
+	return !zones_on() || (features & V(VIRTIO_BLK_F_ZONED));
+}
+
 static void put_geometry(uint8_t *to, uint64_t sectors)
 {
 	uint64_t cylinders = sectors / (HEADS * SECTORS);
@@ -96,6 +128,7 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	PUT(to, unused0, fault(cfg_not_zeroed) || blk.writeback_wide ? UINT8_MAX : 0);
 	PUT(to, num_queues, fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
 	put_limits(to);
+	put_flash(to);
 	memset(to + CFG_BLK_unused1, 0, CFGLEN_BLK_unused1);
 	if (options.config_len)
 		memcpy(to, options.config, options.config_len);

@@ -19,6 +19,8 @@ struct device {
 	void (*close)(void);
 	/* Feature bits of the device type. */
 	uint64_t (*features)(void);
+	/* Whether the device can work with these; NULL: with any. */
+	bool (*accepts)(uint64_t features);
 	/* The session's features became what s->features says. */
 	void (*features_set)(struct session *s, uint64_t old);
 	/* A new connection, or RESET_DEVICE. */

@@ -60,6 +60,15 @@ bool fault_enable(const char *id)
 	return false;
 }
 
+bool fault_any(const char *prefix)
+{
+	for (size_t i = 0; i < FAULT_COUNT; i++) {
+		if (fault_on[i] && !strncmp(faults[i].name, prefix, strlen(prefix)))
+			return true;
+	}
+	return false;
+}
+
 void fault_list(FILE *to)
 {
 	for (size_t i = 0; i < FAULT_COUNT; i++) {

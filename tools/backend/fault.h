@@ -20,6 +20,8 @@ extern bool fault_on[FAULT_COUNT];
 
 /* Turns a fault on by its name on the command line ('-' or '_'); false for an unknown one. */
 bool fault_enable(const char *id);
+/* Whether one is on whose name begins like that. */
+bool fault_any(const char *prefix);
 /* A line a fault: id, requirement ids, what it does wrong. */
 void fault_list(FILE *to);
 

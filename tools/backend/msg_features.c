@@ -89,6 +89,10 @@ static bool acceptable(struct session *s, uint64_t features)
 		       (unsigned long long)(features & ~session_offer(s)));
 		return false;
 	}
+	if (s->dev->accepts && !s->dev->accepts(features)) {
+		remark("features 0x%llx lack one that the device needs", (unsigned long long)features);
+		return false;
+	}
 	if (s->n_started && (change & ~running_features)) {
 		if (fault(feat_change_crash))
 			fault_crash();

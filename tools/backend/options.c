@@ -24,7 +24,8 @@ enum {
 	SIZE_DEFAULT = 64 << 20,
 	QUEUES_DEFAULT = 4,
 	MEM_SLOTS_DEFAULT = 32,
-	MEM_SLOTS_MAX = 509
+	MEM_SLOTS_MAX = 509,
+	ZONE_MIN = 512, /* sectors */
 };
 
 struct options options = {
@@ -41,6 +42,7 @@ enum {
 	OPT_BLK_SIZE,
 	OPT_CONFIG,
 	OPT_FEATURES,
+	OPT_FLASH,
 	OPT_LATENCY,
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
@@ -48,6 +50,7 @@ enum {
 	OPT_PRINT_CAPABILITIES,
 	OPT_PROTOCOL_FEATURES,
 	OPT_SIZE,
+	OPT_ZONED,
 };
 
 static const struct option table[] = {
@@ -64,6 +67,8 @@ static const struct option table[] = {
 	{"null", no_argument, NULL, OPT_NULL},
 	{"latency", required_argument, NULL, OPT_LATENCY},
 	{"blk-size", required_argument, NULL, OPT_BLK_SIZE},
+	{"flash", no_argument, NULL, OPT_FLASH},
+	{"zoned", required_argument, NULL, OPT_ZONED},
 	{"mem-slots", required_argument, NULL, OPT_MEM_SLOTS},
 	{"features", required_argument, NULL, OPT_FEATURES},
 	{"protocol-features", required_argument, NULL, OPT_PROTOCOL_FEATURES},
@@ -94,6 +99,8 @@ static const char help[] =
 	"      --null               complete reads and writes at once, without data\n"
 	"      --latency US         let each request take that many microseconds (0)\n"
 	"      --blk-size BYTES     logical block size (512)\n"
+	"      --flash              offer wear figures and secure erase\n"
+	"      --zoned SECTORS      a flash disk of empty zones; the first is written as any disk\n"
 	"To look like another back-end:\n"
 	"      --features MASK      offer only these of the virtio features\n"
 	"      --protocol-features MASK  offer only these of the protocol features\n"
@@ -207,6 +214,12 @@ static void look_option(int c)
 		break;
 	case OPT_CONFIG:
 		config_parse(optarg);
+		break;
+	case OPT_FLASH:
+		options.flash = true;
+		break;
+	case OPT_ZONED:
+		options.zoned = (uint32_t)number("--zoned", optarg, ZONE_MIN, UINT32_MAX);
 		break;
 	}
 }

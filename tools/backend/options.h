@@ -18,6 +18,8 @@ struct options {
 	unsigned queues;
 	unsigned mem_slots;
 	uint32_t blk_size;
+	uint32_t zoned; /* sectors of a zone; 0: no zones */
+	bool flash;
 	bool read_only, null, verbose;
 	uint64_t latency_ns; /* how long each request takes */
 	bool has_features, has_pfeatures;
