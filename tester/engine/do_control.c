@@ -138,7 +138,8 @@ static void note_effects(struct vhu_conn *c, const struct vhu_frame *f, const st
 	if (row->msg == VHU_MSG_SET_VRING_KICK) {
 		ring->started = true;
 		ring->stopped = ring->base_known = false;
-	} else if (row->msg == VHU_MSG_GET_VRING_BASE && c->have_answer) {
+	} else if ((row->msg == VHU_MSG_GET_VRING_BASE || row->msg == VHU_MSG_GET_VRING_BASE_SKIP_DRAIN) &&
+		   c->have_answer) {
 		ring->base = (uint32_t)vhu_frame_u64(&c->answer, "num") & UINT16_MAX;
 		ring->base_known = true;
 		ring->stopped = ring->started;

@@ -34,6 +34,9 @@ static void channel_ready(struct source *src, uint32_t events)
 
 		if (event == WIRE_NOTHING)
 			break;
+		if (fault(breq_refused_crash) && event == WIRE_MESSAGE &&
+		    FIELD(s->channel.msg.payload, U64, u64))
+			fault_crash();
 		if (event == WIRE_END || !asked || s->channel.msg.request != asked) {
 			if (fault(breq_hangup_crash))
 				fault_crash();
@@ -54,6 +57,10 @@ static void channel_ready(struct source *src, uint32_t events)
 
 int channel_open(struct session *s, int fd)
 {
+	if (fault(breq_old_leak) && s->channel.src.fd >= 0) {
+		loop_remove(&s->channel.src);
+		s->channel.src.fd = -1;
+	}
 	channel_close(s);
 	s->channel.src.ready = channel_ready;
 	s->channel.header_ok = answer_ok;
@@ -75,6 +82,10 @@ void channel_send(struct session *s, uint32_t request, const uint8_t *payload, u
 		flags |= C_HEADER_NEED_REPLY;
 	if (fault(breq_header))
 		flags &= ~(uint32_t)C_HEADER_VERSION_MASK;
+	if (fault(inband_no_need_reply) && request == MSG_BACKEND_BACKEND_VRING_CALL)
+		flags &= ~(uint32_t)C_HEADER_NEED_REPLY;
+	if (fault(breq_fd_unneg) && !(s->pfeatures & P(BACKEND_SEND_FD)) && fd < 0)
+		fd = dup(s->wire.src.fd);
 	s->asked = flags & C_HEADER_NEED_REPLY ? request : 0;
 	if (wire_send(to, request, flags, payload, size, fd) < 0)
 		channel_close(s);
@@ -113,8 +124,9 @@ static void send_notifier(struct session *s, const struct ring *r)
 			close(fd);
 		return;
 	}
-	FIELD_SET(payload, VRING_AREA, u64, r->index);
-	FIELD_SET(payload, VRING_AREA, size, (uint64_t)page);
+	FIELD_SET(payload, VRING_AREA, u64, r->index + (fault(breq_notifier_index) ? s->n_rings : 0));
+	FIELD_SET(payload, VRING_AREA, size,
+		  fault(breq_notifier_size) ? FAULT_NOTIFIER_SIZE : (uint64_t)page);
 	channel_send(s, MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG, payload, sizeof(payload), fd);
 }
 
@@ -122,7 +134,8 @@ static void send_signal(struct session *s, const struct ring *r, uint32_t reques
 {
 	uint8_t payload[PMAX_VRING_STATE] = {0};
 
-	FIELD_SET(payload, VRING_STATE, index, r->index);
+	FIELD_SET(payload, VRING_STATE, index, fault(inband_call_ring0) ? 0 : r->index);
+	FIELD_SET(payload, VRING_STATE, num, fault(inband_num) ? 1 : 0);
 	channel_send(s, request, payload, sizeof(payload), -1);
 }
 
@@ -172,9 +185,9 @@ void channel_ring_started(struct ring *r)
 	struct session *s = r->s;
 
 	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) ||
-	    fault(breq_header))
+	    fault(breq_header) || fault(breq_fd_unneg))
 		s->config_pending = true;
-	r->tell_notifier = s->pfeatures & P(HOST_NOTIFIER);
+	r->tell_notifier = (s->pfeatures & P(HOST_NOTIFIER)) || fault(breq_notifier_unneg);
 	shm_ring_started(r);
 	channel_tell(s);
 }
@@ -189,6 +202,8 @@ bool channel_signal(struct ring *r, bool *due)
 {
 	if (!(r->s->pfeatures & P(INBAND_NOTIFICATIONS)) || r->s->channel.src.fd < 0)
 		return false;
+	if (fault(inband_call_none) && due == &r->tell_call)
+		return true;
 	*due = true;
 	channel_tell(r->s);
 	return true;

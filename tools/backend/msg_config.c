@@ -86,6 +86,8 @@ enum result msg_set_backend_req_fd(struct session *s, struct msg *m, struct repl
 	socklen_t len = sizeof(type);
 
 	(void)r;
+	if (!m->n_fds)
+		return RES_OK; /* by a fault only */
 	if (getsockopt(m->fds[0], SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
 		return RES_REFUSED;
 	fd = msg_take_fd(m);

@@ -45,7 +45,16 @@ uint64_t session_protocol_offer(const struct session *s)
 	if (fault(proto_no_mq))
 		offer &= ~P(MQ);
 	if (fault(feat_iommu_alone))
-		offer &= ~P(BACKEND_REQ);
+		offer &= ~(P(BACKEND_REQ) | P(BACKEND_SEND_FD) | P(HOST_NOTIFIER) | P(SHMEM_MAP) |
+			   P(INBAND_NOTIFICATIONS));
+	if (fault(proto_notifier_alone))
+		offer &= ~(P(BACKEND_SEND_FD) | P(SHMEM_MAP));
+	if (fault(proto_shmem_alone))
+		offer &= ~(P(BACKEND_SEND_FD) | P(HOST_NOTIFIER));
+	if (fault(proto_send_fd_alone))
+		offer &= ~(P(BACKEND_REQ) | P(HOST_NOTIFIER) | P(SHMEM_MAP) | P(INBAND_NOTIFICATIONS));
+	if (fault(proto_inband_alone))
+		offer &= ~P(REPLY_ACK);
 	if (fault(proto_unknown_bits))
 		offer |= 1ULL << 40;
 	return offer;
@@ -206,7 +215,8 @@ enum result msg_set_protocol_features(struct session *s, struct msg *m, struct r
 	(void)r;
 	if (!protocol_allowed(s))
 		return RES_REFUSED;
-	if ((mask & ~session_protocol_offer(s)) || proto_unmet(mask)) {
+	if ((mask & ~session_protocol_offer(s)) ||
+	    (proto_unmet(mask) & ~(fault(proto_inband_taken) ? P(INBAND_NOTIFICATIONS) : 0))) {
 		if (fault(proto_unoffered_assert))
 			fault_crash();
 		remark("protocol features 0x%llx cannot be set", (unsigned long long)mask);

@@ -214,7 +214,8 @@ enum result msg_get_vring_base(struct session *s, struct msg *m, struct reply *r
 {
 	return get_base(s, m, r,
 			(s->pfeatures & P(GET_VRING_BASE_INFLIGHT)) &&
-				!(s->pfeatures & P(GET_VRING_BASE_SKIP_DRAIN)));
+				(!(s->pfeatures & P(GET_VRING_BASE_SKIP_DRAIN)) ||
+				 fault(vring_base_never_drains)));
 }
 
 enum result msg_get_vring_base_skip_drain(struct session *s, struct msg *m, struct reply *r)
@@ -227,6 +228,8 @@ enum result msg_vring_kick(struct session *s, struct msg *m, struct reply *r)
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
 
 	(void)r;
+	if (!ring && fault(inband_index_crash))
+		fault_crash();
 	if (!ring || FIELD(m->payload, VRING_STATE, num))
 		return RES_REFUSED;
 	return ring_kick(ring) < 0 ? RES_REFUSED : RES_OK;

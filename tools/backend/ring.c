@@ -68,6 +68,8 @@ void ring_call(struct ring *r)
 
 	if (fault(call_old_fd) && r->old_call_fd >= 0)
 		fd = r->old_call_fd;
+	if (fault(inband_call_besides) && fd >= 0 && channel_signal(r, &r->tell_call))
+		return;
 	/* a descriptor that comes later must not have missed it */
 	r->call_due = fd < 0 && !channel_signal(r, &r->tell_call);
 	notify_signal(fd);
@@ -262,6 +264,8 @@ static void kick_ready(struct source *src, uint32_t events)
 	(void)events;
 	if (fault(vring_blocking_kick) && read(src->fd, &count, sizeof(count)) < 0)
 		count = 0; /* it reads until there is nothing more */
+	if (fault(inband_kick_fd_ignored) && (r->s->pfeatures & P(INBAND_NOTIFICATIONS)))
+		return;
 	iotlb_ask_again(r->s);
 	if (r->deaf)
 		r->deaf--;
@@ -382,6 +386,10 @@ static void ring_start(struct ring *r)
 
 int ring_kick(struct ring *r)
 {
+	if (fault(inband_early_crash) && !r->num)
+		fault_crash();
+	if (r->started ? fault(inband_kick_ignored) : fault(inband_no_start))
+		return 0;
 	if (!r->started) {
 		if (!try_map(r))
 			return -EFAULT;
@@ -527,8 +535,10 @@ void ring_suspend(struct ring *r)
 	if (!r->started)
 		return;
 	if (ring_live(r) && waiting(r) + to_redo(r) + (uint16_t)(r->last_avail - r->done) <= r->num) {
-		for (unsigned n = waiting(r); n; n--)
-			inflight_take(r, split_head(r, r->last_avail++));
+		for (unsigned n = waiting(r); n; n--, r->last_avail++) {
+			if (!fault(vring_suspend_lost))
+				inflight_take(r, split_head(r, r->last_avail));
+		}
 	}
 	come_to_rest(r);
 }

@@ -170,7 +170,8 @@ static void acknowledge(struct session *s, const struct msg *m, uint64_t value)
 
 	if (fault(ack_never) || (fault(ack_rare_never) && m->request == MSG_MAIN_SET_VRING_ERR))
 		return;
-	if (fault(ack_nonzero_on_success) && m->request == MSG_MAIN_SET_VRING_NUM)
+	if ((fault(ack_nonzero_on_success) && m->request == MSG_MAIN_SET_VRING_NUM) ||
+	    (fault(breq_ack) && m->request == MSG_MAIN_SET_BACKEND_REQ_FD))
 		value = 1;
 	if (fault(ack_zero_on_failure))
 		value = 0;
@@ -239,7 +240,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		return RES_REFUSED;
 	}
 	if (row->gate & ~s->pfeatures) {
-		if (fault(proto_ungated_crash))
+		if (fault(proto_ungated_crash) ||
+		    (fault(inband_unneg_crash) && m->request == MSG_MAIN_VRING_KICK))
 			fault_crash();
 		remark("%s: its protocol feature was not negotiated", row->name);
 		return RES_REFUSED;
@@ -260,6 +262,10 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 	}
 	if (fault(devstate_nofd_crash) && m->request == MSG_MAIN_SET_DEVICE_STATE_FD && !m->n_fds)
 		fault_crash();
+	if (fault(breq_no_fd_ok) && m->request == MSG_MAIN_SET_BACKEND_REQ_FD && !m->n_fds)
+		return RES_OK;
+	if (fault(breq_surplus_leak) && m->request == MSG_MAIN_SET_BACKEND_REQ_FD && m->n_fds > 1)
+		m->n_fds = 1;
 	if (m->fds_lost || m->n_fds < row->fds_min || (row->fds_max && m->n_fds > row->fds_max)) {
 		remark("%s: %u descriptors", row->name, m->n_fds);
 		if (fault(hdr_fd_surplus_leak) ||
@@ -334,6 +340,8 @@ static void dispatch(struct session *s)
 	enum result res = judge(s, m, row);
 
 	s->messages++;
+	if (fault(inband_cross_hang) && s->asked == MSG_BACKEND_BACKEND_VRING_CALL)
+		fault_hang();
 	if (row && !row->fds_max && !fault(hdr_fd_leak))
 		msg_close_fds(m);
 	if (res == RES_OK)

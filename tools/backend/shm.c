@@ -21,7 +21,7 @@ static const struct {
 	unsigned shmid, pages;
 } regions[] = {{0, 16}, {2, 1}};
 
-enum { REGIONS = sizeof(regions) / sizeof(regions[0]), CONTENT = 0x5a };
+enum { REGIONS = sizeof(regions) / sizeof(regions[0]), CONTENT = 0x5a, SECTOR = 512 };
 
 static uint64_t pages(unsigned n)
 {
@@ -30,15 +30,25 @@ static uint64_t pages(unsigned n)
 
 enum result msg_get_shmem_config(struct session *s, struct msg *m, struct reply *r)
 {
+	static unsigned asked;
+	uint64_t extra = 0;
+
 	(void)s;
 	(void)m;
+	if (fault(shmem_size_odd))
+		extra = SECTOR;
+	if (fault(shmem_config_changes))
+		extra = pages(++asked % 2);
 	r->size = PMAX_SHMEM_CONFIG;
 	memset(r->payload, 0, r->size);
-	FIELD_SET(r->payload, SHMEM_CONFIG, num_regions, REGIONS);
+	FIELD_SET(r->payload, SHMEM_CONFIG, num_regions,
+		  fault(shmem_num) ? regions[REGIONS - 1].shmid + 1 : REGIONS);
 	for (unsigned i = 0; i < REGIONS; i++)
 		field_set(r->payload + OFF_SHMEM_CONFIG_mem_size +
 				  LEN_SHMEM_CONFIG_mem_size * regions[i].shmid,
-			  LEN_SHMEM_CONFIG_mem_size, pages(regions[i].pages));
+			  LEN_SHMEM_CONFIG_mem_size, pages(regions[i].pages) + extra);
+	if (fault(shmem_config_short))
+		r->size = OFF_SHMEM_CONFIG_mem_size;
 	return RES_OK;
 }
 
@@ -70,6 +80,8 @@ static void send_unmap(struct session *s, int i)
 
 	describe(payload, i);
 	FIELD_SET(payload, MMAP, flags, 0);
+	if (fault(shmem_unmap_part))
+		FIELD_SET(payload, MMAP, len, pages(1));
 	s->shm.map[i].unmap_due = s->shm.map[i].mapped = false;
 	channel_send(s, MSG_BACKEND_BACKEND_SHMEM_UNMAP, payload, sizeof(payload), -1);
 }
@@ -83,6 +95,14 @@ static void send_map(struct session *s, int i)
 	if (fd < 0)
 		return;
 	describe(payload, i);
+	if (fault(shmem_map_beyond))
+		FIELD_SET(payload, MMAP, shm_offset, pages(regions[0].pages));
+	if (fault(shmem_map_flags))
+		FIELD_SET(payload, MMAP, flags, 2);
+	if (fault(shmem_map_no_fd)) {
+		close(fd);
+		fd = -1;
+	}
 	s->shm.asked = i;
 	s->shm.map[i].mapped = true; /* unless the front-end says otherwise */
 	channel_send(s, MSG_BACKEND_BACKEND_SHMEM_MAP, payload, sizeof(payload), fd);
@@ -111,7 +131,7 @@ void shm_ring_started(struct ring *r)
 {
 	struct shm *shm = &r->s->shm;
 
-	if (r->index || !(r->s->pfeatures & P(SHMEM_MAP)))
+	if (r->index || !((r->s->pfeatures & P(SHMEM_MAP)) || fault(shmem_map_unneg)))
 		return;
 	for (int i = 0; i < SHM_MAPS; i++) {
 		shm->map[i].unmap_due = shm->map[i].mapped && maps[i].writable;

@@ -11,7 +11,7 @@
 #include "fault.h"
 #include "wire.h"
 
-enum { WIRE_FEW_FDS = 8, WIRE_LEAK = 512 };
+enum { WIRE_FEW_FDS = 8, WIRE_LEAK = 512, FAULT_FDS = C_BACKEND_REQUEST_FDS + 1 };
 
 /* A header as the structure that it is: three numbers. */
 enum { HEAD_REQUEST = 0, HEAD_FLAGS = 4, HEAD_SIZE = 8, HEAD_FIELD = 4 };
@@ -181,11 +181,19 @@ enum wire_event wire_receive(struct wire *w)
 	return message(w);
 }
 
+/* A request of ours with more descriptors than any may have. */
+static unsigned copies(const struct out_frame *f)
+{
+	bool request = !(field_get(f->bytes + HEAD_FLAGS, HEAD_FIELD) & C_HEADER_REPLY);
+
+	return fault(breq_many_fds) && request ? FAULT_FDS : 1;
+}
+
 static int send_frame(struct wire *w, struct out_frame *f)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(int) * FAULT_FDS)];
 	} control;
 	struct iovec iov = {.iov_base = f->bytes + f->sent, .iov_len = f->len - f->sent};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -197,10 +205,11 @@ static int send_frame(struct wire *w, struct out_frame *f)
 		memset(&control, 0, sizeof(control));
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &f->fd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(sizeof(int) * copies(f));
+		for (unsigned i = 0; i < copies(f); i++)
+			memcpy(CMSG_DATA(c) + i * sizeof(int), &f->fd, sizeof(int));
 		mh.msg_control = &control;
-		mh.msg_controllen = sizeof(control);
+		mh.msg_controllen = CMSG_SPACE(sizeof(int) * copies(f));
 	}
 	n = sendmsg(w->src.fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0)
