@@ -90,6 +90,8 @@ static uint8_t do_read(struct request *q)
 	uint64_t sector = q->sector;
 	int r;
 
+	if (fault(blk_read_out_crash) && c->n_out)
+		fault_crash();
 	if (fault(blk_direction) && c->n_out)
 		memset(c->out[0].iov_base, 0, c->out[0].iov_len);
 	if (c->out_len || (c->in_len % C_SECTOR_SIZE && !fault(blk_len_odd)))
@@ -192,6 +194,8 @@ static uint8_t do_write(struct request *q)
 		return C_BLK_S_UNSUPP;
 	if (fault(blk_write_short))
 		cut_out(c, C_SECTOR_SIZE);
+	if (fault(blk_batch_lost) && (uint16_t)(q->r->last_avail - q->r->done) > 1)
+		return C_BLK_S_OK;
 	if (fault(blk_stale_read) && hold_back(q))
 		return C_BLK_S_OK;
 	r = store_write(&blk.store, c->out, c->n_out, q->sector * C_SECTOR_SIZE);
@@ -280,6 +284,8 @@ static uint8_t judge_ranges(const struct request *q, const struct range *ranges,
 	for (size_t i = 0; i < n; i++) {
 		bool inside = in_range(ranges[i].sector, ranges[i].sectors);
 
+		if (fault(blk_range_crash) && ranges[i].sectors > BLK_RANGE_SECTORS)
+			fault_crash();
 		if ((!inside && !fault(blk_range_oob_ok)) ||
 		    (ranges[i].sectors > BLK_RANGE_SECTORS && !fault(blk_range_huge)))
 			return C_BLK_S_IOERR;
@@ -337,6 +343,8 @@ static uint8_t do_get_id(struct request *q)
 	uint64_t room = C_BLK_ID_SIZE;
 	uint8_t *at;
 
+	if (fault(blk_getid_crash) && q->c->in_len != sizeof(id))
+		fault_crash();
 	if (fault(blk_getid_form))
 		memset(id + sizeof("vhu-reference"), UINT8_MAX, sizeof(id) - sizeof("vhu-reference"));
 	if (fault(blk_getid_short) && q->c->n_in) {
