@@ -165,7 +165,7 @@ static bool tell_next(struct session *s)
 		if (tell_ring(s, &s->rings[i]))
 			return true;
 	}
-	return shm_tell(s);
+	return object_tell(s) || shm_tell(s);
 }
 
 /* A device whose rings are all stopped sends nothing; what there is is told when one starts. */

@@ -58,6 +58,7 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_STATUS] = msg_get_status,
 	[MSG_MAIN_SET_DEVICE_STATE_FD] = msg_set_device_state_fd,
 	[MSG_MAIN_CHECK_DEVICE_STATE] = msg_check_device_state,
+	[MSG_MAIN_GET_SHARED_OBJECT] = msg_get_shared_object,
 };
 
 static msg_handler *handler_of(uint32_t request)
@@ -246,6 +247,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		remark("%s: its protocol feature was not negotiated", row->name);
 		return RES_REFUSED;
 	}
+	if (fault(shobj_size0_crash) && m->request == MSG_MAIN_GET_SHARED_OBJECT && !m->size)
+		fault_crash();
 	if ((m->size < row->min || m->size > row->max) &&
 	    (m->size < row->alt_min || m->size > row->alt_max)) {
 		if ((fault(hdr_short_crash) && m->size < row->min) || deadly_size(m))
@@ -506,6 +509,7 @@ static void end(struct session *s)
 	log_close(&s->log);
 	inflight_close(s);
 	state_close(s);
+	object_close(s);
 	if (fault(hdr_eof_hang) && !s->messages)
 		fault_hang();
 }
@@ -532,7 +536,7 @@ int session_init(struct session *s, const struct device *dev, unsigned n_rings, 
 
 	memset(s, 0, sizeof(*s));
 	s->dev = dev;
-	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->log.fd = -1;
+	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->object.fd = s->log.fd = -1;
 	r = rings_init(s, n_rings);
 	if (r < 0)
 		return r;

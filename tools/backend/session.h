@@ -8,6 +8,7 @@
 #include "inflight.h"
 #include "iotlb.h"
 #include "memory.h"
+#include "object.h"
 #include "ring.h"
 #include "shm.h"
 #include "state.h"
@@ -59,6 +60,7 @@ struct session {
 	struct inflight inflight;
 	struct iotlb iotlb;
 	struct transfer transfer;
+	struct object object;
 
 	struct ring *rings;
 	unsigned n_rings;
@@ -114,7 +116,7 @@ msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_v
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
 msg_handler msg_get_shmem_config;
-msg_handler msg_set_device_state_fd, msg_check_device_state;
+msg_handler msg_set_device_state_fd, msg_check_device_state, msg_get_shared_object;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);
