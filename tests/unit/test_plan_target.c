@@ -132,6 +132,37 @@ static void test_poorer_targets(void **state)
 	vhu_plan_free(p);
 }
 
+/* A host-managed disk has to be told that its zones are known, and is written by nobody else. */
+static void test_zoned(void **state)
+{
+	const struct vhu_config_row *model = vhu_config_by_name(VHU_DEV_BLK, "zoned_model");
+	struct vhu_facts facts = work_facts();
+	struct vhu_plan *p;
+
+	facts.features |= VHU_V(VIRTIO_BLK_F_ZONED);
+	facts.config_size = model->offset + model->size;
+	facts.config[model->offset] = VHU_C_BLK_Z_HM;
+	load("owned", "\"needs\": {\"device\": [\"blk\"]},", FENCE);
+	p = compile(&facts, false);
+	assert_string_equal(p->skip, "needs a disk without zones, this one is host-managed");
+	vhu_plan_free(p);
+	facts.config[model->offset] = VHU_C_BLK_Z_HA;
+	p = compile(&facts, false);
+	assert_null(p->skip);
+	assert_false(p->features & VHU_V(VIRTIO_BLK_F_ZONED));
+	vhu_plan_free(p);
+	facts.config[model->offset] = VHU_C_BLK_Z_HM;
+	load("owned", "", FENCE);
+	p = compile(&facts, false);
+	assert_null(p->skip);
+	assert_true(p->features & VHU_V(VIRTIO_BLK_F_ZONED));
+	vhu_plan_free(p);
+	load("owned", "\"needs\": {\"device\": [\"blk\"], \"features\": [\"VIRTIO_BLK_F_ZONED\"]},", FENCE);
+	p = compile(&facts, false);
+	assert_null(p->skip);
+	vhu_plan_free(p);
+}
+
 static void test_writes(void **state)
 {
 	struct vhu_facts facts = work_facts();
@@ -390,6 +421,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_needs),
 		cmocka_unit_test(test_poorer_targets),
+		cmocka_unit_test(test_zoned),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_negotiation),
 		cmocka_unit_test(test_head),

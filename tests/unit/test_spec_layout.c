@@ -217,6 +217,30 @@ static void small_rings_have_large_tables(void **state)
 	assert_int_equal(layout.ring[0].indirect_entries, 2);
 }
 
+/* Parts at 16, 2 and 4 bytes and at no more, still apart from each other and from the data. */
+static void tight_rings(void **state)
+{
+	static const uint16_t sizes[] = {1, 2, 128, 32768};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(sizes); i++) {
+		struct vhu_layout_opts o = opts_of(128, 1, 3, sizes[i]);
+
+		o.tight = true;
+		make(&o);
+		for (size_t q = 0; q < layout.n_rings; q++) {
+			const struct vhu_ring_layout *r = &layout.ring[q];
+
+			assert_int_equal(r->desc % 32, 16);
+			assert_int_equal(r->avail % 4, 2);
+			assert_int_equal(r->used % 8, 4);
+			assert_true(r->desc + r->desc_len < r->avail);
+			assert_true(r->avail + r->avail_len < r->used);
+			assert_true(r->used + r->used_len <= r->indirect);
+			assert_true(!q || layout.ring[q - 1].indirect < r->desc);
+		}
+	}
+}
+
 static void no_rings(void **state)
 {
 	struct vhu_layout_opts o = opts_of(2, 1, 0, 0);
@@ -348,6 +372,7 @@ int main(void)
 		cmocka_unit_test(most_rings_fit_into_64_mib),
 		cmocka_unit_test(large_rings),
 		cmocka_unit_test(small_rings_have_large_tables),
+		cmocka_unit_test(tight_rings),
 		cmocka_unit_test(no_rings),
 		cmocka_unit_test(neighbours_and_holes),
 		cmocka_unit_test(rings_take_from_the_other_regions),
