@@ -30,6 +30,8 @@ uint64_t session_offer(const struct session *s)
 		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
 	if (fault(feat_nobit30_dead))
 		offer &= ~V(VHOST_USER_F_PROTOCOL_FEATURES);
+	if (fault(feat_log_alone))
+		offer &= ~V(VHOST_F_LOG_ALL);
 	if (fault(feat_no_v1))
 		offer &= ~V(VIRTIO_F_VERSION_1);
 	return offer;
