@@ -8,6 +8,15 @@ enum {
 	REPORTS_MAX = 8, /* breaches told in one call: a target can make thousands at once */
 };
 
+#define WRITABLE_UNKNOWN UINT64_MAX /* raw chains that the device may read in several ways */
+
+/* A chain's indirect table. gpa 0: it has none. */
+struct vhu_table {
+	uint64_t gpa, hash;
+	uint32_t len;
+	bool own; /* it came from vhu_mem_alloc */
+};
+
 struct vhu_vring_ops {
 	int (*create)(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
 	void (*destroy)(struct vhu_vring *v);
@@ -53,6 +62,23 @@ extern const struct vhu_vring_ops vhu_split_ops;
 /* A breach without head, id or length; those that have one set it in *event. */
 void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
 	VHU_PRINTF(3, 4);
+
+/* chain.c */
+/* -ENOSPC for more descriptors than the ring can ever have, -EINVAL for none. */
+int vhu_chain_fits(const struct vhu_vring *v, size_t n, struct vhu_err *err);
+/* The same, and whether the chain is one that a driver may make. */
+int vhu_chain_check(const struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect,
+		    struct vhu_err *err);
+uint64_t vhu_chain_writable(const struct vhu_sg *sg, size_t n);
+/* WRITABLE_UNKNOWN where that is a matter of opinion. */
+uint64_t vhu_raw_writable(const struct vhu_raw_desc *desc, size_t n);
+/* The table number `slot` in the layout, or one from guest memory where n entries are too many for that. */
+int vhu_table_find(struct vhu_vring *v, uint16_t slot, size_t n, struct vhu_table *ret, struct vhu_err *err);
+/* It is written: from now on nobody may change it. */
+void vhu_table_seal(const struct vhu_vring *v, struct vhu_table *t);
+/* Whether it is as it was sealed; told if not. */
+void vhu_table_check(struct vhu_vring *v, uint16_t head, struct vhu_table *t);
+void vhu_table_drop(struct vhu_vring *v, uint16_t head, struct vhu_table *t);
 
 /* fds.c */
 int vhu_vring_fds_open(struct vhu_vring *v, struct vhu_err *err);

@@ -60,20 +60,6 @@ void vhu_split_poison(struct split *s, uint32_t slot)
 	s->poison_known = true;
 }
 
-static void drop_table(struct split *s, uint16_t head)
-{
-	struct slot *h = &s->slot[head];
-	uint64_t gpa;
-
-	if (h->own_table && !vhu_mem_release(s->v.mem, h->table, &gpa))
-		vhu_vring_report(&s->v,
-				 &(struct vhu_ring_event){VHU_BREACH_WROTE_OUTSIDE, .head = head, .gpa = gpa},
-				 "chain %u: memory beside its indirect table was written at 0x%llx", head,
-				 (unsigned long long)gpa);
-	h->own_table = false;
-	h->table = 0;
-}
-
 /*
  * The chain's descriptors are free again. The last one comes first in the list, so that the next
  * chain runs through the table backwards: no device may expect otherwise.
@@ -83,7 +69,7 @@ void vhu_split_release(struct split *s, uint16_t head)
 	struct slot *h = &s->slot[head];
 	uint16_t n = h->count, i = head;
 
-	drop_table(s, head);
+	vhu_table_drop(&s->v, head, &h->table);
 	list_remove(s, head);
 	if (h->state == SLOT_OWNED)
 		s->owned--;

@@ -21,8 +21,6 @@ enum {
 #define POISON_ID  UINT32_C(0xdeadbeef)
 #define POISON_LEN UINT32_C(0xfeedface)
 
-#define WRITABLE_UNKNOWN UINT64_MAX /* raw chains that the device may read in several ways */
-
 enum slot_state {
 	SLOT_FREE,
 	SLOT_INNER, /* of a chain, not its head */
@@ -34,14 +32,11 @@ enum slot_state {
 struct slot {
 	void *cookie;
 	uint64_t writable; /* bytes that the device may write */
-	uint64_t table;	   /* gpa of the indirect table, 0: none */
-	uint64_t table_hash;
-	uint32_t table_len;
+	struct vhu_table table;
 	uint16_t link;	     /* next descriptor of the chain */
 	uint16_t count;	     /* descriptors of the chain in the ring's own table */
 	uint16_t prev, next; /* in the free list, or of heads in order of submission */
 	uint8_t state;
-	bool own_table; /* the table came from vhu_mem_alloc */
 	bool returned;	/* since it was last added: a second return is a double one */
 	bool overtaken; /* IN_ORDER: a later one was returned first, which was told */
 };
@@ -129,8 +124,6 @@ uint32_t vhu_split_misplaced(const struct split *s);
 
 /* split_audit.c */
 void vhu_split_audit(struct vhu_vring *v);
-/* Whether the head's indirect table is as it was written; told if not. */
-void vhu_split_table_check(struct split *s, uint16_t head);
 
 /* split_poke.c */
 int vhu_split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);

@@ -89,35 +89,16 @@ static void put_direct(struct split *s, uint16_t head, const struct vhu_sg *sg, 
 	}
 }
 
-/* The head's table in the layout, or one from guest memory where the chain is longer than that. */
-static int find_table(struct split *s, uint16_t head, size_t n, struct vhu_err *err)
-{
-	const struct vhu_ring_layout *l = s->v.layout;
-	struct slot *h = &s->slot[head];
-	uint64_t stride = (uint64_t)l->indirect_entries * VHU_C_DESC_SIZE;
-	int r;
-
-	h->table_len = (uint32_t)(n * VHU_C_DESC_SIZE);
-	if (l->indirect && n <= l->indirect_entries) {
-		h->table = l->indirect + head * stride;
-		if (vhu_mem_at(s->v.mem, h->table, h->table_len))
-			return 0;
-	}
-	r = vhu_mem_alloc(s->v.mem, h->table_len, VHU_C_DESC_ALIGN, &h->table, err);
-	h->own_table = r == 0;
-	return r;
-}
-
 static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg, size_t n,
 			struct vhu_err *err)
 {
-	struct slot *h = &s->slot[head];
-	int r = find_table(s, head, n, err);
-	uint8_t *table, *p;
+	struct vhu_table *t = &s->slot[head].table;
+	int r = vhu_table_find(&s->v, head, n, t, err);
+	uint8_t *p;
 
 	if (r < 0)
 		return r;
-	table = p = vhu_mem_at(s->v.mem, h->table, h->table_len);
+	p = vhu_mem_at(s->v.mem, t->gpa, t->len);
 	for (size_t k = 0; k < n; k++, p += VHU_C_DESC_SIZE) {
 		bool more = k + 1 < n;
 
@@ -126,9 +107,9 @@ static int put_indirect(struct split *s, uint16_t head, const struct vhu_sg *sg,
 		ring_store16(p + 12, (sg[k].write ? VHU_C_DESC_F_WRITE : 0) | (more ? VHU_C_DESC_F_NEXT : 0));
 		ring_store16(p + 14, (uint16_t)(more ? k + 1 : 0));
 	}
-	h->table_hash = vhu_fnv1a64(table, h->table_len, VHU_FNV1A64_SEED);
-	vhu_split_desc_put(s, head, vhu_mem_device_address(s->v.mem, h->table), h->table_len,
-			   VHU_C_DESC_F_INDIRECT, end_link(s, head));
+	vhu_table_seal(&s->v, t);
+	vhu_split_desc_put(s, head, vhu_mem_device_address(s->v.mem, t->gpa), t->len, VHU_C_DESC_F_INDIRECT,
+			   end_link(s, head));
 	return 0;
 }
 
@@ -141,41 +122,18 @@ static void give_back(struct split *s, uint16_t head)
 		s->cursor = head;
 }
 
-static int check_chain(const struct split *s, const struct vhu_sg *sg, size_t n, bool indirect,
-		       struct vhu_err *err)
-{
-	uint64_t total = 0;
-
-	if (n == 0)
-		return vhu_err_set(err, -EINVAL, "queue %u: a chain of no buffers", s->v.queue);
-	if (indirect && !s->v.indirect_desc)
-		return vhu_err_set(err, -EINVAL, "queue %u: indirect descriptors were not negotiated",
-				   s->v.queue);
-	if (n > s->size)
-		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u",
-				   s->v.queue, n, s->size);
-	for (size_t i = 0; i < n; i++)
-		total += sg[i].len;
-	if (total > UINT64_C(1) << 32)
-		return vhu_err_set(err, -EINVAL, "queue %u: a chain of more than 4 GiB", s->v.queue);
-	return 0;
-}
-
 int vhu_split_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
 		  uint16_t *ret_head, struct vhu_err *err)
 {
 	struct split *s = split_of(v);
-	uint64_t writable = 0;
 	uint16_t head;
-	int r = check_chain(s, sg, n, indirect, err);
+	int r = vhu_chain_check(v, sg, n, indirect, err);
 
 	if (r == 0)
 		r = take(s, indirect ? 1 : n, cookie, &head, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < n; i++)
-		writable += sg[i].write ? sg[i].len : 0;
-	s->slot[head].writable = writable;
+	s->slot[head].writable = vhu_chain_writable(sg, n);
 	if (indirect) {
 		r = put_indirect(s, head, sg, n, err);
 		if (r < 0) {
@@ -194,16 +152,11 @@ int vhu_split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size
 		      uint16_t *ret_head, struct vhu_err *err)
 {
 	struct split *s = split_of(v);
-	uint64_t writable = 0;
 	uint16_t head, i;
-	int r;
+	int r = vhu_chain_fits(v, n, err);
 
-	if (n == 0)
-		return vhu_err_set(err, -EINVAL, "queue %u: a chain of no buffers", v->queue);
-	if (n > s->size)
-		return vhu_err_set(err, -ENOSPC, "queue %u: a chain of %zu descriptors, the ring has %u",
-				   v->queue, n, s->size);
-	r = take(s, n, cookie, &head, err);
+	if (r == 0)
+		r = take(s, n, cookie, &head, err);
 	if (r < 0)
 		return r;
 	i = head;
@@ -212,13 +165,9 @@ int vhu_split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size
 
 		vhu_split_desc_put(s, i, desc[k].addr, desc[k].len, desc[k].flags,
 				   desc[k].next_set ? desc[k].next : link);
-		if ((desc[k].flags & VHU_C_DESC_F_INDIRECT) || desc[k].next_set)
-			writable = WRITABLE_UNKNOWN;
-		else if ((desc[k].flags & VHU_C_DESC_F_WRITE) && writable != WRITABLE_UNKNOWN)
-			writable += desc[k].len;
 		i = s->slot[i].link;
 	}
-	s->slot[head].writable = writable;
+	s->slot[head].writable = vhu_raw_writable(desc, n);
 	append(s, head);
 	*ret_head = head;
 	return 0;

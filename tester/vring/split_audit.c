@@ -40,25 +40,10 @@ static void check_desc(struct split *s)
 				 was);
 }
 
-void vhu_split_table_check(struct split *s, uint16_t head)
-{
-	struct slot *h = &s->slot[head];
-	const void *table = vhu_mem_at(s->v.mem, h->table, h->table_len);
-	uint64_t hash = vhu_fnv1a64(table, h->table_len, VHU_FNV1A64_SEED);
-
-	if (hash == h->table_hash)
-		return;
-	h->table_hash = hash;
-	vhu_vring_report(
-		&s->v, &(struct vhu_ring_event){VHU_BREACH_WROTE_DESC, .head = head, .gpa = h->table},
-		"chain %u: its indirect table at 0x%llx was written", head, (unsigned long long)h->table);
-}
-
 static void check_tables(struct split *s)
 {
 	for (uint16_t i = s->slot[order_list(s)].next; i != order_list(s); i = s->slot[i].next) {
-		if (s->slot[i].table)
-			vhu_split_table_check(s, i);
+		vhu_table_check(&s->v, i, &s->slot[i].table);
 	}
 }
 

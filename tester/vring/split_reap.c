@@ -76,8 +76,7 @@ static void give(struct split *s, struct element e, bool batch, struct vhu_used 
 							  .len = e.len},
 				 "chain %u: used length %u, only %llu bytes are writable", head, e.len,
 				 (unsigned long long)h->writable);
-	if (h->table)
-		vhu_split_table_check(s, head);
+	vhu_table_check(&s->v, head, &h->table);
 	*out = (struct vhu_used){.head = head, .len = e.len, .cookie = h->cookie, .batch = batch};
 	vhu_split_release(s, head);
 	h->returned = true;
