@@ -258,7 +258,8 @@ static void observe_deadline(struct vhu_oracle *o, const struct vhu_obs *obs)
 static bool harmless(enum vhu_breach b)
 {
 	return b == VHU_BREACH_USED_LEN_SHORT || b == VHU_BREACH_BLK_ID_FORM ||
-	       b == VHU_BREACH_BLK_FAILED_LEN;
+	       b == VHU_BREACH_BLK_FAILED_LEN || b == VHU_BREACH_PACKED_WRITE_FLAG ||
+	       b == VHU_BREACH_PACKED_DEVICE_EVENT;
 }
 
 /* What a device does with a ring that was spoilt on purpose is told, not judged; it has to survive. */
@@ -272,11 +273,13 @@ static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs)
 static void observe_breach(struct vhu_oracle *o, const struct vhu_obs *obs)
 {
 	const struct vhu_breach_row *row = vhu_breach_row(obs->breach);
+	bool packed = vhu_session_features(&o->session) & VHU_V(VIRTIO_F_RING_PACKED);
+	enum vhu_req req = vhu_breach_req(obs->breach, packed);
 	struct vhu_judgement j = {.s = &o->session};
 	struct vhu_finding f;
 
-	vhu_finding_init(&f, row->req, breach_kind(obs), "%s", row->summary);
-	vhu_differs(&j, vhu_req_row(row->req)->text, "%s", obs->text);
+	vhu_finding_init(&f, req, breach_kind(obs), "%s", row->summary);
+	vhu_differs(&j, vhu_req_row(req)->text, "%s", obs->text);
 	report(o, &f, &j);
 }
 

@@ -79,6 +79,13 @@ const struct vhu_breach_row *vhu_breach_row(enum vhu_breach breach)
 	return (unsigned)breach < VHU_BREACH_MAX ? &vhu_tab_breach[breach] : NULL;
 }
 
+enum vhu_req vhu_breach_req(enum vhu_breach breach, bool packed)
+{
+	enum vhu_req own = vhu_tab_breach_packed[breach];
+
+	return packed && own ? own : vhu_tab_breach[breach].req;
+}
+
 const struct vhu_fault_row *vhu_fault_row(size_t i)
 {
 	return i < vhu_tab_faults ? &vhu_tab_fault[i] : NULL;

@@ -86,6 +86,7 @@ extern const struct vhu_constant_row vhu_tab_constant[];
 
 extern const struct vhu_req_row vhu_tab_req[VHU_REQ_MAX];
 extern const struct vhu_breach_row vhu_tab_breach[VHU_BREACH_MAX];
+extern const enum vhu_req vhu_tab_breach_packed[VHU_BREACH_MAX];	/* 0: the same as elsewhere */
 extern const struct vhu_fault_row vhu_tab_fault[];
 extern const size_t vhu_tab_faults;	/* rows without the last, empty one */
 extern const struct vhu_bug_row vhu_tab_bug[];

@@ -37,7 +37,16 @@ const struct vhu_req_row vhu_tab_req[VHU_REQ_MAX] = {
 
 const struct vhu_breach_row vhu_tab_breach[VHU_BREACH_MAX] = {
 #define VHU_BREACH(id_name, area, number, words)                                                             \
-	{VHU_BREACH_##id_name, #id_name, VHU_REQ_##area##_##number, (words)},
+	[VHU_BREACH_##id_name] = {.breach = VHU_BREACH_##id_name,                                            \
+				  .name = #id_name,                                                          \
+				  .req = VHU_REQ_##area##_##number,                                          \
+				  .summary = (words)},
+#include <vhu/breaches.def>
+};
+
+const enum vhu_req vhu_tab_breach_packed[VHU_BREACH_MAX] = {
+#define VHU_BREACH(id_name, area, number, words)
+#define VHU_BREACH_PACKED(id_name, number) [VHU_BREACH_##id_name] = VHU_REQ_PACKED_##number,
 #include <vhu/breaches.def>
 };
 

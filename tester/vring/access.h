@@ -49,6 +49,16 @@ static inline void ring_store16_release(void *p, uint16_t value)
 	__atomic_store_n((uint16_t *)p, htole16(value), __ATOMIC_RELEASE);
 }
 
+static inline uint32_t ring_load32_acquire(const void *p)
+{
+	return le32toh(__atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE));
+}
+
+static inline void ring_store32_release(void *p, uint32_t value)
+{
+	__atomic_store_n((uint32_t *)p, htole32(value), __ATOMIC_RELEASE);
+}
+
 /* Between our store and a load that decides whether the other side sleeps. */
 static inline void ring_fence(void)
 {

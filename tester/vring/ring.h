@@ -20,7 +20,13 @@ struct vhu_table {
 struct vhu_vring_ops {
 	int (*create)(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
 	void (*destroy)(struct vhu_vring *v);
-	void (*reset)(struct vhu_vring *v, uint16_t base);
+	void (*reset)(struct vhu_vring *v, uint32_t base);
+	uint32_t (*first_base)(const struct vhu_vring *v);
+	uint32_t (*base)(const struct vhu_vring *v);
+	uint32_t (*base_used)(const struct vhu_vring *v);
+	uint32_t (*base_cut)(const struct vhu_vring *v, uint64_t base);
+	bool (*stands_at)(const struct vhu_vring *v, uint32_t base);
+	bool (*base_right)(const struct vhu_vring *v, uint32_t base, char *out, size_t cap);
 	void (*features)(struct vhu_vring *v); /* after those in struct vhu_vring have changed */
 	int (*add)(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
 		   uint16_t *ret_head, struct vhu_err *err);
@@ -57,11 +63,40 @@ struct vhu_vring {
 	uint64_t stale_count; /* of those that are no longer watched */
 };
 
-extern const struct vhu_vring_ops vhu_split_ops;
+extern const struct vhu_vring_ops vhu_split_ops, vhu_packed_ops;
 
 /* A breach without head, id or length; those that have one set it in *event. */
 void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
 	VHU_PRINTF(3, 4);
+
+/* place.c: places by name, for cases that look at a ring or break its rules */
+struct vhu_place_row {
+	const char *name; /* '#' stands for an index */
+	unsigned part;	  /* of the ring; the format's own numbers */
+	uint32_t offset, stride;
+	uint8_t size;
+	bool behind; /* the offset counts from the end of the array */
+};
+
+struct vhu_places {
+	const struct vhu_place_row *row;
+	size_t n;
+	const char *all; /* "a split ring: there are …" */
+};
+
+struct vhu_place {
+	const struct vhu_place_row *row;
+	uint64_t index;
+	uint32_t offset; /* in its part */
+};
+
+/* -ENOENT with text. */
+int vhu_place_find(const struct vhu_places *places, uint32_t ring_size, const char *at, struct vhu_place *ret,
+		   struct vhu_err *err);
+/* -EINVAL for a value that is too large. */
+int vhu_place_fits(const struct vhu_place *p, const char *at, uint64_t value, struct vhu_err *err);
+void vhu_place_store(const struct vhu_place *p, uint8_t *mem, uint64_t value);
+uint64_t vhu_place_load(const struct vhu_place *p, const uint8_t *mem);
 
 /* chain.c */
 /* -ENOSPC for more descriptors than the ring can ever have, -EINVAL for none. */

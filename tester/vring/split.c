@@ -170,9 +170,10 @@ void vhu_split_suppress(struct split *s)
 		vhu_split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used - (s->armed ? 0 : 1)));
 }
 
-static void split_reset(struct vhu_vring *v, uint16_t base)
+static void split_reset(struct vhu_vring *v, uint32_t start)
 {
 	struct split *s = split_of(v);
+	uint16_t base = (uint16_t)start;
 
 	forget_all(s);
 	list_init(s, free_list(s));
@@ -334,10 +335,49 @@ static uint16_t split_used_idx(const struct vhu_vring *v)
 	return ring_load16_acquire(split_of_const(v)->used + USED_IDX);
 }
 
+static uint32_t split_first_base(const struct vhu_vring *v)
+{
+	return 0;
+}
+
+static uint32_t split_base(const struct vhu_vring *v)
+{
+	return split_avail_idx(v);
+}
+
+static uint32_t split_base_used(const struct vhu_vring *v)
+{
+	return split_used_idx(v);
+}
+
+static uint32_t split_base_cut(const struct vhu_vring *v, uint64_t base)
+{
+	return (uint16_t)base;
+}
+
+static bool split_stands_at(const struct vhu_vring *v, uint32_t base)
+{
+	return (uint16_t)base == split_avail_idx(v);
+}
+
+static bool split_base_right(const struct vhu_vring *v, uint32_t base, char *out, size_t cap)
+{
+	uint16_t used = split_used_idx(v), avail = split_avail_idx(v);
+
+	snprintf(out, cap, "%u (used) to %u (available)", used, avail);
+	return (uint16_t)(base - used) <= (uint16_t)(avail - used);
+}
+
 const struct vhu_vring_ops vhu_split_ops = {
 	.create = split_create,
 	.destroy = split_destroy,
 	.reset = split_reset,
+	.first_base = split_first_base,
+	.base = split_base,
+	.base_used = split_base_used,
+	.base_cut = split_base_cut,
+	.stands_at = split_stands_at,
+	.base_right = split_base_right,
 	.features = split_features,
 	.add = vhu_split_add,
 	.add_raw = vhu_split_add_raw,

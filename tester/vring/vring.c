@@ -20,13 +20,10 @@ void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const c
 
 int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err)
 {
-	const struct vhu_vring_ops *ops = &vhu_split_ops;
+	const struct vhu_vring_ops *ops = opts->layout->packed ? &vhu_packed_ops : &vhu_split_ops;
 	struct vhu_vring *v;
-	int r;
+	int r = ops->create(opts, &v, err);
 
-	if (opts->layout->packed)
-		return vhu_err_set(err, -ENOTSUP, "queue %u: packed rings are not supported", opts->queue);
-	r = ops->create(opts, &v, err);
 	if (r < 0)
 		return r;
 	v->ops = ops;
@@ -43,7 +40,7 @@ int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, str
 		ops->destroy(v);
 		return r;
 	}
-	vhu_vring_reset(v, 0);
+	vhu_vring_reset(v, vhu_vring_first_base(v));
 	*ret = v;
 	return 0;
 }
@@ -56,9 +53,39 @@ void vhu_vring_free(struct vhu_vring *v)
 	v->ops->destroy(v);
 }
 
-void vhu_vring_reset(struct vhu_vring *v, uint16_t base)
+void vhu_vring_reset(struct vhu_vring *v, uint32_t base)
 {
 	v->ops->reset(v, base);
+}
+
+uint32_t vhu_vring_first_base(const struct vhu_vring *v)
+{
+	return v->ops->first_base(v);
+}
+
+uint32_t vhu_vring_base(const struct vhu_vring *v)
+{
+	return v->ops->base(v);
+}
+
+uint32_t vhu_vring_base_used(const struct vhu_vring *v)
+{
+	return v->ops->base_used(v);
+}
+
+uint32_t vhu_vring_base_cut(const struct vhu_vring *v, uint64_t base)
+{
+	return v->ops->base_cut(v, base);
+}
+
+bool vhu_vring_stands_at(const struct vhu_vring *v, uint32_t base)
+{
+	return v->ops->stands_at(v, base);
+}
+
+bool vhu_vring_base_right(const struct vhu_vring *v, uint32_t base, char *out, size_t cap)
+{
+	return v->ops->base_right(v, base, out, cap);
 }
 
 void vhu_vring_features(struct vhu_vring *v, bool event_idx, bool indirect_desc, bool in_order)

@@ -72,10 +72,14 @@ static inline void toy_attach(uint16_t base)
 	toy.used = vhu_mem_at(mem, l->used, l->used_len);
 }
 
-static inline void open_ring(uint16_t size, bool event_idx, bool indirect, bool in_order)
+static inline void open_format(bool packed, uint16_t size, bool event_idx, bool indirect, bool in_order)
 {
-	struct vhu_layout_opts lo = {
-		.size = 16 * MIB, .regions = 2, .backing = VHU_BACKING_MEMFD, .rings = 1, .queue_size = size};
+	struct vhu_layout_opts lo = {.size = 16 * MIB,
+				     .regions = 2,
+				     .backing = VHU_BACKING_MEMFD,
+				     .rings = 1,
+				     .queue_size = size,
+				     .packed = packed};
 	struct vhu_vring_opts o = {.queue = 5,
 				   .layout = &layout.ring[0],
 				   .event_idx = event_idx,
@@ -90,6 +94,11 @@ static inline void open_ring(uint16_t size, bool event_idx, bool indirect, bool 
 	o.mem = mem;
 	n_events = 0;
 	assert_int_equal(vhu_vring_new(&o, &ring, &err), 0);
+}
+
+static inline void open_ring(uint16_t size, bool event_idx, bool indirect, bool in_order)
+{
+	open_format(false, size, event_idx, indirect, in_order);
 	toy_attach(0);
 }
 

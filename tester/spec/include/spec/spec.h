@@ -243,6 +243,8 @@ const struct vhu_req_row *vhu_req_row(enum vhu_req req);
 /* By "HDR-01"; NULL if there is none. */
 const struct vhu_req_row *vhu_req_by_id(const char *id);
 const struct vhu_breach_row *vhu_breach_row(enum vhu_breach breach);
+/* What the breach breaks, which on packed rings may be another rule. */
+enum vhu_req vhu_breach_req(enum vhu_breach breach, bool packed);
 /* Faults of the reference back-end: the i-th, or NULL. */
 const struct vhu_fault_row *vhu_fault_row(size_t i);
 const struct vhu_fault_row *vhu_fault_by_id(const char *id);

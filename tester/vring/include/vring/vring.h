@@ -35,6 +35,7 @@ struct vhu_used {
 	uint32_t len;
 	void *cookie;			/* as given to vhu_vring_add */
 	bool batch;			/* IN_ORDER: a later one's element covers it, len is a guess */
+	bool unwritten;			/* packed: the device says that it wrote nothing; there is no len */
 };
 
 struct vhu_vring_opts {
@@ -47,14 +48,31 @@ struct vhu_vring_opts {
 };
 
 /*
- * Makes kick, call and err eventfds (non-blocking) and formats the ring memory for a start at
- * index 0. -ENOTSUP for a packed ring, as long as that half is not there.
+ * Makes kick, call and err eventfds (non-blocking) and formats the ring memory for a start where
+ * fresh rings start. The format is the layout's.
  */
 int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
 void vhu_vring_free(struct vhu_vring *v);
 
-/* Formats ring memory anew and forgets everything in flight: a device reset. avail.idx = used.idx = base. */
-void vhu_vring_reset(struct vhu_vring *v, uint16_t base);
+/*
+ * Where a ring stands, as SET_VRING_BASE says it. Split: the index. Packed: the available position in
+ * bits 0 to 14, its wrap counter in bit 15, the used ones in bits 16 to 31.
+ */
+uint32_t vhu_vring_first_base(const struct vhu_vring *v);	/* of a fresh ring */
+uint32_t vhu_vring_base(const struct vhu_vring *v);		/* of what the driver made available and has seen */
+uint32_t vhu_vring_base_used(const struct vhu_vring *v);	/* as if all that is not used, by memory, was never taken */
+/* Whether a base from elsewhere is where the driver stands; bits that only later texts have may be 0. */
+bool vhu_vring_stands_at(const struct vhu_vring *v, uint32_t base);
+/* The base without the bits that mean nothing. */
+uint32_t vhu_vring_base_cut(const struct vhu_vring *v, uint64_t base);
+/*
+ * Whether a device that has stopped may say so: it took no more than what was made available, and no less
+ * than what it used. What would be right in `out`.
+ */
+bool vhu_vring_base_right(const struct vhu_vring *v, uint32_t base, char *out, size_t cap);
+
+/* Formats ring memory anew and forgets everything in flight: a device reset. */
+void vhu_vring_reset(struct vhu_vring *v, uint32_t base);
 /* Other features from the next chain on (a new negotiation with kept rings). */
 void vhu_vring_features(struct vhu_vring *v, bool event_idx, bool indirect_desc, bool in_order);
 
@@ -73,8 +91,9 @@ void vhu_vring_kick(struct vhu_vring *v);
 struct vhu_raw_desc {
 	uint64_t addr;
 	uint32_t len;
-	uint16_t flags, next;
-	bool next_set;			/* else the next free slot is linked */
+	uint16_t flags, next, id;
+	bool next_set;			/* split: else the next free slot is linked */
+	bool id_set;			/* packed: else the driver chooses one */
 };
 int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		      uint16_t *ret_head, struct vhu_err *err);
@@ -102,15 +121,19 @@ unsigned vhu_vring_inflight(const struct vhu_vring *v);
 /* Checks that the device wrote neither descriptor table nor available ring nor flags it may not. */
 void vhu_vring_audit(struct vhu_vring *v);
 
-/* Free-running indexes: what the driver made available, what it has seen used, what memory says now. */
+/*
+ * Free-running indexes: what the driver made available, what it has seen used, what memory says now.
+ * Packed rings have none in memory: chains since the last reset.
+ */
 uint16_t vhu_vring_avail_idx(const struct vhu_vring *v);
 uint16_t vhu_vring_seen_idx(const struct vhu_vring *v);
 uint16_t vhu_vring_used_idx(const struct vhu_vring *v);
 
 /*
- * A value anywhere in the ring: desc[I].addr|len|flags|next, avail.flags|idx|ring[I]|used_event,
- * used.flags|idx|ring[I].id|ring[I].len|avail_event. -ENOENT with text for a bad place, -EINVAL
- * for a value that it does not hold.
+ * A value anywhere in the ring. Split: desc[I].addr|len|flags|next, avail.flags|idx|ring[I]|used_event,
+ * used.flags|idx|ring[I].id|ring[I].len|avail_event. Packed: desc[I].addr|len|id|flags,
+ * driver.offset|flags, device.offset|flags. -ENOENT with text for a bad place, -EINVAL for a value that it
+ * does not hold.
  */
 int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
 int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
