@@ -76,7 +76,7 @@ def other_devices():
 def main(build):
     before = hugepages(PAGES)
     try:
-        runs = [run(build, ['cases/core', 'cases/blk'])]
+        runs = [run(build, ['cases/core', 'cases/blk']), run(build, ['--ring', 'packed', 'cases/core', 'cases/blk'])]
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
         if runs[0][0]['target']['memory'] == 'hugetlb':

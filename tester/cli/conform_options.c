@@ -94,6 +94,19 @@ static int set_areas(void *opts, const char *arg, struct vhu_err *err)
 	return 0;
 }
 
+static int set_rings(void *opts, const char *arg, struct vhu_err *err)
+{
+	static const char *const names[] = {
+		[VHU_RINGS_SPLIT] = "split", [VHU_RINGS_PACKED] = "packed", [VHU_RINGS_BOTH] = "both"};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], arg)) {
+			((struct vhu_conform_opts *)opts)->rings = i;
+			return 0;
+		}
+	return vhu_err_set(err, -EINVAL, "'%s' is none of split, packed, both", arg);
+}
+
 static int set_shard(void *opts, const char *arg, struct vhu_err *err)
 {
 	struct vhu_conform_opts *o = opts;
@@ -141,6 +154,9 @@ static const struct vhu_option rows[] = {
 	 "only cases for this requirement (a glob is fine); repeatable", VHU_OPTION_CALL,
 	 .set = set_requirement},
 	{"tag", 't', "TAG", group_select, "only cases with this tag; repeatable", VHU_OPTION_LIST, ROW(tags)},
+	{"ring", 0, "FORMAT", group_select,
+	 "cases for any ring: split (default), packed (only cases with packed rings, ids ID%packed), both",
+	 VHU_OPTION_CALL, .set = set_rings, .rerun = true},
 	{"shard", 0, "I/N", group_select, "the I-th of N parts of the cases", VHU_OPTION_CALL,
 	 .set = set_shard},
 

@@ -171,12 +171,21 @@ static bool in_shard(const struct vhu_conform_opts *o, const char *id)
 	       vhu_mix64(vhu_fnv1a64(id, strlen(id), VHU_FNV1A64_SEED)) % o->shards == o->shard - 1;
 }
 
+/* The packed twin of a case runs where it is asked for, or named. */
+static bool ring_wanted(const struct vhu_conform_opts *o, const struct vhu_case_info *info)
+{
+	for (size_t i = 0; info->twin && i < o->parsed.rest.n; i++)
+		if (!strcmp(o->parsed.rest.items[i], info->id))
+			return true;
+	return o->rings == VHU_RINGS_BOTH || (o->rings == VHU_RINGS_PACKED ? info->packed : !info->twin);
+}
+
 static bool selected(const struct vhu_conform_opts *o, const struct vhu_case_info *info,
 		     enum vhu_device device)
 {
 	return (o->parsed.rest.n ? named(&o->parsed.rest, info) : fits_device(info, device)) &&
 	       any_glob(&o->filters, info->id) && any_requirement(&o->requirements, info) &&
-	       any_tag(&o->tags, info) && in_shard(o, info->id);
+	       any_tag(&o->tags, info) && ring_wanted(o, info) && in_shard(o, info->id);
 }
 
 /* --- order ----------------------------------------------------------------------------------- */

@@ -365,8 +365,11 @@ static void dispose(struct vhu_io *io)
 static void complete(struct vhu_io *io, const struct vhu_used *used)
 {
 	io->used_len = used->len;
-	io->batch = used->batch;
+	io->batch = used->batch || used->unwritten;
 	vhu_io_collect(io);
+	if (used->unwritten && vhu_io_touched(io))
+		vhu_driver_report(io, VHU_BREACH_PACKED_WRITE_FLAG, 0,
+				  "the used descriptor is without WRITE, but the buffer was written");
 	io->d->ops->complete(io);
 	vhu_io_refill(io);
 	io->done = true;
@@ -445,6 +448,11 @@ uint8_t vhu_io_status(const struct vhu_io *io)
 uint32_t vhu_io_used_len(const struct vhu_io *io)
 {
 	return io->used_len;
+}
+
+bool vhu_io_len_known(const struct vhu_io *io)
+{
+	return !io->batch;
 }
 
 uint32_t vhu_io_writable(const struct vhu_io *io)

@@ -54,6 +54,23 @@ bool vhu_io_came(const struct vhu_io *io, size_t at)
 	return false;
 }
 
+/* The byte that in[at] held at submission: of block devices the status, which 0xff shows to be unwritten. */
+static uint8_t before(const struct vhu_io *io, size_t at)
+{
+	bool status = at + 1 == io->in_len && io->d->opts.device == VHU_DEV_BLK;
+
+	return status ? 0xff : vhu_io_poison(io, at);
+}
+
+bool vhu_io_touched(const struct vhu_io *io)
+{
+	for (size_t at = io->in_len; at > 0; at--) { /* the last byte is the likeliest */
+		if (io->in[at - 1] != before(io, at - 1))
+			return true;
+	}
+	return false;
+}
+
 /* Paints a buffer that is ours again, or (check) finds the first byte that is not as painted: len if there is
  * none. */
 static uint32_t refill(const struct vhu_io *io, const struct io_buf *b, bool check)
@@ -153,9 +170,8 @@ void vhu_io_write(struct vhu_io *io)
 		vhu_le_put(word, 8, paint(base, at / 8));
 		memcpy(io->in + at, word, VHU_MIN(io->in_len - at, sizeof(word)));
 	}
-	/* Block devices: the status, which 0xff shows to be unwritten. */
-	if (io->in_len > 0 && io->d->opts.device == VHU_DEV_BLK)
-		io->in[io->in_len - 1] = 0xff;
+	if (io->in_len > 0)
+		io->in[io->in_len - 1] = before(io, io->in_len - 1);
 	for (size_t i = 0; i < io->n_buf; i++) {
 		const struct io_buf *b = &io->buf[i];
 

@@ -112,6 +112,8 @@ void vhu_io_destroy(struct vhu_io *io);
 uint8_t vhu_io_poison(const struct vhu_io *io, size_t at);
 /* The first whole word of poison in in[from … to-1], or `to`. */
 size_t vhu_io_unwritten(const struct vhu_io *io, size_t from, size_t to);
+/* Whether the device wrote anything at all. */
+bool vhu_io_touched(const struct vhu_io *io);
 /* Whether the word at in[at], which was unwritten, has been written by now. */
 bool vhu_io_came(const struct vhu_io *io, size_t at);
 

@@ -86,7 +86,7 @@ static struct vhu_moment moment_of(struct vhu_conn *c, const struct vhu_step_sen
 	if (m.queue < r->n_rings)
 		m.base = r->rings[m.queue].base_known
 				 ? r->rings[m.queue].base
-				 : vhu_vring_avail_idx(vhu_driver_ring(r->driver, m.queue));
+				 : vhu_vring_base(vhu_driver_ring(r->driver, m.queue));
 	return m;
 }
 
@@ -131,27 +131,27 @@ static void note_effects(struct vhu_conn *c, const struct vhu_frame *f, const st
 	struct vhu_run *r = c->r;
 	uint64_t queue = vhu_frame_u64(f, "index");
 	struct vhu_ring_run *ring;
+	struct vhu_vring *v;
 
 	if (!row || row->scope != VHU_SCOPE_RING || queue >= r->n_rings)
 		return;
 	ring = &r->rings[queue];
+	v = vhu_driver_ring(r->driver, (unsigned)queue);
 	if (row->msg == VHU_MSG_SET_VRING_KICK) {
 		ring->started = true;
 		ring->stopped = ring->base_known = false;
 	} else if ((row->msg == VHU_MSG_GET_VRING_BASE || row->msg == VHU_MSG_GET_VRING_BASE_SKIP_DRAIN) &&
 		   c->have_answer) {
-		ring->base = (uint32_t)vhu_frame_u64(&c->answer, "num") & UINT16_MAX;
+		ring->base = vhu_vring_base_cut(v, vhu_frame_u64(&c->answer, "num"));
 		ring->base_known = true;
 		ring->stopped = ring->started;
 		ring->started = false;
-		ring->busy_stop = vhu_vring_inflight(vhu_driver_ring(r->driver, (unsigned)queue)) > 0;
-		ring->used_at_stop = vhu_vring_used_idx(vhu_driver_ring(r->driver, (unsigned)queue));
+		ring->busy_stop = vhu_vring_inflight(v) > 0;
+		ring->used_at_stop = vhu_vring_used_idx(v);
 	} else if (row->msg == VHU_MSG_SET_VRING_BASE) {
-		struct vhu_vring *v = vhu_driver_ring(r->driver, (unsigned)queue);
-
-		if (!ring->started && (uint16_t)vhu_frame_u64(f, "num") != vhu_vring_avail_idx(v))
-			vhu_vring_reset(v, (uint16_t)vhu_frame_u64(f, "num"));
-		ring->base = (uint32_t)vhu_frame_u64(f, "num") & UINT16_MAX;
+		ring->base = vhu_vring_base_cut(v, vhu_frame_u64(f, "num"));
+		if (!ring->started && !vhu_vring_stands_at(v, ring->base))
+			vhu_vring_reset(v, ring->base);
 		ring->base_known = true;
 	}
 }
@@ -400,11 +400,11 @@ static bool keep_rings(struct vhu_run *r, const struct vhu_step *s)
 		if (s->reconnect.base_from == VHU_BASE_VALUE && !vhu_run_value(r, &s->reconnect.base, &base))
 			return false;
 		if (s->reconnect.base_from == VHU_BASE_AVAIL)
-			base = vhu_vring_avail_idx(vhu_driver_ring(r->driver, q));
+			base = vhu_vring_base(vhu_driver_ring(r->driver, q));
 		/* The used index is read as late as the ring starts: the old session may still be busy. */
 		ring->base_is_used = s->reconnect.base_from == VHU_BASE_USED ||
 				     (s->reconnect.base_from == VHU_BASE_SAVED && !ring->base_known);
-		ring->base = (uint32_t)base & UINT16_MAX;
+		ring->base = vhu_vring_base_cut(vhu_driver_ring(r->driver, q), base);
 		ring->base_known = true;
 	}
 	return true;
@@ -414,8 +414,10 @@ static bool keep_rings(struct vhu_run *r, const struct vhu_step *s)
 static bool reset_rings(struct vhu_run *r)
 {
 	for (unsigned q = 0; q < r->n_rings; q++) {
+		struct vhu_vring *v = vhu_driver_ring(r->driver, q);
+
 		vhu_driver_abandon(r->driver, q);
-		vhu_vring_reset(vhu_driver_ring(r->driver, q), 0);
+		vhu_vring_reset(v, vhu_vring_first_base(v));
 		r->rings[q].started = r->rings[q].stopped = r->rings[q].base_known = false;
 	}
 	vhu_run_forget_ios(r);

@@ -33,9 +33,9 @@ static void ring_start(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 		if (!vhu_run_value(r, &s->ring.base.terms[0].value, &base))
 			return;
 		/* Another place than where ring memory stands: the ring is formatted for it. */
-		if ((uint16_t)base != vhu_vring_avail_idx(v)) {
+		if (!vhu_vring_stands_at(v, (uint32_t)base)) {
 			vhu_driver_abandon(r->driver, s->ring.queue);
-			vhu_vring_reset(v, (uint16_t)base);
+			vhu_vring_reset(v, (uint32_t)base);
 		}
 		ring->base = (uint32_t)base;
 		ring->base_known = true;

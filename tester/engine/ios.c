@@ -114,6 +114,8 @@ static void judge_io(struct vhu_run *r, const struct vhu_io_run *i)
 		judge_status(r, i);
 	else
 		judge_parts(r, i);
+	if (!vhu_io_len_known(i->io))
+		return;
 	vhu_run_match(r, i->step, chain ? &i->step->chain.used_len : &i->step->io.used_len, "the used length",
 		      vhu_io_used_len(i->io));
 }
@@ -405,18 +407,21 @@ static bool build_out(struct vhu_run *r, const struct vhu_chain_elem *e, uint8_t
 
 static bool build_desc(struct vhu_run *r, const struct vhu_chain_elem *e, struct vhu_raw_desc *d)
 {
-	uint64_t addr = 0, len = 0, flags = 0, next = 0;
+	uint64_t addr = 0, len = 0, flags = 0, next = 0, id = 0;
 
 	if ((e->addr.n && !vhu_run_value(r, &e->addr, &addr)) ||
 	    (e->dlen.n && !vhu_run_value(r, &e->dlen, &len)) ||
 	    (e->flags.n && !vhu_run_value(r, &e->flags, &flags)) ||
-	    (e->next.n && !vhu_run_value(r, &e->next, &next)))
+	    (e->next.n && !vhu_run_value(r, &e->next, &next)) ||
+	    (e->id.n && !vhu_run_value(r, &e->id, &id)))
 		return false;
 	*d = (struct vhu_raw_desc){.addr = addr,
 				   .len = (uint32_t)len,
 				   .flags = (uint16_t)flags,
 				   .next = (uint16_t)next,
-				   .next_set = e->next.n > 0};
+				   .id = (uint16_t)id,
+				   .next_set = e->next.n > 0,
+				   .id_set = e->id.n > 0};
 	return true;
 }
 

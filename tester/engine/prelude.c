@@ -234,9 +234,9 @@ static uint32_t base_of(struct vhu_run *r, unsigned queue)
 	struct vhu_ring_run *ring = &r->rings[queue];
 
 	if (ring->base_is_used)
-		ring->base = vhu_vring_used_idx(vhu_driver_ring(r->driver, queue));
+		ring->base = vhu_vring_base_used(vhu_driver_ring(r->driver, queue));
 	else if (!ring->base_known)
-		ring->base = vhu_vring_avail_idx(vhu_driver_ring(r->driver, queue));
+		ring->base = vhu_vring_base(vhu_driver_ring(r->driver, queue));
 	return ring->base;
 }
 
@@ -281,15 +281,15 @@ bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile,
 static void judge_base(struct vhu_conn *c, const struct vhu_step *s, unsigned queue, uint32_t base)
 {
 	struct vhu_vring *v = vhu_driver_ring(c->r->driver, queue);
-	uint16_t used = vhu_vring_used_idx(v), avail = vhu_vring_avail_idx(v);
 	struct vhu_finding f;
+	char right[160];
 
-	if ((uint16_t)(base - used) <= (uint16_t)(avail - used))
+	if (vhu_vring_base_right(v, base, right, sizeof(right)))
 		return;
-	vhu_finding_init(&f, VHU_REQ_VRING_08, VHU_FINDING_ROBUST,
-			 "GET_VRING_BASE does not give the next available index");
-	snprintf(f.accepted, sizeof(f.accepted), "%u (used) to %u (available)", used, avail);
-	snprintf(f.actual, sizeof(f.actual), "%u", base);
+	vhu_finding_init(&f, c->r->plan->packed ? VHU_REQ_VRING_10 : VHU_REQ_VRING_08, VHU_FINDING_ROBUST,
+			 "GET_VRING_BASE does not tell where the ring stands");
+	snprintf(f.accepted, sizeof(f.accepted), "%s", right);
+	snprintf(f.actual, sizeof(f.actual), c->r->plan->packed ? "0x%08x" : "%u", base);
 	snprintf(f.where, sizeof(f.where), "%s", s->where);
 	vhu_run_finding(c->r, &f);
 }
@@ -307,7 +307,7 @@ bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step
 		return false;
 	vhu_driver_poll(c->r->driver);
 	*ret_base = c->have_answer ? (uint32_t)vhu_frame_u64(&c->answer, "num") : 0;
-	ring->base = *ret_base & UINT16_MAX;
+	ring->base = vhu_vring_base_cut(v, *ret_base);
 	ring->base_known = true;
 	ring->started = false;
 	if (!was_started)

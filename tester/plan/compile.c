@@ -131,7 +131,7 @@ static void get_queue_size(struct compile *c, const struct entry *e, const struc
 		vhu_diag(c->report, size.path,
 			 "a queue size is 1 to %d, or '$' and the name of a number in the row",
 			 VHU_C_VRING_SIZE_MAX);
-	else if (n & (n - 1))
+	else if ((n & (n - 1)) && c->file->ring != FILE_RING_PACKED)
 		vhu_diag(c->report, size.path, "a split ring has a power of two of entries");
 	else
 		c->plan->queue_size = (uint16_t)n;
@@ -149,6 +149,29 @@ static bool needs_read_only(const struct node *needs)
 			return true;
 	}
 	return false;
+}
+
+void vhu_plan_split_only(struct compile *c, const char *what)
+{
+	if (c->twin)
+		vhu_plan_skip(c, "%s are of split rings", what);
+}
+
+/* A file that asks for the feature by name has packed rings wherever it gets it. */
+static void get_format(struct compile *c, const struct node *top)
+{
+	struct vhu_plan *p = c->plan;
+
+	p->packed = c->twin || c->file->ring == FILE_RING_PACKED;
+	if (p->packed && !(c->facts.features & VHU_V(VIRTIO_F_RING_PACKED)))
+		vhu_plan_skip(c, "needs packed rings, which the target does not offer");
+	vhu_plan_negotiate(c, top);
+	p->packed = p->features & VHU_V(VIRTIO_F_RING_PACKED);
+	if (c->twin && !(p->features & VHU_V(VIRTIO_F_VERSION_1)))
+		vhu_plan_skip(c, "legacy devices have split rings");
+	for (size_t i = 0; c->twin && i < p->n_requirements; i++)
+		if (vhu_req_row(p->requirements[i])->v_off & VHU_V(VIRTIO_F_RING_PACKED))
+			vhu_plan_skip(c, "%s is about split rings", vhu_req_row(p->requirements[i])->id);
 }
 
 static void get_head(struct compile *c, const struct entry *e, const struct node *top)
@@ -171,11 +194,7 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 		vhu_plan_skip(c, "changes the disk, and the disk is read-only");
 	else if (p->writes && c->facts.known && !c->opts->allow_writes)
 		vhu_plan_skip(c, "changes the disk: --allow-writes");
-	if (vhu_get_word(top, "ring", (const char *const[]){"any", "split", "packed", NULL}, 0) == 2)
-		vhu_plan_skip(c, "packed rings are not supported yet");
-	vhu_plan_negotiate(c, top);
-	if (p->features & VHU_V(VIRTIO_F_RING_PACKED))
-		vhu_plan_skip(c, "packed rings are not supported yet");
+	get_format(c, top);
 }
 
 /* --- memory -------------------------------------------------------------------------------------- */
@@ -193,6 +212,7 @@ static void lay_out(struct compile *c, const struct node *top, unsigned rings)
 		.rings = rings,
 		.queue_size = c->plan->queue_size,
 		.tight = vhu_get_word(&memory, "rings", vhu_words_rings, 0) == 1,
+		.packed = c->plan->packed,
 	};
 	struct vhu_err err = {0};
 
@@ -373,6 +393,7 @@ int vhu_case_compile(const struct vhu_case_set *set, const struct entry *e,
 			    .set = set,
 			    .file = e->file,
 			    .top = &root,
+			    .twin = e->info.twin,
 			    .opts = opts};
 	size_t errors = r->errors;
 	int result = 0;

@@ -136,7 +136,9 @@ bool vhu_head_parse(struct vhu_case_set *set, struct casefile *f, struct report 
 {
 	struct path top = {.source = &f->source};
 	struct head h = {set->arena, f, r, &top, false};
+	struct node root = {f->source.root, &top, NULL};
 
+	f->ring = vhu_get_word(&root, "ring", vhu_words_format, FILE_RING_ANY);
 	head_title(&h);
 	head_requirements(&h);
 	head_tags(&h);

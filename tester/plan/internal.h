@@ -149,6 +149,7 @@ extern const char *const vhu_words_base[];
 extern const char *const vhu_words_target[];
 extern const char *const vhu_words_signal[];
 extern const char *const vhu_words_ring[];
+extern const char *const vhu_words_format[];
 extern const char *const vhu_words_io[];
 extern const char *const vhu_words_memory[];
 extern const char *const vhu_words_log[];
@@ -225,6 +226,7 @@ struct casefile {
 	size_t n_devices;
 	json_t *rows;	     /* NULL: none */
 	char *real, *folder; /* its real path, and that of where it lies */
+	enum { FILE_RING_ANY, FILE_RING_SPLIT, FILE_RING_PACKED } ring;
 	bool library;
 	bool bad; /* has errors: its cases are left out */
 };
@@ -278,6 +280,7 @@ struct compile {
 	struct vhu_facts facts; /* the target's, or the union */
 	struct vhu_plan *plan;
 	uint64_t when_features; /* what `when` is judged on */
+	bool twin;		/* the packed one of a case that is written for any ring */
 	bool device_is_blk;	/* `io` is possible here */
 	bool needs_spawn;
 
@@ -317,6 +320,9 @@ struct node vhu_node_at(const struct node *n, size_t i, struct path *path);
 
 /* Why this case can't run on this target; the first reason stays. */
 void vhu_plan_skip(struct compile *c, const char *format, ...) VHU_PRINTF(2, 3);
+
+/* What speaks of a split ring: the case has no packed twin. Says nothing of a case for packed rings only. */
+void vhu_plan_split_only(struct compile *c, const char *what);
 
 /* expr.c: values. Errors are reported; false then. */
 bool vhu_get_value(struct compile *c, const struct node *n, enum vhu_namespace ns, struct vhu_value *ret);

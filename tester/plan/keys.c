@@ -45,7 +45,7 @@ static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "zone_in
 	"zone_unaligned_wp", "zone_open_resource", "zone_active_resource", "any", NULL};
 static const char *const words_unmet[] = {"skip", NULL};
 static const char *const words_order[] = {"any", "submitted", NULL};
-static const char *const words_format[] = {"any", "split", "packed", NULL};
+const char *const vhu_words_format[] = {"any", "split", "packed", NULL};
 static const char *const words_need_ring[] = {"split", "packed", NULL};
 
 /* --- forms ------------------------------------------------------------------------------------------- */
@@ -420,7 +420,7 @@ static const struct shape offer = {SHAPE_OBJECT, KEYS(
 static const struct shape queues = {SHAPE_EITHER, ANY(&queue_count, &all_word)};
 static const struct shape entries = {SHAPE_INTEGER, .min = 1, .max = VHU_C_VRING_SIZE_MAX};
 static const struct shape queue_size = {SHAPE_EITHER, ANY(&entries, &expr)};
-static const struct shape format = {SHAPE_WORD, .words = words_format};
+static const struct shape format = {SHAPE_WORD, .words = vhu_words_format};
 static const struct shape region_count = {SHAPE_INTEGER, .min = 1, .max = 509};
 static const struct shape ring_parts = {SHAPE_WORD, .words = vhu_words_rings};
 static const struct shape memory = {SHAPE_OBJECT, KEYS(

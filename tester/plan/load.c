@@ -135,7 +135,8 @@ static bool push_file(struct vhu_case_set *set, struct casefile *f)
 static bool push_entry(struct vhu_case_set *set, const struct entry *e)
 {
 	for (size_t i = 0; i < set->n_entries; i++)
-		if (set->entries[i].file == e->file && set->entries[i].row_index == e->row_index)
+		if (set->entries[i].file == e->file && set->entries[i].row_index == e->row_index &&
+		    set->entries[i].info.twin == e->info.twin)
 			return true;
 	if (set->n_entries == set->cap_entries) {
 		size_t cap = set->cap_entries ? 2 * set->cap_entries : 64;
@@ -177,8 +178,44 @@ static struct entry make_entry(struct load *l, const struct casefile *f, size_t 
 		.devices = f->devices,
 		.n_devices = f->n_devices,
 		.may_kill = has_tag(f, "may-kill"),
+		.packed = f->ring == FILE_RING_PACKED,
 	};
 	return e;
+}
+
+static struct entry make_twin(struct load *l, const struct entry *e)
+{
+	struct entry twin = *e;
+
+	twin.info.id = vhu_arena_printf(l->set->arena, "%s%%packed", e->info.id);
+	twin.info.packed = twin.info.twin = true;
+	return twin;
+}
+
+static bool uses_rings(const struct vhu_plan *p)
+{
+	bool uses = p->start == VHU_STATE_RUNNING;
+
+	for (size_t i = 0; i < p->n_steps; i++) {
+		enum vhu_verb v = p->steps[i].verb;
+
+		uses |= v == VHU_VERB_RING || v == VHU_VERB_IO || v == VHU_VERB_CHAIN;
+	}
+	return uses;
+}
+
+/* Whether a case for any ring has something to say about packed ones; else it is as good as the same. */
+static int twin_works(struct load *l, const struct entry *twin, bool *ret)
+{
+	const struct vhu_compile_opts opts = {0};
+	struct vhu_diags unread = {.text = NULL};
+	struct report r = {.diags = &unread, .muted = 1};
+	struct vhu_plan *plan = NULL;
+	int code = vhu_case_compile(l->set, twin, &opts, &r, &plan, l->err);
+
+	*ret = code == 0 && !plan->skip && plan->packed && uses_rings(plan);
+	vhu_plan_free(plan);
+	return code == -EINVAL ? 0 : code;
 }
 
 static size_t rows_of(const struct casefile *f)
@@ -343,11 +380,23 @@ static const char *row_name_at(void *ctx, size_t i)
 	return json_string_value(json_object_get(json_array_get(ctx, i), "row"));
 }
 
+static int load_twin(struct load *l, const struct entry *e)
+{
+	struct entry twin = make_twin(l, e);
+	bool works = false;
+	int r = twin.info.id ? twin_works(l, &twin, &works) : -ENOMEM;
+
+	if (r == 0 && works && !push_entry(l->set, &twin))
+		r = -ENOMEM;
+	return r == -ENOMEM ? vhu_err_set(l->err, -ENOMEM, "%s: out of memory", e->file->source.file) : r;
+}
+
 /* The cases of a file, or the one of a row. */
 int vhu_load_entries(struct load *l, const struct casefile *f, const char *row)
 {
 	char near[HINT_CAP];
 	bool found = !row;
+	int r;
 
 	if (f->bad || f->library)
 		return 0;
@@ -361,6 +410,9 @@ int vhu_load_entries(struct load *l, const struct casefile *f, const char *row)
 		e = make_entry(l, f, i);
 		if (!e.info.id || !push_entry(l->set, &e))
 			return vhu_err_set(l->err, -ENOMEM, "%s: out of memory", f->source.file);
+		r = f->ring == FILE_RING_ANY ? load_twin(l, &e) : 0;
+		if (r < 0)
+			return r;
 	}
 	if (found)
 		return 0;

@@ -134,6 +134,12 @@ static void fill_num(struct fill *x)
 	set(x, "num", ring ? ring->size : 1);
 }
 
+/* Of what the device writes; in packed rings the descriptors themselves. */
+uint64_t vhu_moment_log_address(const struct vhu_ring_layout *ring)
+{
+	return ring->packed ? ring->desc : ring->used;
+}
+
 static void fill_addr(struct fill *x)
 {
 	const struct vhu_ring_layout *ring = ring_of(x->m);
@@ -145,7 +151,7 @@ static void fill_addr(struct fill *x)
 	set(x, "descriptor", ring_address(x->m, ring->desc));
 	set(x, "used", ring_address(x->m, ring->used));
 	set(x, "available", ring_address(x->m, ring->avail));
-	set(x, "log", ring->used);
+	set(x, "log", vhu_moment_log_address(ring));
 }
 
 static void fill_base(struct fill *x)

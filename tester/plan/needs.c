@@ -259,7 +259,7 @@ bool vhu_needs_met(struct compile *c, const struct node *needs, bool negotiated,
 		unmet(&n, "needs a target that we start and stop ourselves: --spawn");
 	if (vhu_get_bool(needs, "hugetlb", false) && !c->facts.hugetlb)
 		unmet(&n, "needs huge pages, none are free here");
-	if (ring && !strcmp(ring, "packed"))
-		unmet(&n, "needs packed rings, which are not supported yet");
+	if (ring && !strcmp(ring, "packed") && !(c->facts.features & VHU_V(VIRTIO_F_RING_PACKED)))
+		unmet(&n, "needs packed rings, which the target does not offer");
 	return n.met;
 }

@@ -52,7 +52,8 @@ static uint64_t choose(const struct compile *c, enum vhu_namespace ns, const str
 	if (!o->exactly)
 		wanted |= vhu_features_known(ns, c->facts.device);
 	if (ns == VHU_NS_VIRTIO)
-		wanted |= VHU_V(VHOST_USER_F_PROTOCOL_FEATURES);
+		wanted |= VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) |
+			  (c->plan->packed ? VHU_V(VIRTIO_F_RING_PACKED) : 0);
 	return close_over_needs(ns, c->facts.device, offered & wanted & ~o->dropped);
 }
 

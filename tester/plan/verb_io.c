@@ -279,9 +279,10 @@ static void elem_in(struct compile *c, const struct node *n, const struct node *
 static void elem_desc(struct compile *c, const struct node *n, const struct node *desc,
 		      struct vhu_chain_elem *e)
 {
-	struct vhu_value *const values[] = {&e->addr, &e->dlen, &e->flags, &e->next};
-	static const char *const keys[] = {"addr", "len", "flags", "next"};
-	struct node id = NODE_GET(desc, "id");
+	struct vhu_value *const values[] = {&e->addr, &e->dlen, &e->flags, &e->next, &e->id};
+	static const char *const keys[] = {"addr", "len", "flags", "next", "id"};
+	bool packed = c->file->ring == FILE_RING_PACKED;
+	struct node other = NODE_GET(desc, packed ? "next" : "id");
 
 	e->kind = VHU_ELEM_DESC;
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(keys); i++) {
@@ -290,9 +291,11 @@ static void elem_desc(struct compile *c, const struct node *n, const struct node
 		if (value.json)
 			vhu_get_value(c, &value, VHU_NS_NONE, values[i]);
 	}
-	if (id.json)
-		vhu_diag_key(c->report, id.path,
-			     "only descriptors of packed rings have an id, which are not supported yet");
+	if (other.json)
+		vhu_diag_key(c->report, other.path, packed ? "descriptors of packed rings have no 'next'"
+							   : "only descriptors of packed rings have an 'id'");
+	if (e->next.n)
+		vhu_plan_split_only(c, "links between descriptors");
 }
 
 static void get_elem(struct compile *c, const struct node *n, struct vhu_chain_elem *e)

@@ -93,6 +93,32 @@ static const char *const places[] = {
 	NULL,
 };
 
+static bool starts_with(const char *text, const char *start)
+{
+	return !strncmp(text, start, strlen(start));
+}
+
+/* What a name is of: both formats have desc[#].addr, len and flags. */
+static bool of_split(const char *form)
+{
+	return starts_with(form, "avail.") || starts_with(form, "used.") || starts_with(form, "inflight.") ||
+	       !strcmp(form, "desc[#].next");
+}
+
+static bool of_packed(const char *form)
+{
+	return starts_with(form, "driver.") || starts_with(form, "device.") || !strcmp(form, "desc[#].id");
+}
+
+/* A descriptor of a split ring lies where the case says; in a packed one it depends on what was before. */
+static void check_format(struct compile *c, const struct path *at, const char *form)
+{
+	vhu_plan_split_only(c, "places in the ring");
+	if (c->file->ring == FILE_RING_PACKED ? of_split(form) : of_packed(form))
+		vhu_diag(c->report, at, "'%s' is not in %s ring", form,
+			 c->file->ring == FILE_RING_PACKED ? "a packed" : "a split");
+}
+
 /* Puts indexes into `ret` as numbers ("desc[$i]" too), and a '#' for each into `form`. */
 static bool number_indexes(struct compile *c, const struct node *n, const char *text, struct vhu_buf *ret,
 			   struct vhu_buf *form)
@@ -138,6 +164,8 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 		if (vhu_word_index(places, vhu_buf_text(&form)) < 0)
 			vhu_diag(c->report, at.path, "no place '%s' in a ring%s", json_string_value(at.json),
 				 vhu_hint_word(near, vhu_buf_text(&form), places));
+		else
+			check_format(c, at.path, vhu_buf_text(&form));
 		r->at = vhu_plan_text(c, vhu_buf_text(&text));
 	}
 	if (need_key(c, n, "value", "poke"))
@@ -183,6 +211,8 @@ void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *ste
 	check_only(c, n, "ring", vhu_words_ring, word, ring_only);
 	vhu_get_queue(c, n, &r->queue);
 	match_key(c, n, "base", &r->base);
+	if (r->base.n)
+		vhu_plan_split_only(c, "indexes");
 	if (r->op == VHU_RING_START)
 		start_base(c, n);
 	if (save.json && r->op == VHU_RING_STOP)

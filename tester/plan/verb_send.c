@@ -222,6 +222,23 @@ static void note_index(struct compile *c, const struct vhu_step_send *s)
 			c->n_rings = VHU_MAX(c->n_rings, (unsigned)index + 1);
 }
 
+/* Fields that say something else with packed rings. */
+static void check_format(struct compile *c, const struct vhu_step_send *s)
+{
+	bool num = false;
+
+	if (!s->row)
+		return;
+	for (size_t i = 0; i < s->n_with; i++)
+		num |= !strcmp(s->with[i].field, "num");
+	for (size_t i = 0; i < s->n_reply; i++)
+		num |= !strcmp(s->reply[i].field, "num");
+	if (num && (s->row->msg == VHU_MSG_SET_VRING_BASE || s->row->msg == VHU_MSG_GET_VRING_BASE))
+		vhu_plan_split_only(c, "indexes");
+	if (s->row->msg == VHU_MSG_SET_FEATURES && s->n_with)
+		vhu_plan_split_only(c, "features by hand");
+}
+
 void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_send *s = &step->send;
@@ -240,6 +257,7 @@ void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *ste
 	send_reply(c, n, step);
 	send_hold(c, n, step);
 	note_index(c, s);
+	check_format(c, s);
 }
 
 /* --- raw, recv, fence

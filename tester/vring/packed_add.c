@@ -17,8 +17,8 @@ static int check_room(const struct packed *p, size_t slots, struct vhu_err *err)
 
 	if (slots <= free_slots && p->n_free_ids > 0)
 		return 0;
-	return vhu_err_set(err, -ENOSPC, "queue %u: %zu descriptors are needed, %u of %u are free", p->v.queue,
-			   slots, free_slots, p->size);
+	return vhu_err_set(err, -ENOSPC, "queue %u: %zu descriptors are needed, %u of %u are free",
+			   p->v.queue, slots, free_slots, p->size);
 }
 
 static uint16_t take(struct packed *p, size_t slots, void *cookie)
@@ -65,7 +65,7 @@ static void put_direct(struct packed *p, uint16_t id, const struct vhu_sg *sg, s
 
 	for (size_t k = 0; k < n; k++) {
 		bool more = k + 1 < n;
-		struct vhu_raw_desc d = {.addr = sg[k].gpa,
+		struct vhu_raw_desc d = {.addr = vhu_mem_device_address(p->v.mem, sg[k].gpa),
 					 .len = sg[k].len,
 					 .flags = (sg[k].write ? VHU_C_DESC_F_WRITE : 0) |
 						  (more ? VHU_C_DESC_F_NEXT : 0),
@@ -90,13 +90,13 @@ static int put_indirect(struct packed *p, uint16_t id, const struct vhu_sg *sg, 
 		return r;
 	mem = vhu_mem_at(p->v.mem, t->gpa, t->len);
 	for (size_t k = 0; k < n; k++, mem += VHU_C_DESC_SIZE) {
-		ring_store64(mem + DESC_ADDR, sg[k].gpa);
+		ring_store64(mem + DESC_ADDR, vhu_mem_device_address(p->v.mem, sg[k].gpa));
 		ring_store32(mem + DESC_LEN, sg[k].len);
 		ring_store16(mem + DESC_ID, noise_id((uint16_t)(id + k)));
 		ring_store16(mem + DESC_FLAGS, sg[k].write ? VHU_C_DESC_F_WRITE : 0);
 	}
 	vhu_table_seal(&p->v, t);
-	d.addr = t->gpa;
+	d.addr = vhu_mem_device_address(p->v.mem, t->gpa);
 	d.len = t->len;
 	put(p, 0, &d);
 	append(p, &d, 1);

@@ -115,7 +115,7 @@ static void complain(struct packed *p, const struct mark *m)
 							       : "is not in flight");
 }
 
-/* Marked with the driver's own id of no buffer: the device has not written its id, or took a wrong one. */
+/* Marked with the driver's own id of no buffer: the device has not written its id, or it took that one. */
 static void await_id(struct packed *p, struct mark *m)
 {
 	uint16_t own = (uint16_t)vhu_le_get(p->shadow + (size_t)p->used.at * VHU_C_DESC_SIZE + DESC_ID, 2);
@@ -131,7 +131,7 @@ static void await_id(struct packed *p, struct mark *m)
 						  .len = m->len,
 						  .gpa = p->v.layout->desc +
 							 (uint64_t)p->used.at * VHU_C_DESC_SIZE},
-			 "descriptor %u was marked as used before its id was written; it was %u a moment later",
+			 "descriptor %u was marked before its id was written; a moment later it was %u",
 			 p->used.at, m->id);
 }
 

@@ -409,19 +409,27 @@ static void test_examples(void **state)
 		{"core/ring/call-replaced", 40},
 	};
 	struct work w;
+	size_t n = 0, twins = 0;
 
 	work_start(&w);
 	assert_int_equal(work_load(&w, VHU_TEST_DATA "/plan", VHU_TEST_DATA "/plan"), 0);
 	assert_string_equal(vhu_buf_text(&w.text), "");
-	assert_int_equal(vhu_case_set_count(w.set), VHU_ARRAY_SIZE(rows));
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
-		struct vhu_plan *p = compile(&w, i);
+	for (size_t i = 0; i < vhu_case_set_count(w.set); i++) {
+		struct vhu_plan *p;
 
-		assert_string_equal(p->id, rows[i].id);
+		if (vhu_case_set_info(w.set, i)->twin) {
+			twins++;
+			continue;
+		}
+		p = compile(&w, i);
+		assert_true(n < VHU_ARRAY_SIZE(rows));
+		assert_string_equal(p->id, rows[n].id);
 		assert_null(p->skip);
-		assert_int_equal(p->n_steps, rows[i].steps);
+		assert_int_equal(p->n_steps, rows[n++].steps);
 		vhu_plan_free(p);
 	}
+	assert_int_equal(n, VHU_ARRAY_SIZE(rows));
+	assert_int_equal(twins, 7);
 	work_end(&w);
 }
 

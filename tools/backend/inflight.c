@@ -100,7 +100,8 @@ static struct area *area_of(const struct ring *r)
 {
 	const struct inflight *f = &r->s->inflight;
 
-	if (!f->map.base || r->index >= f->queues || r->num > f->queue_size || fault(inflight_size_small))
+	if (!f->map.base || r->index >= f->queues || r->num > f->queue_size ||
+	    format_of(r) != &split_format || fault(inflight_size_small))
 		return NULL;
 	return (struct area *)(void *)(f->map.at + stride(f->queue_size) * r->index);
 }

@@ -9,7 +9,8 @@
  *   session.c, msg_*.c         one connection: dispatch by messages.def, a handler a message
  *   wire.c, channel.c          messages on sockets; the channel for requests of our own
  *   memory.c, log.c            guest memory, its addresses, its dirty log
- *   ring.c, ring_split.c       life of a ring; its layout
+ *   ring.c, ring_split.c, ring_packed.c, chain.c
+ *                              life of a ring; its layouts; buffers of a request
  *   device.c, dev_*.c, store.c what requests mean, and the medium
  *   fault.c                    the faults
  *   loop.c, notify.c           waiting; descriptors of the peer's
@@ -21,6 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "chain.h"
 #include "fault.h"
 #include "options.h"
 #include "server.h"

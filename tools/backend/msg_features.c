@@ -8,7 +8,8 @@
 /* Bits that every device here has: transport and ring. */
 static const uint64_t common_features = V(VIRTIO_F_VERSION_1) | V(VIRTIO_RING_F_INDIRECT_DESC) |
 					V(VIRTIO_RING_F_EVENT_IDX) | V(VHOST_USER_F_PROTOCOL_FEATURES) |
-					V(VHOST_F_LOG_ALL) | V(VIRTIO_F_ACCESS_PLATFORM);
+					V(VHOST_F_LOG_ALL) | V(VIRTIO_F_ACCESS_PLATFORM) |
+					V(VIRTIO_F_RING_PACKED) | V(VIRTIO_F_IN_ORDER);
 
 static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) |
 					  P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) |

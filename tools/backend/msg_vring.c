@@ -66,6 +66,7 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
 	uint64_t num = FIELD(m->payload, VRING_STATE, num);
+	bool odd;
 
 	(void)r;
 	if (!ring) {
@@ -75,12 +76,12 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 			s->rings[0].enabled = false;
 		return RES_REFUSED;
 	}
+	odd = format_of(ring) == &split_format && (num & (num - 1));
 	if ((fault(vring_num_0_crash) && !num) || (fault(vring_num_huge_crash) && num > C_VRING_SIZE_MAX))
 		fault_crash();
 	if (fault(vring_num_any) && (!num || num > C_VRING_SIZE_MAX || (num & (num - 1))))
 		return RES_OK;
-	if (!num || num > C_VRING_SIZE_MAX || ((num & (num - 1)) && !fault(vring_num_odd_crash)) ||
-	    ring_running(ring)) {
+	if (!num || num > C_VRING_SIZE_MAX || (odd && !fault(vring_num_odd_crash)) || ring_running(ring)) {
 		remark("ring %u cannot have size %llu", ring->index, (unsigned long long)num);
 		return RES_REFUSED;
 	}
@@ -119,9 +120,9 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 		fault_crash();
 	if (fault(state_addr_first_crash) && !ring->num)
 		fault_crash();
-	if (fault(vring_addr_align_crash) && !split_aligned(desc, avail, used))
+	if (fault(vring_addr_align_crash) && !format_of(ring)->aligned(desc, avail, used))
 		fault_crash();
-	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !split_aligned(desc, avail, used) ||
+	if ((flags & ~(uint64_t)C_VRING_F_LOG) || !format_of(ring)->aligned(desc, avail, used) ||
 	    (fault(vring_addr_page) && ((desc | avail | used) % C_LOG_PAGE))) {
 		remark("ring %u: addresses not aligned, or unknown flags", ring->index);
 		return RES_REFUSED;
@@ -156,11 +157,11 @@ enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r
 	(void)r;
 	if ((!ring && fault(vring_base_index_crash)) || (fault(vring_base_wide_crash) && base > UINT16_MAX))
 		fault_crash();
-	if (!ring || base > UINT16_MAX || ring_running(ring))
+	if (!ring || (format_of(ring) == &split_format && base > UINT16_MAX) || ring_running(ring))
 		return RES_REFUSED;
 	if (fault(vring_base_ignored) || (fault(reset_keeps_index) && s->reset_before))
 		return RES_OK;
-	ring->last_avail = ring->done = (uint16_t)base;
+	format_of(ring)->set_base(ring, (uint32_t)base);
 	return RES_OK;
 }
 
@@ -189,8 +190,8 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 	for (unsigned i = 0; fault(state_stop_all) && i < s->n_rings; i++)
 		ring_stop(&s->rings[i]);
 	index = fault(vring_base_reply_index) ? 0 : ring->index;
-	base = ring->last_avail;
-	if (fault(vring_base_counts_avail) && ring->num && split_map(ring)) {
+	base = format_of(ring)->base(ring);
+	if (fault(vring_base_counts_avail) && ring->num && split_format.map(ring)) {
 		base = split_avail_index(ring);
 		ring->desc = NULL;
 	}

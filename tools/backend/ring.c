@@ -48,6 +48,11 @@ bool ring_running(const struct ring *r)
 	return r->started && r->desc;
 }
 
+const struct ring_format *format_of(const struct ring *r)
+{
+	return r->s->features & V(VIRTIO_F_RING_PACKED) ? &packed_format : &split_format;
+}
+
 static void set_polled(struct ring *r, bool polled)
 {
 	if (r->polled != polled)
@@ -82,7 +87,7 @@ static void ring_break(struct ring *r)
 		abort();
 	remark("ring %u is broken", r->index);
 	r->broken = true;
-	r->last_avail = r->done;
+	format_of(r)->untake(r);
 	set_due(r, 0);
 	if (r->err_fd < 0)
 		channel_signal(r, &r->tell_err);
@@ -111,15 +116,15 @@ static bool execute(struct ring *r, uint16_t head)
 		return false;
 	}
 	r->s->iotlb.stalled = false;
-	if (!split_chain(r, head, &c))
+	if (!format_of(r)->chain(r, head, &c))
 		return false;
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
 	total = c.out_len + c.in_len;
 	if (fault(ro_write) && c.n_out)
 		*(uint8_t *)c.out[0].iov_base ^= UINT8_MAX;
 	if (fault(data_after_idx)) {
-		split_push(r, &c, (uint32_t)c.in_len);
-		split_publish(r);
+		format_of(r)->push(r, &c, (uint32_t)c.in_len);
+		format_of(r)->publish(r);
 		fault_pause_ms(2);
 		r->s->dev->execute(r->s, r, &c);
 		return true;
@@ -131,7 +136,7 @@ static bool execute(struct ring *r, uint16_t head)
 		r->completions++;
 		return true;
 	}
-	split_push(r, &c, (uint32_t)(fault(used_len_total) ? total : (uint64_t)len));
+	format_of(r)->push(r, &c, (uint32_t)(fault(used_len_total) ? total : (uint64_t)len));
 	if (fault(write_after_used) && in_gpa)
 		session_later(r->s, FAULT_LATER_NS, scribble, in_gpa);
 	return true;
@@ -165,13 +170,13 @@ static void complete(struct ring *r)
 			halt(r);
 	}
 	while (!r->broken && !r->stalled && r->done != r->last_avail) {
-		if (execute(r, split_head(r, r->done)))
-			r->done++;
+		if (execute(r, format_of(r)->next(r)))
+			format_of(r)->executed(r);
 		else
 			halt(r);
 	}
-	split_publish(r);
-	if (split_wants_call(r, old))
+	format_of(r)->publish(r);
+	if (format_of(r)->wants_call(r, old))
 		ring_call(r);
 	r->fresh = false;
 	log_tell(r->s);
@@ -180,18 +185,9 @@ static void complete(struct ring *r)
 /* How many requests the driver has made available. */
 static unsigned waiting(const struct ring *r)
 {
-	uint16_t avail = split_avail_index(r);
-	uint16_t n = (uint16_t)(avail - r->last_avail);
+	unsigned n = format_of(r)->waiting(r);
 
-	if (fault(avail_wrap_signed))
-		n = avail > r->last_avail ? (uint16_t)(avail - r->last_avail) : 0;
-	if (fault(avail_full_empty) && n == r->num)
-		n = 0;
-	if (fault(avail_off_by_one) && n)
-		n--;
-	if (fault(kick_one_each) && n)
-		n = 1;
-	return n;
+	return fault(kick_one_each) && n ? 1 : n;
 }
 
 /* Takes what is available. False if there was nothing. */
@@ -210,9 +206,9 @@ static bool take(struct ring *r)
 		ring_break(r);
 		return false;
 	}
-	split_kicks_off(r);
+	format_of(r)->kicks_off(r);
 	for (; n; n--)
-		inflight_take(r, split_head(r, r->last_avail++));
+		format_of(r)->take(r);
 	if (fault(avail_peek_crash) && split_head(r, r->last_avail) >= r->num)
 		fault_crash();
 	if (!latency())
@@ -234,7 +230,7 @@ void ring_run(struct ring *r)
 			return;
 		if (worked && r->polled)
 			r->s->busy_ns = now_ns();
-		if (!split_kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) ||
+		if (!format_of(r)->kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) ||
 		    fault(avail_full_empty))
 			return;
 	}
@@ -281,8 +277,8 @@ static void kick_ready(struct source *src, uint32_t events)
 	if (fault(empty_kick_used) && ring_live(r) && !waiting(r)) {
 		struct chain none = {.head = 0};
 
-		split_push(r, &none, 0);
-		split_publish(r);
+		format_of(r)->push(r, &none, 0);
+		format_of(r)->publish(r);
 	}
 	ring_run(r);
 }
@@ -300,23 +296,23 @@ static bool try_map(struct ring *r)
 	if (iotlb_on(r->s)) {
 		r->desc = NULL;
 		if (r->started)
-			split_map(r);
+			format_of(r)->map(r);
 		return true;
 	}
-	if (!split_map(r)) {
+	if (!format_of(r)->map(r)) {
 		if (fault(vring_addr_unmapped))
 			fault_crash();
 		return false;
 	}
-	if (fault(vring_num_odd_crash) && (r->num & (r->num - 1)))
+	if (fault(vring_num_odd_crash) && (r->num & (r->num - 1)) && format_of(r) == &split_format)
 		fault_crash();
 	return true;
 }
 
-/* A ring that becomes both started and mapped goes on from the used index that memory holds. */
+/* A ring that becomes both started and mapped. */
 static void pick_up(struct ring *r)
 {
-	r->used_idx = r->published = fault(used_ring_first_zero) ? 0 : split_used_index(r);
+	format_of(r)->start(r);
 	r->fresh = true;
 	r->n_redo = r->next_redo = 0;
 	free(r->redo);
@@ -494,6 +490,7 @@ static void come_to_rest(struct ring *r)
 	if (!fault(state_stop_no_drain))
 		set_due(r, 0);
 	r->stalled = false;
+	format_of(r)->stop(r);
 	r->n_redo = r->next_redo = 0;
 	r->started = r->lazy = r->tell_notifier = r->tell_call = false;
 	r->deaf = 0;
@@ -521,7 +518,7 @@ void ring_stop(struct ring *r)
 	if (r->due_ns && r->desc && !fault(state_stop_no_drain) && !fault(blk_inflight_leak))
 		complete(r);
 	if (r->stalled)
-		r->last_avail = r->done;
+		format_of(r)->untake(r);
 	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
 	come_to_rest(r);
 }
@@ -555,8 +552,10 @@ void ring_reset(struct ring *r)
 	close_fd(&r->err_fd);
 	close_fd(&r->old_call_fd);
 	free(r->redo);
+	free(r->taken);
 	*r = (struct ring){.s = r->s,
 			   .index = r->index,
+			   .base = FIRST_BASE,
 			   .kick = {.fd = -1},
 			   .kick_fd = -1,
 			   .call_fd = -1,
@@ -575,6 +574,7 @@ int rings_init(struct session *s, unsigned n)
 
 		r->s = s;
 		r->index = i;
+		r->base = FIRST_BASE;
 		r->kick.fd = r->kick_fd = r->call_fd = r->err_fd = r->old_call_fd = -1;
 	}
 	return 0;

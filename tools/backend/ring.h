@@ -1,5 +1,6 @@
 /*
- * A virtqueue as the device sees it: its life cycle (ring.c) and its memory layout (ring_split.c).
+ * A virtqueue as the device sees it: its life cycle (ring.c) and its memory layout
+ * (ring_split.c, ring_packed.c).
  *
  * started    SET_VRING_KICK came, GET_VRING_BASE did not
  * enabled    SET_VRING_ENABLE, or SET_FEATURES without bit 30
@@ -19,6 +20,26 @@
 
 struct session;
 
+/* A place in a packed ring, with its wrap counter. */
+struct spot {
+	uint32_t at;
+	bool wrap;
+};
+
+/* A list that was taken from a packed ring. */
+struct taken {
+	struct spot from;
+	uint32_t slots;
+};
+
+/* Packed and in order: requests that were executed and are returned by one mark. */
+struct batch {
+	uint16_t id;
+	uint32_t len, slots;
+};
+
+enum { FIRST_BASE = 0x80008000 }; /* of a fresh packed ring */
+
 struct ring {
 	struct session *s;
 	unsigned index;
@@ -35,6 +56,13 @@ struct ring {
 	uint16_t done;	     /* next one to execute: behind last_avail while requests take time */
 	uint16_t used_idx;   /* next entry of the used ring to write */
 	uint16_t published;  /* what the driver has been told of that */
+
+	/* packed */
+	uint32_t base;	       /* where it starts, as SET_VRING_BASE says it */
+	struct spot take, put; /* the next list to take; where the next used descriptor goes */
+	struct taken *taken;   /* a ring of num, first_taken … : taken and not executed */
+	uint32_t first_taken, n_taken;
+	struct batch batch;
 
 	uint16_t *redo; /* heads that a crash left in flight, to be executed first */
 	unsigned n_redo, next_redo;
@@ -62,7 +90,8 @@ struct ring {
 
 /* A request's buffers. The vectors are the ring code's and may be changed by whoever executes it. */
 struct chain {
-	uint16_t head, last; /* first and last descriptor (of the ring's table) */
+	uint16_t head, last; /* first and last descriptor in the ring; packed: head is the buffer id */
+	uint32_t slots;	     /* packed: that it takes in the ring */
 	struct iovec *out, *in;
 	uint64_t *in_gpa; /* guest address of each piece of in */
 	unsigned n_out, n_in;
@@ -95,23 +124,37 @@ void ring_run(struct ring *r);
 void ring_ripe(struct ring *r, uint64_t now);
 void ring_call(struct ring *r);
 
-/* Layout of a split ring. */
-bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used);
-bool split_map(struct ring *r);
-uint16_t split_used_index(const struct ring *r);
+/* What differs between split and packed rings: ring_split.c, ring_packed.c. */
+struct ring_format {
+	bool (*aligned)(uint64_t desc, uint64_t avail, uint64_t used);
+	bool (*map)(struct ring *r);
+	void (*set_base)(struct ring *r, uint32_t base);
+	uint32_t (*base)(const struct ring *r);
+	void (*start)(struct ring *r); /* it became both started and mapped */
+	void (*stop)(struct ring *r);
+	void (*untake)(struct ring *r); /* what was taken and not executed is the driver's again */
+	/* Requests that the driver has made available; more than num if it broke the rules. */
+	unsigned (*waiting)(const struct ring *r);
+	void (*take)(struct ring *r);	       /* one of them */
+	uint16_t (*next)(const struct ring *r); /* head of the first that was taken … */
+	void (*executed)(struct ring *r);      /* … which is over */
+	/* Collects the buffers of a chain; false if the driver broke the rules of the ring. */
+	bool (*chain)(struct ring *r, uint16_t head, struct chain *c);
+	void (*push)(struct ring *r, const struct chain *c, uint32_t len);
+	void (*publish)(struct ring *r);
+	/* Whether the driver wants to hear of what was published since `published` was old. */
+	bool (*wants_call)(const struct ring *r, uint16_t old);
+	void (*kicks_off)(struct ring *r);
+	/* Asks for kicks; true if requests came meanwhile. */
+	bool (*kicks_on)(struct ring *r);
+};
+
+extern const struct ring_format split_format, packed_format;
+/* By the features of the session. */
+const struct ring_format *format_of(const struct ring *r);
+
+/* For planted faults. */
 uint16_t split_avail_index(const struct ring *r);
 uint16_t split_head(const struct ring *r, uint16_t at);
-/* Collects the buffers of a chain; false if the driver broke the rules of the ring. */
-bool split_chain(struct ring *r, uint16_t head, struct chain *c);
-void split_push(struct ring *r, const struct chain *c, uint32_t len);
-void split_publish(struct ring *r);
-/* Whether the driver wants to hear that the used index went from old to what it is now. */
-bool split_wants_call(const struct ring *r, uint16_t old);
-void split_kicks_off(struct ring *r);
-/* Asks for kicks; true if requests came meanwhile. */
-bool split_kicks_on(struct ring *r);
-
-int chain_init(void);
-void chain_done(void);
 
 #endif

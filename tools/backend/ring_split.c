@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "chain.h"
 #include "fault.h"
 #include "inflight.h"
 #include "session.h"
@@ -14,8 +15,6 @@ enum {
 	WORD = sizeof(uint16_t),
 	RING_HEAD = 2 * WORD, /* flags and index */
 	ELEM = 2 * sizeof(uint32_t),
-	SEGMENTS_MAX =
-		C_VRING_SIZE_MAX + 1024, /* pieces of a chain: one a descriptor, more at region borders */
 	FAULT_EVERY = 8,
 };
 
@@ -29,34 +28,6 @@ struct desc {
 struct elem {
 	uint32_t id, len;
 };
-
-/* A table of descriptors: the ring's own, or an indirect one that may lie across regions. */
-struct table {
-	const uint8_t *at; /* NULL: not in one piece, read by guest address */
-	uint64_t gpa;
-	uint32_t n;
-	bool indirect;
-};
-
-static struct {
-	struct iovec *out, *in;
-	uint64_t *in_gpa;
-} scratch;
-
-int chain_init(void)
-{
-	scratch.out = calloc(SEGMENTS_MAX, sizeof(*scratch.out));
-	scratch.in = calloc(SEGMENTS_MAX, sizeof(*scratch.in));
-	scratch.in_gpa = calloc(SEGMENTS_MAX, sizeof(*scratch.in_gpa));
-	return scratch.out && scratch.in && scratch.in_gpa ? 0 : -ENOMEM;
-}
-
-void chain_done(void)
-{
-	free(scratch.out);
-	free(scratch.in);
-	free(scratch.in_gpa);
-}
 
 static uint16_t load(const uint16_t *at)
 {
@@ -80,13 +51,13 @@ static void log_used(const struct ring *r, uint64_t offset, uint64_t len)
 	log_mark(r->s, at + offset, len);
 }
 
-bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used)
+static bool split_aligned(uint64_t desc, uint64_t avail, uint64_t used)
 {
 	return !(desc % C_DESC_ALIGN) && !(avail % C_AVAIL_ALIGN) && !(used % C_USED_ALIGN);
 }
 
 /* The event word behind each ring is part of it, used or not. */
-bool split_map(struct ring *r)
+static bool split_map(struct ring *r)
 {
 	uint64_t gpa;
 	void *avail = dma_ring(r->s, r->avail_addr, RING_HEAD + WORD * (uint64_t)r->num + WORD, PERM_READ,
@@ -105,7 +76,7 @@ bool split_map(struct ring *r)
 	return true;
 }
 
-uint16_t split_used_index(const struct ring *r)
+static uint16_t split_used_index(const struct ring *r)
 {
 	return load(&r->used[1]);
 }
@@ -124,6 +95,61 @@ uint16_t split_head(const struct ring *r, uint16_t at)
 	return load(&r->avail[2 + slot]);
 }
 
+static void split_set_base(struct ring *r, uint32_t base)
+{
+	r->last_avail = r->done = (uint16_t)base;
+}
+
+static uint32_t split_base(const struct ring *r)
+{
+	return r->last_avail;
+}
+
+/* It goes on from the used index that memory holds. */
+static void split_start(struct ring *r)
+{
+	r->used_idx = r->published = fault(used_ring_first_zero) ? 0 : split_used_index(r);
+}
+
+static void split_stop(struct ring *r)
+{
+	(void)r;
+}
+
+static void split_untake(struct ring *r)
+{
+	r->last_avail = r->done;
+}
+
+static unsigned split_waiting(const struct ring *r)
+{
+	uint16_t avail = split_avail_index(r);
+	uint16_t n = (uint16_t)(avail - r->last_avail);
+
+	if (fault(avail_wrap_signed))
+		n = avail > r->last_avail ? (uint16_t)(avail - r->last_avail) : 0;
+	if (fault(avail_full_empty) && n == r->num)
+		n = 0;
+	if (fault(avail_off_by_one) && n)
+		n--;
+	return n;
+}
+
+static void split_take(struct ring *r)
+{
+	inflight_take(r, split_head(r, r->last_avail++));
+}
+
+static uint16_t split_next(const struct ring *r)
+{
+	return split_head(r, r->done);
+}
+
+static void split_executed(struct ring *r)
+{
+	r->done++;
+}
+
 static uint16_t *used_event(const struct ring *r)
 {
 	return &r->avail[2 + r->num];
@@ -134,95 +160,17 @@ static uint16_t *avail_event(const struct ring *r)
 	return &r->used[2 + ELEM / WORD * r->num];
 }
 
-/* Copies out of guest memory; what lies behind cannot change the copy any more. */
 static bool read_desc(const struct ring *r, const struct table *t, uint32_t i, struct desc *d)
 {
 	uint8_t bytes[sizeof(*d)];
 
-	if (t->at) {
-		memcpy(bytes, t->at + (size_t)i * C_DESC_SIZE, sizeof(bytes));
-	} else {
-		for (size_t got = 0; got < sizeof(bytes);) {
-			uint64_t len = sizeof(bytes) - got;
-			const uint8_t *p = dma_at(r->s, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len,
-						  PERM_READ, NULL);
-
-			if (!p)
-				return false;
-			memcpy(bytes + got, p, len);
-			got += len;
-		}
-	}
-	__asm__ volatile("" : : : "memory");
+	if (!table_read(r, t, i, bytes))
+		return false;
 	memcpy(d, bytes, sizeof(*d));
 	d->addr = le64toh(d->addr);
 	d->len = le32toh(d->len);
 	d->flags = le16toh(d->flags);
 	d->next = le16toh(d->next);
-	return true;
-}
-
-static bool add_buffer(const struct ring *r, struct chain *c, const struct desc *d)
-{
-	bool in = d->flags & C_DESC_F_WRITE;
-	uint64_t gpa = d->addr, left = d->len;
-
-	if (!in && c->desc_in) {
-		if (fault(desc_order_crash))
-			fault_crash();
-		return false;
-	}
-	if (in) {
-		c->desc_in++;
-		c->in_len += left;
-		c->last_in = d->len;
-	} else {
-		if (!c->desc_out++)
-			c->first_out = d->len;
-		c->out_len += left;
-	}
-	if (left && gpa + left - 1 < gpa)
-		return false;
-	while (left) {
-		uint64_t len = left, real = 0;
-		uint8_t *p = dma_at(r->s, gpa, &len, in ? PERM_WRITE : PERM_READ, &real);
-		unsigned *n = in ? &c->n_in : &c->n_out;
-
-		if (!p && !r->s->iotlb.stalled &&
-		    (fault(addr_wild) || (fault(vring_desc_huge_crash) && d->len == UINT32_MAX)))
-			fault_crash();
-		if (!p || *n == SEGMENTS_MAX)
-			return false;
-		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
-		if (in)
-			c->in_gpa[*n] = real;
-		++*n;
-		gpa += len;
-		left -= len;
-		if (fault(region_cut))
-			break;
-	}
-	return true;
-}
-
-/* Whether an indirect table may be followed; the faults are other opinions. */
-static bool table_ok(const struct ring *r, const struct desc *d, bool first)
-{
-	if (fault(ind_next_crash) && (d->flags & C_DESC_F_NEXT))
-		fault_crash();
-	if (!(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)) || (d->flags & C_DESC_F_NEXT))
-		return false;
-	if (!d->len || d->len % C_DESC_SIZE || d->len / C_DESC_SIZE > C_VRING_SIZE_MAX) {
-		if (fault(ind_len_crash))
-			fault_crash();
-		return false;
-	}
-	if (fault(ind_big_crash) && d->len / C_DESC_SIZE > r->num)
-		fault_crash();
-	if ((fault(ind_align16) && d->addr % C_DESC_ALIGN) ||
-	    (fault(ind_write_reject) && (d->flags & C_DESC_F_WRITE)) || (fault(ind_after_chain) && !first) ||
-	    (fault(ind_ring_size) && d->len / C_DESC_SIZE >= r->num))
-		return false;
 	return true;
 }
 
@@ -250,21 +198,11 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 		if (!t->indirect)
 			c->last = (uint16_t)i;
 		if ((d.flags & C_DESC_F_INDIRECT) && !fault(ind_off)) {
-			uint64_t len = d.len;
-
 			if (t->indirect && fault(ind_nested))
 				fault_hang();
-			if (t->indirect || !table_ok(r, &d, !steps))
-				return false;
-			*inner = (struct table){.gpa = d.addr, .n = d.len / C_DESC_SIZE, .indirect = true};
-			inner->at = dma_at(r->s, d.addr, &len, PERM_READ, NULL);
-			if (d.addr + d.len - 1 < d.addr)
-				return false;
-			if (len < d.len)
-				inner->at = NULL;
-			return true;
+			return !t->indirect && table_open(r, d.addr, d.len, d.flags, !steps, inner);
 		}
-		if (!add_buffer(r, c, &d))
+		if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
 			return false;
 		if (t->indirect && fault(ind_one))
 			return true;
@@ -274,12 +212,11 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 	}
 }
 
-bool split_chain(struct ring *r, uint16_t head, struct chain *c)
+static bool split_chain(struct ring *r, uint16_t head, struct chain *c)
 {
 	struct table ring = {.at = r->desc, .n = r->num}, inner = {.n = 0};
 
-	*c = (struct chain){
-		.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
+	chain_start(c, head);
 	if (!walk(r, &ring, head, c, &inner))
 		return false;
 	return !inner.n || walk(r, &inner, 0, c, &inner);
@@ -296,9 +233,11 @@ static void write_elem(struct ring *r, uint32_t slot, uint32_t id, uint32_t len)
 	log_used(r, offset, ELEM);
 }
 
-void split_push(struct ring *r, const struct chain *c, uint32_t len)
+static void split_push(struct ring *r, const struct chain *c, uint32_t len)
 {
-	uint32_t slot = r->used_idx & (r->num - 1);
+	/* In order one element stands for all before it; it lies where the first of them would. */
+	bool in_order = r->s->features & V(VIRTIO_F_IN_ORDER);
+	uint32_t slot = (in_order ? r->published : r->used_idx) & (r->num - 1);
 	uint32_t id = fault(used_id_last) ? c->last : c->head;
 
 	if (fault(used_len_zero))
@@ -329,7 +268,7 @@ void split_push(struct ring *r, const struct chain *c, uint32_t len)
 	r->completions++;
 }
 
-void split_publish(struct ring *r)
+static void split_publish(struct ring *r)
 {
 	if (r->published == r->used_idx)
 		return;
@@ -349,7 +288,7 @@ static bool crossed(uint16_t event, uint16_t now, uint16_t old)
 	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 }
 
-bool split_wants_call(const struct ring *r, uint16_t old)
+static bool split_wants_call(const struct ring *r, uint16_t old)
 {
 	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
 	bool quiet;
@@ -379,7 +318,7 @@ static void set_flags(struct ring *r, uint16_t flags)
 	store(&r->used[0], flags);
 }
 
-void split_kicks_off(struct ring *r)
+static void split_kicks_off(struct ring *r)
 {
 	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
 
@@ -391,7 +330,7 @@ void split_kicks_off(struct ring *r)
 		set_flags(r, 0);
 }
 
-bool split_kicks_on(struct ring *r)
+static bool split_kicks_on(struct ring *r)
 {
 	bool event_idx = r->s->features & V(VIRTIO_RING_F_EVENT_IDX);
 
@@ -405,3 +344,23 @@ bool split_kicks_on(struct ring *r)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return split_avail_index(r) != r->last_avail;
 }
+
+const struct ring_format split_format = {
+	.aligned = split_aligned,
+	.map = split_map,
+	.set_base = split_set_base,
+	.base = split_base,
+	.start = split_start,
+	.stop = split_stop,
+	.untake = split_untake,
+	.waiting = split_waiting,
+	.take = split_take,
+	.next = split_next,
+	.executed = split_executed,
+	.chain = split_chain,
+	.push = split_push,
+	.publish = split_publish,
+	.wants_call = split_wants_call,
+	.kicks_off = split_kicks_off,
+	.kicks_on = split_kicks_on,
+};

@@ -22,6 +22,7 @@ struct vhu_conform_opts {
 	const char *mutants, *areas;	/* of --coverage; areas as "A,B", NULL: all */
 	uint64_t fail_under;		/* percent */
 	struct vhu_words filters, requirements, tags;
+	enum { VHU_RINGS_SPLIT, VHU_RINGS_PACKED, VHU_RINGS_BOTH } rings;
 	unsigned shard, shards;		/* 1 … shards; 0: all */
 	const char *profile;		/* NULL: plain */
 	bool strict;

@@ -110,6 +110,8 @@ uint64_t vhu_io_done_seq(const struct vhu_io *io);	/* order of completion */
  */
 uint8_t vhu_io_status(const struct vhu_io *io);
 uint32_t vhu_io_used_len(const struct vhu_io *io);
+/* Whether the device gave a used length: one for a whole batch, or a packed one without WRITE, is none. */
+bool vhu_io_len_known(const struct vhu_io *io);
 /* Writable bytes of the chain, and what the used length should be by the standard for its status. */
 uint32_t vhu_io_writable(const struct vhu_io *io);
 uint32_t vhu_io_expected_len(const struct vhu_io *io);

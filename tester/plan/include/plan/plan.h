@@ -257,7 +257,7 @@ struct vhu_chain_elem {
 	size_t n_matches;
 	const struct vhu_save *save;		/* IN by layout */
 	size_t n_save;
-	struct vhu_value addr, dlen, flags, next;	/* DESC; n == 0: chosen */
+	struct vhu_value addr, dlen, flags, next, id;	/* DESC; n == 0: chosen */
 };
 
 struct vhu_step_chain {
@@ -460,6 +460,8 @@ struct vhu_case_info {
 	const enum vhu_device *devices;	/* needs.device; n 0: any */
 	size_t n_devices;
 	bool may_kill;
+	bool packed;			/* it runs on packed rings … */
+	bool twin;			/* … as its file also does on split ones: the id ends with %packed */
 };
 
 /*

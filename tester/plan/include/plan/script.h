@@ -36,6 +36,8 @@ int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_
 struct vhu_region_layout vhu_moment_region(const struct vhu_moment *m, size_t i);
 /* The address by which the front-end names gpa: a user address, or gpa itself with GPA_ADDRESSES. */
 uint64_t vhu_moment_uaddr(const struct vhu_moment *m, uint64_t gpa);
+/* What SET_VRING_ADDR gives as the address in the dirty log. */
+uint64_t vhu_moment_log_address(const struct vhu_ring_layout *ring);
 /* How many descriptors a request carries when nothing else is said. */
 size_t vhu_moment_fds(const struct vhu_moment *m, const struct vhu_frame *f);
 

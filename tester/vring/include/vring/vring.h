@@ -59,8 +59,8 @@ void vhu_vring_free(struct vhu_vring *v);
  * bits 0 to 14, its wrap counter in bit 15, the used ones in bits 16 to 31.
  */
 uint32_t vhu_vring_first_base(const struct vhu_vring *v);	/* of a fresh ring */
-uint32_t vhu_vring_base(const struct vhu_vring *v);		/* of what the driver made available and has seen */
-uint32_t vhu_vring_base_used(const struct vhu_vring *v);	/* as if all that is not used, by memory, was never taken */
+uint32_t vhu_vring_base(const struct vhu_vring *v);		/* by what the driver did and has seen */
+uint32_t vhu_vring_base_used(const struct vhu_vring *v);	/* as if what is not used was never taken */
 /* Whether a base from elsewhere is where the driver stands; bits that only later texts have may be 0. */
 bool vhu_vring_stands_at(const struct vhu_vring *v, uint32_t base);
 /* The base without the bits that mean nothing. */

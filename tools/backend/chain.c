@@ -1,0 +1,136 @@
+/*
+ * Buffers and tables in guest memory.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "chain.h"
+#include "fault.h"
+#include "session.h"
+
+/* Pieces of a chain: one a descriptor, more at region borders. */
+enum { SEGMENTS_MAX = C_VRING_SIZE_MAX + 1024 };
+
+static struct {
+	struct iovec *out, *in;
+	uint64_t *in_gpa;
+} scratch;
+
+int chain_init(void)
+{
+	scratch.out = calloc(SEGMENTS_MAX, sizeof(*scratch.out));
+	scratch.in = calloc(SEGMENTS_MAX, sizeof(*scratch.in));
+	scratch.in_gpa = calloc(SEGMENTS_MAX, sizeof(*scratch.in_gpa));
+	return scratch.out && scratch.in && scratch.in_gpa ? 0 : -ENOMEM;
+}
+
+void chain_done(void)
+{
+	free(scratch.out);
+	free(scratch.in);
+	free(scratch.in_gpa);
+}
+
+void chain_start(struct chain *c, uint16_t head)
+{
+	*c = (struct chain){
+		.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
+}
+
+bool table_read(const struct ring *r, const struct table *t, uint32_t i, uint8_t bytes[C_DESC_SIZE])
+{
+	if (t->at) {
+		memcpy(bytes, t->at + (size_t)i * C_DESC_SIZE, C_DESC_SIZE);
+	} else {
+		for (size_t got = 0; got < C_DESC_SIZE;) {
+			uint64_t len = C_DESC_SIZE - got;
+			const uint8_t *p = dma_at(r->s, t->gpa + (uint64_t)i * C_DESC_SIZE + got, &len,
+						  PERM_READ, NULL);
+
+			if (!p)
+				return false;
+			memcpy(bytes + got, p, len);
+			got += len;
+		}
+	}
+	/* what lies behind cannot change the copy any more */
+	__asm__ volatile("" : : : "memory");
+	return true;
+}
+
+bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t all, bool in)
+{
+	uint64_t left = all;
+
+	if (!in && c->desc_in) {
+		if (fault(desc_order_crash))
+			fault_crash();
+		return false;
+	}
+	if (in) {
+		c->desc_in++;
+		c->in_len += left;
+		c->last_in = all;
+	} else {
+		if (!c->desc_out++)
+			c->first_out = all;
+		c->out_len += left;
+	}
+	if (left && addr + left - 1 < addr)
+		return false;
+	while (left) {
+		uint64_t len = left, real = 0;
+		uint8_t *p = dma_at(r->s, addr, &len, in ? PERM_WRITE : PERM_READ, &real);
+		unsigned *n = in ? &c->n_in : &c->n_out;
+
+		if (!p && !r->s->iotlb.stalled &&
+		    (fault(addr_wild) || (fault(vring_desc_huge_crash) && all == UINT32_MAX)))
+			fault_crash();
+		if (!p || *n == SEGMENTS_MAX)
+			return false;
+		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
+		if (in)
+			c->in_gpa[*n] = real;
+		++*n;
+		addr += len;
+		left -= len;
+		if (fault(region_cut))
+			break;
+	}
+	return true;
+}
+
+/* Whether an indirect table may be followed; the faults are other opinions. */
+static bool table_ok(const struct ring *r, uint64_t addr, uint32_t len, uint16_t flags, bool first)
+{
+	if (fault(ind_next_crash) && (flags & C_DESC_F_NEXT))
+		fault_crash();
+	if (!(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)) || (flags & C_DESC_F_NEXT))
+		return false;
+	if (!len || len % C_DESC_SIZE || len / C_DESC_SIZE > C_VRING_SIZE_MAX) {
+		if (fault(ind_len_crash))
+			fault_crash();
+		return false;
+	}
+	if (fault(ind_big_crash) && len / C_DESC_SIZE > r->num)
+		fault_crash();
+	if ((fault(ind_align16) && addr % C_DESC_ALIGN) ||
+	    (fault(ind_write_reject) && (flags & C_DESC_F_WRITE)) || (fault(ind_after_chain) && !first) ||
+	    (fault(ind_ring_size) && len / C_DESC_SIZE >= r->num))
+		return false;
+	return true;
+}
+
+bool table_open(const struct ring *r, uint64_t addr, uint32_t len, uint16_t flags, bool first,
+		struct table *t)
+{
+	uint64_t piece = len;
+
+	if (!table_ok(r, addr, len, flags, first) || addr + len - 1 < addr)
+		return false;
+	*t = (struct table){.gpa = addr, .n = len / C_DESC_SIZE, .indirect = true};
+	t->at = dma_at(r->s, addr, &piece, PERM_READ, NULL);
+	if (piece < len)
+		t->at = NULL;
+	return true;
+}

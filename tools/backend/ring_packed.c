@@ -1,0 +1,369 @@
+/*
+ * The packed ring's memory: one ring of descriptors that both sides write, and an event structure for
+ * each side. Lists are taken and returned at two places, each with a wrap counter that turns when its place
+ * passes the end of the ring.
+ */
+#include <endian.h>
+#include <stdlib.h>
+
+#include "chain.h"
+#include "fault.h"
+#include "inflight.h"
+#include "session.h"
+
+enum {
+	EVENT = 4,	 /* bytes of an event structure: place, then flags */
+	MALFORMED = 1 << 17, /* more than any ring has room for */
+};
+
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id, flags;
+};
+
+static struct spot forward(const struct ring *r, struct spot from, uint32_t slots)
+{
+	from.at += slots;
+	if (from.at >= r->num) {
+		from.at -= r->num;
+		from.wrap = !from.wrap;
+	}
+	return from;
+}
+
+static struct spot backward(const struct ring *r, struct spot from, uint32_t slots)
+{
+	if (from.at < slots) {
+		from.at += r->num;
+		from.wrap = !from.wrap;
+	}
+	from.at -= slots;
+	return from;
+}
+
+static uint16_t spot_word(struct spot at)
+{
+	return (uint16_t)(at.at | (at.wrap ? C_POSITION_WRAP : 0));
+}
+
+static struct spot word_spot(uint32_t word)
+{
+	return (struct spot){.at = word & (C_POSITION_WRAP - 1), .wrap = word & C_POSITION_WRAP};
+}
+
+static struct desc *desc_at(const struct ring *r, uint32_t at)
+{
+	return (struct desc *)(void *)(r->desc + (size_t)at * C_DESC_SIZE);
+}
+
+static uint16_t load_flags(const struct ring *r, struct spot at)
+{
+	return le16toh(__atomic_load_n(&desc_at(r, at.at)->flags, __ATOMIC_ACQUIRE));
+}
+
+static bool available(uint16_t flags, bool wrap)
+{
+	return !(flags & C_DESC_F_AVAIL) == !wrap && !(flags & C_DESC_F_USED) == wrap;
+}
+
+static bool packed_aligned(uint64_t desc, uint64_t avail, uint64_t used)
+{
+	return !(desc % C_DESC_ALIGN) && !(avail % C_EVENT_ALIGN) && !(used % C_EVENT_ALIGN);
+}
+
+static bool packed_map(struct ring *r)
+{
+	uint64_t gpa;
+	void *driver = dma_ring(r->s, r->avail_addr, EVENT, PERM_READ, &gpa);
+	void *device = dma_ring(r->s, r->used_addr, EVENT, PERM_READ | PERM_WRITE, &gpa);
+
+	r->desc = dma_ring(r->s, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num, PERM_READ | PERM_WRITE,
+			   &r->used_gpa);
+	r->avail = driver;
+	r->used = device;
+	if (!r->desc || !driver || !device || (uintptr_t)driver % C_EVENT_ALIGN ||
+	    (uintptr_t)device % C_EVENT_ALIGN || word_spot(r->base).at >= r->num ||
+	    word_spot(r->base >> 16).at >= r->num) {
+		r->desc = NULL;
+		return false;
+	}
+	return true;
+}
+
+static void packed_set_base(struct ring *r, uint32_t base)
+{
+	r->base = base;
+}
+
+static uint32_t packed_base(const struct ring *r)
+{
+	return r->base;
+}
+
+static void packed_start(struct ring *r)
+{
+	r->take = word_spot(r->base);
+	r->put = word_spot(r->base >> 16);
+	r->n_taken = r->first_taken = 0;
+	free(r->taken);
+	r->taken = calloc(r->num, sizeof(*r->taken));
+	r->last_avail = r->done = r->used_idx = r->published = 0;
+}
+
+static void packed_stop(struct ring *r)
+{
+	if (r->taken) /* else it never began */
+		r->base = spot_word(r->take) | (uint32_t)spot_word(r->put) << 16;
+	free(r->taken);
+	r->taken = NULL;
+	r->n_taken = 0;
+}
+
+/* Gives back what was taken and not executed. */
+static void packed_untake(struct ring *r)
+{
+	if (r->n_taken)
+		r->take = r->taken[r->first_taken].from;
+	r->n_taken = 0;
+	r->last_avail = r->done;
+}
+
+/*
+ * The slots of the list that starts there: 0 if there is none, MALFORMED if it does not end within `room`
+ * or runs into a descriptor that is not available.
+ */
+static uint32_t list_at(const struct ring *r, struct spot at, uint32_t room)
+{
+	uint32_t n = 0;
+	uint16_t flags;
+
+	do {
+		if (n == room)
+			return room ? MALFORMED : 0;
+		flags = load_flags(r, at);
+		if (!available(flags, at.wrap))
+			return n ? MALFORMED : 0;
+		at = forward(r, at, 1);
+		n++;
+	} while (flags & C_DESC_F_NEXT);
+	return n;
+}
+
+static uint32_t room_left(const struct ring *r)
+{
+	uint32_t room = r->num;
+
+	for (unsigned i = 0; i < r->n_taken; i++)
+		room -= r->taken[(r->first_taken + i) % r->num].slots;
+	return room;
+}
+
+static unsigned packed_waiting(const struct ring *r)
+{
+	uint32_t room = room_left(r), slots;
+	struct spot at = r->take;
+	unsigned n = 0;
+
+	if (!r->taken)
+		return 0;
+	for (; (slots = list_at(r, at, room)); n++) {
+		if (slots == MALFORMED)
+			return n ? n : MALFORMED; /* it is told when it is the next */
+		at = forward(r, at, slots);
+		room -= slots;
+	}
+	return n;
+}
+
+static void packed_take(struct ring *r)
+{
+	uint32_t slots = list_at(r, r->take, room_left(r));
+	struct taken *t = &r->taken[(r->first_taken + r->n_taken) % r->num];
+
+	if (!slots || slots == MALFORMED)
+		return; /* the driver took it back: there is one less */
+	*t = (struct taken){.from = r->take, .slots = slots};
+	r->n_taken++;
+	r->take = forward(r, r->take, slots);
+	r->last_avail++;
+}
+
+static uint16_t packed_next(const struct ring *r)
+{
+	return (uint16_t)r->taken[r->first_taken].from.at;
+}
+
+static void packed_executed(struct ring *r)
+{
+	r->first_taken = (r->first_taken + 1) % r->num;
+	r->n_taken--;
+	r->done++;
+}
+
+static void read_desc(const uint8_t bytes[C_DESC_SIZE], struct desc *d)
+{
+	memcpy(d, bytes, sizeof(*d));
+	d->addr = le64toh(d->addr);
+	d->len = le32toh(d->len);
+	d->id = le16toh(d->id);
+	d->flags = le16toh(d->flags);
+}
+
+/* In a table entries follow each other; of their flags only WRITE counts. */
+static bool table_chain(const struct ring *r, struct chain *c, const struct table *t)
+{
+	uint8_t bytes[C_DESC_SIZE];
+	struct desc d;
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (!table_read(r, t, i, bytes))
+			return false;
+		read_desc(bytes, &d);
+		if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
+			return false;
+	}
+	return true;
+}
+
+static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
+{
+	const struct taken *taken = &r->taken[r->first_taken];
+	const struct table ring = {.at = r->desc, .n = r->num};
+	struct spot at = taken->from;
+	uint8_t bytes[C_DESC_SIZE];
+	struct table inner;
+	struct desc d;
+
+	chain_start(c, head);
+	c->slots = taken->slots;
+	for (uint32_t i = 0; i < taken->slots; i++, at = forward(r, at, 1)) {
+		if (!table_read(r, &ring, at.at, bytes))
+			return false;
+		read_desc(bytes, &d);
+		c->head = d.id; /* that of the last one counts */
+		if (!(d.flags & C_DESC_F_INDIRECT)) {
+			if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
+				return false;
+			continue;
+		}
+		if (!table_open(r, d.addr, d.len, d.flags, !i, &inner) || !table_chain(r, c, &inner))
+			return false;
+	}
+	return true;
+}
+
+static void log_used(const struct ring *r, struct spot at)
+{
+	uint64_t log = iotlb_on(r->s) ? r->used_gpa : r->log_addr, offset = (uint64_t)at.at * C_DESC_SIZE;
+
+	if (r->log_used && log + offset >= log)
+		log_mark(r->s, log + offset, C_DESC_SIZE);
+}
+
+static void write_used(struct ring *r, struct spot at, uint16_t id, uint32_t len, bool write)
+{
+	struct desc *d = desc_at(r, at.at);
+	uint16_t flags = (at.wrap ? C_DESC_F_AVAIL | C_DESC_F_USED : 0) | (write ? C_DESC_F_WRITE : 0);
+
+	/* the log must never be behind: whoever sees the mark may look at it */
+	log_used(r, at);
+	d->id = htole16(id);
+	d->len = htole32(len);
+	__atomic_store_n(&d->flags, htole16(flags), __ATOMIC_RELEASE);
+}
+
+static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
+{
+	/* In order one mark stands for all that was executed in a row: it is set by packed_publish. */
+	if (r->s->features & V(VIRTIO_F_IN_ORDER))
+		r->batch = (struct batch){.id = c->head, .len = len, .slots = r->batch.slots + c->slots};
+	else {
+		write_used(r, r->put, c->head, len, len);
+		r->put = forward(r, r->put, c->slots);
+	}
+	r->used_idx = (uint16_t)(r->used_idx + c->slots);
+	r->completions++;
+}
+
+static void packed_publish(struct ring *r)
+{
+	if (r->batch.slots) {
+		write_used(r, r->put, r->batch.id, r->batch.len, r->batch.len);
+		r->put = forward(r, r->put, r->batch.slots);
+		r->batch.slots = 0;
+	}
+	r->published = r->used_idx;
+}
+
+static uint32_t load_event(const void *at)
+{
+	return le32toh(__atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE));
+}
+
+/* How far it is from one place to another, which lies less than two laps ahead. */
+static uint32_t distance(const struct ring *r, struct spot from, struct spot to)
+{
+	if (from.wrap == to.wrap)
+		return to.at >= from.at ? to.at - from.at : to.at + 2 * r->num - from.at;
+	return to.at + r->num - from.at;
+}
+
+static bool packed_wants_call(const struct ring *r, uint16_t old)
+{
+	uint16_t slots = (uint16_t)(r->published - old);
+	uint32_t event;
+
+	if (!slots)
+		return false;
+	/* the marks must be out before we look at what the driver wants */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	event = load_event(r->avail);
+	if (event >> 16 == C_EVENT_DESC && (r->s->features & V(VIRTIO_RING_F_EVENT_IDX)))
+		return distance(r, backward(r, r->put, slots), word_spot(event)) < slots;
+	return event >> 16 != C_EVENT_DISABLE;
+}
+
+static void store_event(struct ring *r, struct spot at, uint16_t flags)
+{
+	uint32_t event = spot_word(at) | (uint32_t)flags << 16;
+
+	if (load_event(r->used) != event)
+		__atomic_store_n((uint32_t *)(void *)r->used, htole32(event), __ATOMIC_RELEASE);
+}
+
+static void packed_kicks_off(struct ring *r)
+{
+	store_event(r, (struct spot){.at = 0}, C_EVENT_DISABLE);
+}
+
+static bool packed_kicks_on(struct ring *r)
+{
+	if (r->s->features & V(VIRTIO_RING_F_EVENT_IDX))
+		store_event(r, r->take, C_EVENT_DESC);
+	else
+		store_event(r, (struct spot){.at = 0}, C_EVENT_ENABLE);
+	/* the driver must see that before we look for what came meanwhile */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return packed_waiting(r) > 0;
+}
+
+const struct ring_format packed_format = {
+	.aligned = packed_aligned,
+	.map = packed_map,
+	.set_base = packed_set_base,
+	.base = packed_base,
+	.start = packed_start,
+	.stop = packed_stop,
+	.untake = packed_untake,
+	.waiting = packed_waiting,
+	.take = packed_take,
+	.next = packed_next,
+	.executed = packed_executed,
+	.chain = packed_chain,
+	.push = packed_push,
+	.publish = packed_publish,
+	.wants_call = packed_wants_call,
+	.kicks_off = packed_kicks_off,
+	.kicks_on = packed_kicks_on,
+};
