@@ -93,7 +93,7 @@ static void put_flash(uint8_t *to)
 
 bool blk_accepts(uint64_t features)
 {
-	return !zones_on() || (features & V(VIRTIO_BLK_F_ZONED));
+	return !zones_on() || (features & V(VIRTIO_BLK_F_ZONED)) || fault(zone_features_ok);
 }
 
 static void put_geometry(uint8_t *to, uint64_t sectors)

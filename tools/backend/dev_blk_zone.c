@@ -205,7 +205,9 @@ uint8_t zones_manage(uint32_t type, uint64_t sector)
 		return fault(zone_conv_ok) ? C_BLK_S_OK : C_BLK_S_ZONE_INVALID_CMD;
 	switch (type) {
 	case C_BLK_T_ZONE_OPEN:
-		return z->state == C_BLK_ZS_FULL ? C_BLK_S_ZONE_INVALID_CMD : open_zone(z, C_BLK_ZS_EOPEN);
+		if (z->state != C_BLK_ZS_FULL)
+			return open_zone(z, C_BLK_ZS_EOPEN);
+		return fault(zone_open_full) ? C_BLK_S_OK : C_BLK_S_ZONE_INVALID_CMD;
 	case C_BLK_T_ZONE_CLOSE:
 		return close_zone(z);
 	case C_BLK_T_ZONE_FINISH:
