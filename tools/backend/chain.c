@@ -91,6 +91,8 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
 		if (in)
 			c->in_gpa[*n] = real;
+		if (!in && fault(log_marks_read))
+			log_mark(r->s, real, len);
 		++*n;
 		addr += len;
 		left -= len;
@@ -104,6 +106,8 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 static bool table_ok(const struct ring *r, uint64_t addr, uint32_t len, uint16_t flags, bool first)
 {
 	if (fault(ind_next_crash) && (flags & C_DESC_F_NEXT))
+		fault_crash();
+	if (fault(ind_unneg_crash) && !(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)))
 		fault_crash();
 	if (!(r->s->features & V(VIRTIO_RING_F_INDIRECT_DESC)) || (flags & C_DESC_F_NEXT))
 		return false;

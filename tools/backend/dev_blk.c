@@ -347,6 +347,8 @@ static uint8_t do_get_id(struct request *q)
 		fault_crash();
 	if (fault(blk_getid_form))
 		memset(id + sizeof("vhu-reference"), UINT8_MAX, sizeof(id) - sizeof("vhu-reference"));
+	if (fault(blk_getid_restart) && q->r->starts > 1)
+		memset(id, 0, sizeof(id));
 	if (fault(blk_getid_short) && q->c->n_in) {
 		at = memory_gpa(&q->s->mem, q->c->in_gpa[0], &room);
 		if (at && room == sizeof(id))
@@ -446,6 +448,14 @@ static uint8_t *take_status(struct chain *c, uint64_t *ret_gpa)
 	return at;
 }
 
+/* All that can be done is to give the chain back. */
+static int64_t refuse_without_status(void)
+{
+	if (fault(blk_no_status_crash))
+		fault_crash();
+	return 0;
+}
+
 static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 {
 	struct request q = {.s = s, .r = r, .c = c};
@@ -454,7 +464,7 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 	bool whole;
 
 	if (!c->n_in)
-		return 0; /* no room for a status: all that can be done is to give it back */
+		return refuse_without_status();
 	first = c->in[0].iov_base;
 	at = take_status(c, &gpa);
 	if (fault(blk_status_first))
@@ -479,6 +489,8 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 		return NO_COMPLETION;
 	if (!(fault(blk_status_none) && status == C_BLK_S_UNSUPP))
 		*at = status;
+	if (fault(blk_status_wide))
+		memset(at + 1, 0, sizeof(uint32_t) - 1);
 	log_mark(s, gpa, 1);
 	if (status != C_BLK_S_OK)
 		return fault(blk_err_len) ? (int64_t)all : 1;

@@ -192,6 +192,8 @@ enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
 
 	(void)r;
 	region_parse(&region, m->payload + OFF_MEM_REG_region);
+	if (fault(memslot_rem_needs_fd) && !m->n_fds)
+		return RES_REFUSED;
 	if (fault(memslot_rem_fd_leak))
 		m->n_fds = 0;
 	for (unsigned i = 0; i < s->mem.n; i++) {

@@ -189,6 +189,8 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 		ring_stop(ring);
 	for (unsigned i = 0; fault(state_stop_all) && i < s->n_rings; i++)
 		ring_stop(&s->rings[i]);
+	if (fault(vring_stop_other) && ring->index)
+		ring_stop(&s->rings[ring->index - 1]);
 	index = fault(vring_base_reply_index) ? 0 : ring->index;
 	base = format_of(ring)->base(ring);
 	if (fault(vring_base_counts_avail) && ring->num && split_format.map(ring)) {
@@ -260,6 +262,8 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 	(void)r;
 	if (missing_taken(s, m))
 		return RES_OK;
+	if (fault(inflight_unset_crash) && (s->pfeatures & P(INFLIGHT_SHMFD)) && !s->inflight.queues)
+		fault_crash();
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
 	if (fault(owner_none_crash) && !s->owned)
