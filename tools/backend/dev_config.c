@@ -75,9 +75,8 @@ bool small_unchanged(struct session *s)
 int64_t small_return(struct session *s, struct ring *r, struct chain *c)
 {
 	(void)s;
-	(void)r;
 	(void)c;
-	return 0;
+	return fault(queues_sink_stuck) && r->index == 1 ? NO_COMPLETION : 0;
 }
 
 /* --- net -------------------------------------------------------------------------------------- */
@@ -161,50 +160,7 @@ const struct device device_fs = {
 	.set_config = small_refuse, .execute = small_return,
 };
 
-/* --- gpu, input -------------------------------------------------------------------------------------- */
-
-static uint32_t gpu_events = 1;
-
-static unsigned gpu_config(struct session *s, uint8_t *to)
-{
-	(void)s;
-	PUT(to, GPU_events_read, gpu_events);
-	PUT(to, GPU_num_scanouts, fault(cfg_gpu_scanouts) ? 17 : 1);
-	return CONFIG_SIZE_GPU - CFGLEN_GPU_blob_alignment;
-}
-
-/* Bits written to events_clear are cleared in events_read. */
-static bool gpu_set_config(struct session *s, uint32_t offset, uint32_t size, uint32_t flags,
-			   const uint8_t *bytes)
-{
-	(void)s;
-	(void)flags;
-	if (offset != CFG_GPU_events_clear || size != CFGLEN_GPU_events_clear)
-		return false;
-	if (!fault(cfg_gpu_events))
-		gpu_events &= ~(uint32_t)le64toh(field_get(bytes, size));
-	return true;
-}
-
-static void gpu_reset(struct session *s)
-{
-	(void)s;
-	gpu_events = 1;
-}
-
-const struct device device_gpu = {
-	.name = "gpu",
-	.capabilities = "{\"type\":\"gpu\",\"features\":[]}",
-	.open = small_open,
-	.close = small_nothing,
-	.features_set = small_features_set,
-	.reset = gpu_reset,
-	.changed = small_unchanged,
-	.features = no_features,
-	.config = gpu_config,
-	.set_config = gpu_set_config,
-	.execute = small_return,
-};
+/* --- input -------------------------------------------------------------------------------------- */
 
 static struct {
 	uint8_t select, subsel;
@@ -249,7 +205,7 @@ const struct device device_input = {
 	.set_config = input_set_config, .execute = small_return,
 };
 
-/* --- crypto, console, sound ---------------------------------------------------------------------------- */
+/* --- crypto, console ---------------------------------------------------------------------------- */
 
 static unsigned crypto_config(struct session *s, uint8_t *to)
 {
@@ -293,19 +249,4 @@ static bool console_set_config(struct session *s, uint32_t offset, uint32_t size
 const struct device device_console = {
 	SMALL_DEVICE("console", "console"), .features = console_features, .config = console_config,
 	.set_config = console_set_config,   .execute = small_return,
-};
-
-static unsigned sound_config(struct session *s, uint8_t *to)
-{
-	(void)s;
-	PUT(to, SOUND_jacks, 1);
-	PUT(to, SOUND_streams, 2);
-	PUT(to, SOUND_chmaps, 1);
-	/* A fault: a field in the middle was left out. */
-	return fault(cfg_sound_short) ? CFG_SOUND_streams + CFGLEN_SOUND_streams : CFG_SOUND_controls;
-}
-
-const struct device device_sound = {
-	SMALL_DEVICE("sound", "sound"), .features = no_features, .config = sound_config,
-	.set_config = small_refuse,	.execute = small_return,
 };

@@ -1,6 +1,7 @@
 /*
  * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come
  * back unserved. dev_bus.c: those with small requests of a fixed form.
+ * dev_media.c: those with a control queue.
  */
 #ifndef BACKEND_DEV_SMALL_H
 #define BACKEND_DEV_SMALL_H
