@@ -32,7 +32,7 @@ struct vhu_engine {
 	struct vhu_target *target;
 	struct vhu_engine_opts opts;
 	struct vhu_trace_log *trace;
-	uint64_t rtt_ns;	  /* the first round trip seen; 0: none yet */
+	uint64_t rtt_ns;	  /* the shortest round trip seen; 0: none yet */
 	unsigned rings;		  /* indexes below this exist, by the probe; 0: unknown */
 	uint64_t capacity;	  /* blk: sectors, from the probe */
 	size_t config_size;	  /* bytes of config space that the target gives */

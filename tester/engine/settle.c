@@ -184,7 +184,8 @@ bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct v
 			tell_deadline(c, s, "the answer to the fence");
 		return false;
 	}
-	if (!c->r->e->rtt_ns)
+	/* The first one may have waited for the program to start. */
+	if (!c->r->e->rtt_ns || vhu_now_ns() - start < c->r->e->rtt_ns)
 		c->r->e->rtt_ns = vhu_now_ns() - start;
 	if (c->last_serial >= serial || !vhu_session_pending(&c->oracle.session, serial))
 		return true;
