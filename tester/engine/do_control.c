@@ -180,6 +180,12 @@ static void settle_send(struct vhu_conn *c, const struct vhu_step *s, struct vhu
 		note_effects(c, f, x->row);
 }
 
+/* The peer hung up before our message was out: what the step would take as its answer. */
+static bool end_allowed(const struct vhu_conn *c, const struct vhu_step *s)
+{
+	return !c->close_told && s->expect_given && (s->expect & (VHU_OUT_CLOSES | VHU_OUT_REJECTS));
+}
+
 void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
@@ -189,7 +195,12 @@ void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 	struct vhu_err err = {0};
 
 	if (!vhu_conn_live(c)) {
-		vhu_conn_fence(c, s, NULL);
+		if (end_allowed(c, s)) {
+			vhu_run_closed_at(c, s);
+			c->close_told = true;
+		} else {
+			vhu_conn_fence(c, s, NULL);
+		}
 		return;
 	}
 	m = moment_of(c, &s->send);

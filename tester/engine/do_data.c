@@ -127,6 +127,17 @@ static void check_idle(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 			      "the used index went from %u to %u", before, vhu_vring_used_idx(v));
 }
 
+/* Kicks that nobody reads prove themselves only by lying there for a while. */
+static void check_kicks(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	struct vhu_conn *c = conn_of(r, s);
+
+	if (vhu_conn_live(c) && !c->framing_lost && !vhu_conn_fence(c, s, NULL))
+		return;
+	vhu_run_settle(r, s->ring.settle_ms ? s->ring.settle_ms * MS : vhu_run_settle_ns(r));
+	vhu_run_match(r, s, &s->ring.kicks, "kicks that were not read", vhu_vring_take_kicks(v));
+}
+
 static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
 {
 	struct check_wait w = {.r = r, .s = s, .v = v};
@@ -134,6 +145,8 @@ static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 
 	if (s->ring.idle)
 		check_idle(r, s, v);
+	if (s->ring.kicks.n)
+		check_kicks(r, s, v);
 	if (has_deadline_value(&s->ring) && !check_done(&w))
 		vhu_run_wait(r, check_done, &w, vhu_run_deadline(r, s), s->ring.used.n > 0);
 	if (r->stop)
@@ -168,6 +181,18 @@ static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vr
 		vhu_run_broken(r, "%s: %s", s->where, err.text);
 }
 
+static void ring_kick(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+{
+	uint64_t value;
+
+	vhu_vring_arm(v);
+	vhu_vring_publish(v);
+	if (!s->ring.value.n)
+		vhu_run_kick(conn_of(r, s), s->ring.queue, s);
+	else if (vhu_run_value(r, &s->ring.value, &value))
+		vhu_vring_kick_value(v, value);
+}
+
 void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_vring *v = ring_of(r, s);
@@ -188,9 +213,7 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 		ring_enable(r, s, 0);
 		break;
 	case VHU_RING_KICK:
-		vhu_vring_arm(v);
-		vhu_vring_publish(v);
-		vhu_run_kick(conn_of(r, s), s->ring.queue, s);
+		ring_kick(r, s, v);
 		break;
 	case VHU_RING_POKE:
 		ring_poke(r, s, v);
@@ -345,7 +368,7 @@ static void memory_check(struct vhu_run *r, const struct vhu_step *s)
 		if (p[i] == expected)
 			continue;
 		snprintf(want, sizeof(want), "0x%02x at byte %llu", expected, (unsigned long long)i);
-		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, want, "%s",
+		vhu_run_unmet(r, s, s->memory.quirk ? VHU_FINDING_QUIRK : VHU_FINDING_ROBUST, want, "%s",
 			      vhu_hex_format(p + i, VHU_MIN(len - i, UINT64_C(16)), got, sizeof(got)));
 		return;
 	}

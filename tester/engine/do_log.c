@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "internal.h"
 
@@ -164,6 +165,26 @@ static void check_only(struct vhu_run *r, const struct vhu_step *s, const uint8_
 			      "page 0x%llx is marked", (unsigned long long)page);
 }
 
+/* How many pages are marked, once everything before is over. */
+static void check_marked(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint64_t n = 0;
+
+	if (!vhu_conn_fence(&r->conns[s->conn], s, NULL))
+		return;
+	for (uint64_t i = 0; i < r->log.size; i++)
+		n += (unsigned)__builtin_popcount(__atomic_load_n(&r->log.map[i], __ATOMIC_ACQUIRE));
+	vhu_run_match(r, s, &s->log.marked, "marked pages", n);
+}
+
+/* Whether the marks are there: by now, or as soon as the deadline. */
+static bool marks_missing(struct vhu_run *r, const struct vhu_step *s, struct log_wait *w)
+{
+	if (s->log.at_once)
+		return !all_marked(w);
+	return vhu_run_wait(r, all_marked, w, vhu_run_deadline(r, s), true) == -ETIME;
+}
+
 static void log_check(struct vhu_run *r, const struct vhu_step *s)
 {
 	uint8_t *expected = calloc(1, r->log.size + 1);
@@ -174,13 +195,15 @@ static void log_check(struct vhu_run *r, const struct vhu_step *s)
 		return;
 	}
 	if (expect_dirty(r, s, expected)) {
-		if (vhu_run_wait(r, all_marked, &w, vhu_run_deadline(r, s), true) == -ETIME)
+		if (marks_missing(r, s, &w))
 			vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "a mark on each page that was written",
 				      "page 0x%llx is not marked", (unsigned long long)w.missing);
 		else if (s->log.only && !r->stop)
 			check_only(r, s, expected);
 	}
 	free(expected);
+	if (s->log.marked.n && !r->stop)
+		check_marked(r, s);
 }
 
 static void log_clear(struct vhu_run *r, const struct vhu_step *s)
@@ -227,6 +250,15 @@ static void unmap_inflight(struct vhu_run *r)
 	*in = (struct vhu_inflight_run){.fd = -1};
 }
 
+/* A file that ends within the mapping is a SIGBUS for whoever looks. */
+static bool long_enough(const struct vhu_inflight_run *in)
+{
+	struct stat st;
+
+	return fstat(in->fd, &st) == 0 && in->offset <= (uint64_t)st.st_size &&
+	       in->size <= (uint64_t)st.st_size - in->offset;
+}
+
 static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = &r->conns[s->conn];
@@ -245,7 +277,7 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 	in->size = vhu_frame_u64(&c->answer, "mmap_size");
 	in->offset = vhu_frame_u64(&c->answer, "mmap_offset");
 	in->fd = vhu_frame_take_fd(&c->answer, 0);
-	map = in->size && in->fd >= 0
+	map = in->size && in->fd >= 0 && long_enough(in)
 		      ? mmap(NULL, in->size, PROT_READ | PROT_WRITE, MAP_SHARED, in->fd, (off_t)in->offset)
 		      : MAP_FAILED;
 	if (map == MAP_FAILED) {

@@ -101,6 +101,17 @@ static int socket_end(struct vhu_run *r)
 	return p[0];
 }
 
+/* A call descriptor whose next signal does not fit. */
+static int full_eventfd(void)
+{
+	uint64_t most = UINT64_MAX - 1;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd >= 0 && write(fd, &most, sizeof(most)) != sizeof(most))
+		vhu_close(&fd);
+	return fd;
+}
+
 /* Memory for region i of the frame: the guest's own where it is that, else a stranger. */
 static bool give_region(struct vhu_conn *c, struct vhu_frame *f, enum vhu_payload pl, size_t i)
 {
@@ -171,6 +182,22 @@ static bool give_ring_fd(struct vhu_conn *c, struct vhu_frame *f, enum vhu_vring
 static bool give_state(struct vhu_run *r, struct vhu_frame *f, bool narrow)
 {
 	return give(r, f, vhu_run_state_channel(r, vhu_frame_u64(f, "direction") != 1, narrow));
+}
+
+/* A pipe in place of the eventfd: one end goes into service, the peer gets the other. */
+static bool give_ring_pipe(struct vhu_conn *c, struct vhu_frame *f, enum vhu_vring_fd which)
+{
+	struct vhu_vring *v = ring_of(c, f);
+	int p[2], ours = which == VHU_VRING_KICK;
+
+	if (!v || pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0) {
+		vhu_run_broken(c->r, "no pipe for a ring");
+		return false;
+	}
+	vhu_vring_put_fd(v, which, p[ours]);
+	if (which == VHU_VRING_CALL)
+		vhu_run_watch_calls(c->r, (unsigned)vhu_frame_u64(f, "index"));
+	return give(c->r, f, p[!ours]);
 }
 
 static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_msg_row *row)
@@ -253,6 +280,17 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 		return give_state(r, f, false);
 	case VHU_FD_STATE_NARROW:
 		return give_state(r, f, true);
+	case VHU_FD_KICK_PIPE:
+		return give_ring_pipe(c, f, VHU_VRING_KICK);
+	case VHU_FD_CALL_PIPE:
+		return give_ring_pipe(c, f, VHU_VRING_CALL);
+	case VHU_FD_CALL_FULL:
+		return give(r, f, full_eventfd());
+	case VHU_FD_CALL_OF_0:
+		return vhu_run_driver(r) &&
+		       lend(r, f, vhu_vring_fd(vhu_driver_ring(r->driver, 0), VHU_VRING_CALL));
+	case VHU_FD_DIRECTORY:
+		return give(r, f, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	case VHU_FD_MEMFD:
 		return give(r, f, memfd("memfd", size));
 	}

@@ -34,7 +34,8 @@ const char *const vhu_words_cmp[] = {"==", "!=", "<", "<=", ">", ">=", "has", "l
 const char *const vhu_words_fd[] =
 	{"call", "kick", "err", "eventfd", "memory", "log", "inflight", "socket", "pipe",
 				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", "state",
-				"state-narrow", NULL};
+				"state-narrow", "kick-pipe", "call-pipe", "call-full", "call-of-0",
+				"directory", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
@@ -107,10 +108,12 @@ static const struct form form_id = {"^[A-Za-z0-9][A-Za-z0-9._-]*$", "an id", id_
 static const struct form form_tag = {"^[a-z0-9-]+$", "a word of lower-case letters, digits and -", tag_ok};
 static const struct form form_fd = {
 	"^(auto|call|kick|err|eventfd|memory|log|inflight|socket|pipe|readonly|"
-	"kick-blocking|pipe-unread|pipe-unwritten|state|state-narrow|"
+	"kick-blocking|pipe-unread|pipe-unwritten|state|state-narrow|kick-pipe|call-pipe|call-full|"
+	"call-of-0|directory|"
 	"memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
 	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, "
-	"kick-blocking, pipe-unread, pipe-unwritten, state, state-narrow, memfd:SIZE",
+	"kick-blocking, pipe-unread, pipe-unwritten, state, state-narrow, kick-pipe, call-pipe, call-full, "
+	"call-of-0, directory, memfd:SIZE",
 	fd_ok};
 static const struct form form_fill = {
 	"^(fill:[0-9a-fA-F]{2}|seed:[0-9]{1,19})$", "fill:AB or seed:N", fill_ok};
@@ -231,6 +234,7 @@ static const struct shape step_ring = {SHAPE_OBJECT, "step_ring", KEYS(
 	{"ring", &ring_word, true}, {"queue", &vhu_shape_count}, {"base", &vhu_shape_match},
 	{"at", &place}, {"value", &vhu_shape_value}, {"used", &vhu_shape_match},
 	{"called", &vhu_shape_match}, {"stale", &vhu_shape_match}, {"error", &vhu_shape_match},
+	{"kicks", &vhu_shape_match},
 	{"idle", &boolean}, {"settle_ms", &settle}, {"save", &save}, PROVOKES, CONN, EVERY)};
 static const struct shape io_word = {SHAPE_WORD, .words = vhu_words_io};
 static const char *const words_plain_pattern[] = {"stamp", "zero", NULL};
@@ -275,7 +279,7 @@ static const struct shape regions = {SHAPE_LIST, .of = &region, .min = 1};
 static const struct shape step_memory = {SHAPE_OBJECT, "step_memory", KEYS(
 	{"memory", &memory_word, true}, {"regions", &regions}, {"gpa", &vhu_shape_value},
 	{"len", &vhu_shape_count}, {"pattern", &pattern}, {"match", &vhu_shape_bytes},
-	{"value", &vhu_shape_value}, PROVOKES, CONN, EVERY)};
+	{"value", &vhu_shape_value}, {"quirk", &boolean}, PROVOKES, CONN, EVERY)};
 static const struct shape log_word = {SHAPE_WORD, .words = vhu_words_log};
 static const struct shape all_word = {SHAPE_WORD, .words = words_all};
 static const struct shape log_queues = {SHAPE_EITHER, ANY(&all_word, &counts)};
@@ -285,7 +289,8 @@ static const struct shape dirty = {SHAPE_OBJECT, "dirty", .min = 1, KEYS(
 static const struct shape dirties = {SHAPE_LIST, .of = &dirty, .min = 1};
 static const struct shape step_log = {SHAPE_OBJECT, "step_log", KEYS(
 	{"log", &log_word, true}, {"queues", &log_queues}, {"offset", &vhu_shape_count},
-	{"dirty", &dirties}, {"only", &boolean}, PROVOKES, CONN, EVERY)};
+	{"dirty", &dirties}, {"only", &boolean}, {"at_once", &boolean},
+	{"marked", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape inflight_word = {SHAPE_WORD, .words = vhu_words_inflight};
 static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"inflight", &inflight_word, true}, {"queues", &vhu_shape_count},

@@ -52,11 +52,12 @@ static const struct only ring_only[] = {
 	{"base", ON(START) | ON(STOP)},
 	{"save", ON(STOP)},
 	{"at", ON(POKE)},
-	{"value", ON(POKE)},
+	{"value", ON(POKE) | ON(KICK)},
 	{"used", ON(CHECK)},
 	{"called", ON(CHECK)},
 	{"stale", ON(CHECK)},
 	{"error", ON(CHECK)},
+	{"kicks", ON(CHECK)},
 	{"idle", ON(CHECK)},
 	{"settle_ms", ON(CHECK)},
 	{0},
@@ -182,12 +183,14 @@ static void ring_check(struct compile *c, const struct node *n, struct vhu_step_
 	match_key(c, n, "called", &r->called);
 	match_key(c, n, "stale", &r->stale);
 	match_key(c, n, "error", &r->error);
+	match_key(c, n, "kicks", &r->kicks);
 	r->idle = vhu_get_bool(n, "idle", false);
 	r->settle_ms = json_is_integer(settle) ? (uint32_t)json_integer_value(settle) : 0;
 	if (!json_object_get(n->json, "used") && !json_object_get(n->json, "called") &&
-	    !json_object_get(n->json, "stale") && !json_object_get(n->json, "error") && !r->idle)
+	    !json_object_get(n->json, "stale") && !json_object_get(n->json, "error") &&
+	    !json_object_get(n->json, "kicks") && !r->idle)
 		vhu_diag(c->report, n->path,
-			 "nothing to check: give 'used', 'called', 'stale', 'error' or 'idle'");
+			 "nothing to check: give 'used', 'called', 'stale', 'error', 'kicks' or 'idle'");
 }
 
 /* The base that `start` sets is a value, not a condition. */
@@ -217,7 +220,9 @@ void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *ste
 		start_base(c, n);
 	if (save.json && r->op == VHU_RING_STOP)
 		vhu_get_saves(c, &save, &base, 0, &r->save, &r->n_save);
-	if (r->op == VHU_RING_POKE)
+	if (r->op == VHU_RING_KICK)
+		value_key(c, n, "value", &r->value);
+	else if (r->op == VHU_RING_POKE)
 		ring_poke(c, n, r);
 	else if (r->op == VHU_RING_CHECK)
 		ring_check(c, n, r);
@@ -236,6 +241,7 @@ static const struct only memory_only[] = {
 	{"pattern", ON(FILL) | ON(CHECK)},
 	{"match", ON(CHECK)},
 	{"value", ON(FILL)},
+	{"quirk", ON(CHECK)},
 	{0},
 };
 
@@ -256,6 +262,7 @@ static void memory_bytes(struct compile *c, const struct node *n, struct vhu_ste
 	if (pattern.json && (!strcmp(vhu_words_pattern[m->pattern], "stamp") ||
 			     !strcmp(vhu_words_pattern[m->pattern], "seed")))
 		vhu_diag(c->report, pattern.path, "memory takes fill:AB or zero");
+	m->quirk = vhu_get_bool(n, "quirk", false);
 	if (match.json)
 		vhu_get_bytes(c, &match, &m->match, &m->n_match);
 	if (m->op == VHU_MEMORY_CHECK && !match.json == !pattern.json)
@@ -289,6 +296,8 @@ static const struct only log_only[] = {
 	{"offset", ON(START)},
 	{"dirty", ON(CHECK)},
 	{"only", ON(CHECK)},
+	{"at_once", ON(CHECK)},
+	{"marked", ON(CHECK)},
 	{0},
 };
 
@@ -345,6 +354,8 @@ void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step
 	    l->offset % VHU_C_LOG_PAGE)
 		vhu_diag(c->report, offset.path, "a log starts at a multiple of %d", VHU_C_LOG_PAGE);
 	l->only = vhu_get_bool(n, "only", false);
+	l->at_once = vhu_get_bool(n, "at_once", false);
+	match_key(c, n, "marked", &l->marked);
 	l->n_dirty = json_array_size(dirty.json);
 	list = vhu_plan_take(c, l->n_dirty, sizeof(*list));
 	for (size_t i = 0; list && i < l->n_dirty; i++) {
@@ -353,8 +364,8 @@ void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step
 		get_dirty(c, &d, &list[i]);
 	}
 	l->dirty = list;
-	if (l->op == VHU_LOG_CHECK && !l->n_dirty && !l->only)
-		vhu_diag(c->report, n->path, "nothing to check: give 'dirty' or 'only'");
+	if (l->op == VHU_LOG_CHECK && !l->n_dirty && !l->only && !json_object_get(n->json, "marked"))
+		vhu_diag(c->report, n->path, "nothing to check: give 'dirty', 'only' or 'marked'");
 }
 
 /* --- inflight

@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+enum { READS_MAX = 4096 };
+
 static const char *const fd_name[VHU_VRING_FD_MAX] = {"kick", "call", "err"};
 
 static int open_one(struct vhu_vring *v, enum vhu_vring_fd which, struct vhu_err *err)
@@ -27,20 +29,23 @@ static bool ready(int fd, short events)
 	return fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & events);
 }
 
-/* The counter, which reading empties. */
-static uint64_t drain(int fd)
-{
-	uint64_t count;
-
-	if (!ready(fd, POLLIN) || read(fd, &count, sizeof(count)) != sizeof(count))
-		return 0;
-	return count;
-}
-
 /* Counters come from the target: their sum may be anything. */
 static uint64_t add_up(uint64_t a, uint64_t b)
 {
 	return a + b < a ? UINT64_MAX : a + b;
+}
+
+/* The counter, which reading empties. A pipe gives one signal a read, and a mad target would never end. */
+static uint64_t drain(int fd)
+{
+	uint64_t sum = 0, count;
+
+	for (unsigned i = 0; i < READS_MAX && ready(fd, POLLIN); i++) {
+		if (read(fd, &count, sizeof(count)) != sizeof(count))
+			break;
+		sum = add_up(sum, count);
+	}
+	return sum;
 }
 
 int vhu_vring_fds_open(struct vhu_vring *v, struct vhu_err *err)
@@ -69,12 +74,16 @@ void vhu_vring_fds_close(struct vhu_vring *v)
 
 void vhu_vring_kick(struct vhu_vring *v)
 {
-	uint64_t one = 1;
+	vhu_vring_kick_value(v, 1);
+}
+
+void vhu_vring_kick_value(struct vhu_vring *v, uint64_t value)
+{
 	ssize_t n;
 
 	if (!ready(v->fd[VHU_VRING_KICK], POLLOUT))
 		return; /* none in service, or its counter is full: the target is signalled already */
-	n = write(v->fd[VHU_VRING_KICK], &one, sizeof(one));
+	n = write(v->fd[VHU_VRING_KICK], &value, sizeof(value));
 	(void)n; /* EAGAIN is the full counter again */
 }
 
@@ -113,9 +122,14 @@ int vhu_vring_renew_fd(struct vhu_vring *v, enum vhu_vring_fd which, struct vhu_
 
 	if (fd < 0)
 		return fd;
+	vhu_vring_put_fd(v, which, fd);
+	return 0;
+}
+
+void vhu_vring_put_fd(struct vhu_vring *v, enum vhu_vring_fd which, int fd)
+{
 	retire(v, which);
 	v->fd[which] = fd;
-	return 0;
 }
 
 void vhu_vring_drop_fd(struct vhu_vring *v, enum vhu_vring_fd which)
@@ -141,4 +155,9 @@ uint64_t vhu_vring_take_stale(struct vhu_vring *v)
 uint64_t vhu_vring_take_errors(struct vhu_vring *v)
 {
 	return drain(v->fd[VHU_VRING_ERR]);
+}
+
+uint64_t vhu_vring_take_kicks(struct vhu_vring *v)
+{
+	return drain(v->fd[VHU_VRING_KICK]);
 }

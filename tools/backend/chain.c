@@ -98,6 +98,8 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 		left -= len;
 		if (fault(region_cut))
 			break;
+		if (fault(mem_span_crash) && left)
+			fault_crash();
 	}
 	return true;
 }

@@ -181,6 +181,8 @@ unsigned inflight_recover(struct ring *r, uint16_t *redo)
 
 	if (!a)
 		return 0;
+	if (fault(inflight_version_crash) && a->version > VERSION)
+		fault_crash();
 	if (a->version != VERSION || a->desc_num != r->s->inflight.queue_size) {
 		init(r, a);
 		return 0;

@@ -7,7 +7,7 @@
 #include "notify.h"
 #include "session.h"
 
-enum { BITS = 8 };
+enum { BITS = 8, FAULT_PAGES = 256 };
 
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size)
 {
@@ -59,6 +59,8 @@ static void mark(struct dirty_log *log, uint64_t gpa, uint64_t len)
 	if (!len || last < gpa || !log->map.base)
 		return;
 	last /= C_LOG_PAGE;
+	if (fault(log_bulk))
+		last += FAULT_PAGES;
 	for (uint64_t page = gpa / C_LOG_PAGE; page <= last && mark_page(log, page); page++) {
 		if (fault(log_first_page))
 			break;
@@ -69,14 +71,25 @@ void log_mark(struct session *s, uint64_t gpa, uint64_t len)
 {
 	bool on = s->features & V(VHOST_F_LOG_ALL);
 
-	if (fault(log_none) || s->log_waits)
+	if (fault(log_none) || s->log_waits || (fault(log_swap_lost) && s->log_deaf))
 		return;
+	if (fault(log_late) && on && s->n_held_marks < LATER_MAX) {
+		s->held_marks[s->n_held_marks].gpa = gpa;
+		s->held_marks[s->n_held_marks++].len = len;
+		return;
+	}
 	if (fault(feat_log_leak))
 		mark(&s->old_log, gpa, len);
 	if (fault(log_base_region) && s->mem.n)
 		gpa -= s->mem.regions[0].gpa;
 	if (on || fault(log_early) || (fault(log_off_late) && s->log.touched))
 		mark(&s->log, gpa, len);
+}
+
+void log_catch_up(struct session *s)
+{
+	for (; s->n_held_marks; s->n_held_marks--)
+		mark(&s->log, s->held_marks[s->n_held_marks - 1].gpa, s->held_marks[s->n_held_marks - 1].len);
 }
 
 void log_tell(struct session *s)

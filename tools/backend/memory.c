@@ -122,7 +122,7 @@ void mapping_close(struct mapping *map)
 int memory_init(struct memory *m, unsigned max)
 {
 	m->regions = calloc(max, sizeof(*m->regions));
-	m->n = 0;
+	m->n = m->hidden = 0;
 	m->max = max;
 	return m->regions ? 0 : -ENOMEM;
 }
@@ -158,6 +158,8 @@ int region_open(struct region *r, int fd)
 			fault_crash();
 		return -EINVAL;
 	}
+	if (fault(mem_huge_only) && page_of(fd) == (size_t)sysconf(_SC_PAGESIZE))
+		return -EINVAL;
 	if (fault(mem_uva_pointer) && (r->uva < POINTER_MIN || (r->uva + r->size - 1) >> POINTER_BITS))
 		return -EFAULT;
 	if (fault(mem_offset))
@@ -201,7 +203,7 @@ bool region_fits(const struct region *regions, unsigned n, const struct region *
 
 uint8_t *memory_gpa(const struct memory *m, uint64_t gpa, uint64_t *len)
 {
-	for (unsigned i = 0; i < m->n; i++) {
+	for (unsigned i = 0; i + m->hidden < m->n; i++) {
 		const struct region *r = &m->regions[i];
 		uint64_t start = fault(mem_gpa_hva) ? r->uva : r->gpa;
 		uint64_t size = fault(mem_last_byte) ? r->size - 1 : r->size;

@@ -27,6 +27,7 @@ struct region {
 struct memory {
 	struct region *regions;
 	unsigned n, max;
+	unsigned hidden; /* of a planted fault: last regions that are not found yet */
 };
 
 int memory_init(struct memory *m, unsigned max);

@@ -135,6 +135,7 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 		iotlb_clear(s);
 	s->features = features;
 	s->features_set = true;
+	s->log_deaf = false;
 	s->dev->features_set(s, old);
 	for (unsigned i = 0; i < s->n_rings; i++) {
 		struct ring *ring = &s->rings[i];

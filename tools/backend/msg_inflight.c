@@ -1,11 +1,24 @@
 /*
  * The buffer of requests in flight: given, and given back.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "fault.h"
 #include "options.h"
 #include "session.h"
+
+static int read_only(int fd)
+{
+	char path[64];
+	int ro;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	return ro;
+}
 
 /* A size of 0 and no descriptor: we have none for that. */
 enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *r)
@@ -18,6 +31,10 @@ enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *
 	if (fault(inflight_zero_crash) && (!queues || !queue_size))
 		fault_crash();
 	s->inflight_given = true;
+	if (fault(inflight_huge_crash) && (queues == UINT16_MAX || queue_size == C_VRING_SIZE_MAX))
+		fault_crash();
+	if (fault(inflight_read_only) && fd >= 0)
+		fd = read_only(fd);
 	r->size = PMAX_INFLIGHT;
 	memset(r->payload, 0, r->size);
 	FIELD_SET(r->payload, INFLIGHT, mmap_size, fd >= 0 ? size : 0);

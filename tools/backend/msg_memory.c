@@ -45,6 +45,32 @@ static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bo
 	return n;
 }
 
+/* A running ring whose memory has gone. */
+static bool lost_ring(const struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		if (s->rings[i].started && s->rings[i].addr_set && !s->rings[i].desc)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a table has the addresses of the one in use. */
+static bool same_table(const struct session *s, const struct msg *m, uint64_t n)
+{
+	struct region r;
+
+	if (!n || n != s->mem.n || n * PMAX_REGION > m->size - OFF_MEM_TABLE_region)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		region_parse(&r, m->payload + OFF_MEM_TABLE_region + (size_t)i * PMAX_REGION);
+		if (r.gpa != s->mem.regions[i].gpa || r.uva != s->mem.regions[i].uva ||
+		    r.size != s->mem.regions[i].size)
+			return false;
+	}
+	return true;
+}
+
 /* Ring addresses in the new table; a table that lacks a running ring leaves it waiting. */
 static void take_table(struct session *s, const struct region *regions, unsigned n)
 {
@@ -60,6 +86,8 @@ static void take_table(struct session *s, const struct region *regions, unsigned
 	mem->n = n + kept;
 	s->first_table_seen = true;
 	session_remap(s);
+	if (fault(mem_ring_gone_crash) && lost_ring(s))
+		fault_crash();
 	if (fault(mem_table_stops)) {
 		for (unsigned i = 0; i < s->n_rings; i++)
 			s->rings[i].enabled = false;
@@ -79,13 +107,14 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	    (fault(mem_count_crash) && n * PMAX_REGION > m->size - OFF_MEM_TABLE_region) ||
 	    (fault(mem_half_region_crash) && (m->size - OFF_MEM_TABLE_region) % PMAX_REGION))
 		fault_crash();
-	if (fault(mem_no_fd_ok) && !m->n_fds)
+	if ((fault(mem_no_fd_ok) && !m->n_fds) || (fault(mem_same_kept) && same_table(s, m, n)))
 		return RES_OK;
 	if (fault(mem_surplus_leak) && m->n_fds > n)
 		m->n_fds = (unsigned)n;
 	if (fault(state_table_once) && s->rings[0].starts)
 		return RES_REFUSED;
-	if (fault(memslot_no_table) && (s->pfeatures & P(CONFIGURE_MEM_SLOTS)))
+	if ((fault(memslot_no_table) && (s->pfeatures & P(CONFIGURE_MEM_SLOTS))) ||
+	    (fault(mem_table_whole) && m->size != PMAX_MEM_TABLE))
 		return RES_REFUSED;
 	if (n > C_MEM_TABLE_REGIONS || (m->size - OFF_MEM_TABLE_region) % PMAX_REGION ||
 	    n * PMAX_REGION > m->size - OFF_MEM_TABLE_region ||
@@ -160,6 +189,7 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 		return RES_OK;
 	}
 	s->mem.regions[s->mem.n++] = region;
+	s->mem.hidden = fault(memslot_lazy) ? 1 : 0;
 	session_remap(s);
 	if (fault(memslot_add_stops)) {
 		for (unsigned i = 0; i < s->n_rings; i++)
@@ -167,16 +197,6 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	}
 	answer_region(s, m);
 	return RES_OK;
-}
-
-/* A running ring whose memory has gone. */
-static bool lost_ring(const struct session *s)
-{
-	for (unsigned i = 0; i < s->n_rings; i++) {
-		if (s->rings[i].started && s->rings[i].addr_set && !s->rings[i].desc)
-			return true;
-	}
-	return false;
 }
 
 static bool same_region(const struct region *a, const struct region *b)
@@ -209,6 +229,8 @@ enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
 		session_remap(s);
 		if (fault(memslot_rem_ring_crash) && lost_ring(s))
 			fault_crash();
+		for (unsigned k = 0; fault(memslot_ring_lost) && k < s->n_rings; k++)
+			s->rings[k].lost |= s->rings[k].addr_set;
 		return RES_OK;
 	}
 	remark("REM_MEM_REG: there is no such region");
@@ -230,6 +252,7 @@ enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
 		return RES_REFUSED;
 	size = FIELD(m->payload, LOG, mmap_size);
 	offset = FIELD(m->payload, LOG, mmap_offset);
+	s->log_deaf = s->n_started && s->log.map.base;
 	if (log_open(&s->log, m->fds[0], offset, size) < 0) {
 		if (fault(log_map_fail_crash))
 			fault_crash();

@@ -1,6 +1,8 @@
 /*
  * Rings: size, addresses, index, descriptors, start and stop.
  */
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -264,6 +266,8 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 		return RES_OK;
 	if (fault(inflight_unset_crash) && (s->pfeatures & P(INFLIGHT_SHMFD)) && !s->inflight.queues)
 		fault_crash();
+	if (ring && fault(memslot_ring_lost) && ring->lost)
+		ring = NULL;
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
 	if (fault(owner_none_crash) && !s->owned)
@@ -277,6 +281,13 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 	if (fd >= 0 && !(fault(vring_bad_index_fd_leak) && !ring))
 		close(fd);
 	return RES_REFUSED;
+}
+
+static bool same_file(int a, int b)
+{
+	pid_t self = getpid();
+
+	return a >= 0 && b >= 0 && syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
 }
 
 enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r)
@@ -294,6 +305,10 @@ enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r
 	}
 	if (ring->started && fault(state_call_late))
 		return RES_OK;
+	for (unsigned i = 0; fault(mq_call_shared) && i < s->n_rings; i++) {
+		if (&s->rings[i] != ring && same_file(s->rings[i].call_fd, m->fds[0]))
+			return RES_REFUSED;
+	}
 	fd = msg_take_fd(m);
 	ring_set_call(ring, fd);
 	return RES_OK;

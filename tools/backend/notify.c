@@ -20,6 +20,8 @@ bool notify_usable(int fd)
 
 	if (fstat(fd, &st) < 0)
 		return false;
+	if (fault(vring_pipe_refused) && S_ISFIFO(st.st_mode))
+		return false;
 	/* an eventfd has no type at all */
 	return !(st.st_mode & S_IFMT) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
@@ -41,7 +43,11 @@ void notify_signal(int fd)
 	/* not writable: it holds a signal that nobody took yet */
 	if (blocking(fd) && (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT)))
 		return;
-	if (write(fd, &one, sizeof(one)) < 0 && errno == EPIPE && fault(vring_call_sigpipe)) {
+	if (write(fd, &one, sizeof(one)) >= 0)
+		return;
+	if (errno == EAGAIN && fault(vring_call_full_crash))
+		fault_crash();
+	if (errno == EPIPE && fault(vring_call_sigpipe)) {
 		signal(SIGPIPE, SIG_DFL);
 		raise(SIGPIPE);
 	}

@@ -33,11 +33,23 @@ static uint64_t latency(void)
 	return options.latency_ns;
 }
 
+static bool some_disabled(const struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		if (s->rings[i].started && !s->rings[i].enabled)
+			return true;
+	}
+	return false;
+}
+
 static bool ring_live(const struct ring *r)
 {
 	if (fault(start_needs_call) && r->call_fd < 0)
 		return false;
 	if (fault(start_all_rings) && r->s->n_started < r->s->n_rings)
+		return false;
+	if ((fault(mq_last_only) && r->s->last_started != r->index) ||
+	    (fault(mq_all_enabled) && some_disabled(r->s)))
 		return false;
 	return (r->started || fault(process_stopped)) && r->enabled && r->desc && !r->broken && !r->deaf &&
 	       !session_held(r->s);
@@ -78,6 +90,8 @@ void ring_call(struct ring *r)
 	/* a descriptor that comes later must not have missed it */
 	r->call_due = fd < 0 && !channel_signal(r, &r->tell_call);
 	notify_signal(fd);
+	if (fault(vring_call_twice))
+		notify_signal(fd);
 }
 
 /* The driver broke its rules: what was taken and not done is left to it. */
@@ -136,7 +150,13 @@ static bool execute(struct ring *r, uint16_t head)
 		r->completions++;
 		return true;
 	}
-	format_of(r)->push(r, &c, (uint32_t)(fault(used_len_total) ? total : (uint64_t)len));
+	if (fault(used_len_total))
+		len = (int64_t)total;
+	if (fault(vring_used_len_page))
+		len = (len + C_LOG_PAGE - 1) / C_LOG_PAGE * C_LOG_PAGE;
+	if (fault(mem_scribble))
+		r->s->mem.regions[0].map.at[r->s->mem.regions[0].size - 1] = 0;
+	format_of(r)->push(r, &c, (uint32_t)len);
 	if (fault(write_after_used) && in_gpa)
 		session_later(r->s, FAULT_LATER_NS, scribble, in_gpa);
 	return true;
@@ -258,6 +278,8 @@ static void kick_ready(struct source *src, uint32_t events)
 		loop_remove(src);
 	}
 	(void)events;
+	if (fault(vring_kick_unread) || (fault(vring_kick_wide) && count >> 32))
+		return;
 	if (fault(vring_blocking_kick) && read(src->fd, &count, sizeof(count)) < 0)
 		count = 0; /* it reads until there is nothing more */
 	if (fault(inband_kick_fd_ignored) && (r->s->pfeatures & P(INBAND_NOTIFICATIONS)))
@@ -362,6 +384,7 @@ void ring_remap(struct ring *r)
 static void ring_start(struct ring *r)
 {
 	r->started = true;
+	r->s->last_started = r->index;
 	r->s->n_started++;
 	r->starts++;
 	r->broken = false;
@@ -400,8 +423,13 @@ int ring_set_kick(struct ring *r, int fd)
 {
 	struct source old = r->kick;
 
-	if (fd >= 0 && !notify_usable(fd))
+	if (fd >= 0 && !notify_usable(fd)) {
+		if (fault(vring_kick_file_crash))
+			fault_crash();
 		return -EINVAL;
+	}
+	if (fault(inflight_none_crash) && (r->s->pfeatures & P(INFLIGHT_SHMFD)) && !r->s->inflight.map.base)
+		fault_crash();
 	if (fd < 0 && fault(vring_poll_refused))
 		return -EINVAL;
 	if (fault(state_restart_ignored) && r->starts && !r->started) {
@@ -496,7 +524,7 @@ static void come_to_rest(struct ring *r)
 	r->deaf = 0;
 	r->s->n_started--;
 	set_polled(r, false);
-	if (!fault(process_stopped)) {
+	if (!fault(process_stopped) && !fault(vring_kick_kept)) {
 		loop_remove(&r->kick);
 		close_fd(&r->kick_fd);
 	}

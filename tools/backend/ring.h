@@ -83,7 +83,7 @@ struct ring {
 	/* only planted faults look at these */
 	unsigned completions, deaf;
 	unsigned enables;
-	bool lazy, enable_named;
+	bool lazy, enable_named, lost;
 	int old_call_fd;
 	uint32_t last_len;
 };

@@ -307,7 +307,7 @@ static bool split_wants_call(const struct ring *r, uint16_t old)
 		return false;
 	if (event_idx || (fault(call_ei_without) && !quiet))
 		return crossed(load(used_event(r)), r->published, old);
-	return !quiet;
+	return !quiet || fault(vring_flag_ignored);
 }
 
 static void set_flags(struct ring *r, uint16_t flags)

@@ -345,6 +345,9 @@ static void dispatch(struct session *s)
 	s->messages++;
 	if (fault(inband_cross_hang) && s->asked == MSG_BACKEND_BACKEND_VRING_CALL)
 		fault_hang();
+	s->mem.hidden = 0;
+	if (fault(log_late) && m->request != MSG_MAIN_GET_VRING_BASE)
+		log_catch_up(s);
 	if (row && !row->fds_max && !fault(hdr_fd_leak))
 		msg_close_fds(m);
 	if (res == RES_OK)
@@ -474,8 +477,8 @@ static void begin(struct session *s)
 	s->config_pending = false;
 	shm_forget(s);
 	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = s->deaf = false;
-	s->log_waits = s->no_bit30_before = false;
-	s->acks_late = s->mask_asked = s->held_request = s->messages = 0;
+	s->log_waits = s->no_bit30_before = s->log_deaf = false;
+	s->acks_late = s->mask_asked = s->held_request = s->messages = s->n_held_marks = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));
 	iotlb_clear(s);

@@ -64,7 +64,7 @@ struct session {
 
 	struct ring *rings;
 	unsigned n_rings;
-	unsigned n_started, n_polled, n_due;
+	unsigned n_started, n_polled, n_due, last_started;
 	bool again;
 	uint64_t busy_ns; /* when a polled ring last had work */
 
@@ -82,6 +82,11 @@ struct session {
 	uint32_t held_request;
 	uint64_t held_value;
 	struct dirty_log old_log;
+	struct {
+		uint64_t gpa, len;
+	} held_marks[LATER_MAX];
+	unsigned n_held_marks;
+	bool log_deaf;
 };
 
 int session_init(struct session *s, const struct device *dev, unsigned n_rings, unsigned mem_slots);
@@ -123,6 +128,8 @@ int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);
 void log_close(struct dirty_log *log);
 /* Marks len bytes at guest address gpa, when the front-end wants to know. */
 void log_mark(struct session *s, uint64_t gpa, uint64_t len);
+/* What a planted fault held back. */
+void log_catch_up(struct session *s);
 /* Tells the descriptor of SET_LOG_FD when marks were made. */
 void log_tell(struct session *s);
 

@@ -94,7 +94,8 @@ struct vhu_save {
 enum vhu_fd_source {
 	VHU_FD_CALL, VHU_FD_KICK, VHU_FD_ERR, VHU_FD_EVENTFD, VHU_FD_MEMORY, VHU_FD_LOG,
 	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_KICK_BLOCKING,
-	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_STATE, VHU_FD_STATE_NARROW, VHU_FD_MEMFD,
+	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_STATE, VHU_FD_STATE_NARROW, VHU_FD_KICK_PIPE,
+	VHU_FD_CALL_PIPE, VHU_FD_CALL_FULL, VHU_FD_CALL_OF_0, VHU_FD_DIRECTORY, VHU_FD_MEMFD,
 };
 
 struct vhu_fd_spec {
@@ -218,8 +219,8 @@ struct vhu_step_ring {
 	unsigned queue;
 	struct vhu_matcher base;	/* STOP: on the reply; START: eq value is the base to set */
 	const char *at;			/* POKE */
-	struct vhu_value value;
-	struct vhu_matcher used, called, stale, error;	/* CHECK */
+	struct vhu_value value;		/* POKE; KICK: what is written, n 0: 1 */
+	struct vhu_matcher used, called, stale, error, kicks;	/* CHECK */
 	bool idle;
 	uint32_t settle_ms;		/* 0: the run's */
 	const struct vhu_save *save;
@@ -290,6 +291,7 @@ struct vhu_step_memory {
 	const uint8_t *match;
 	size_t n_match;
 	struct vhu_value value;		/* n 0: the pattern; else a number, little-endian, in `len` bytes */
+	bool quirk;			/* CHECK: other content is told as a quirk */
 };
 
 enum vhu_log_op { VHU_LOG_START, VHU_LOG_STOP, VHU_LOG_CLEAR, VHU_LOG_CHECK };
@@ -307,7 +309,8 @@ struct vhu_step_log {
 	uint64_t offset;		/* where in its descriptor a new log starts */
 	const struct vhu_dirty *dirty;
 	size_t n_dirty;
-	bool only;
+	bool only, at_once;
+	struct vhu_matcher marked;	/* CHECK: pages that are marked in all */
 };
 
 enum vhu_inflight_op { VHU_INFLIGHT_GET, VHU_INFLIGHT_SET, VHU_INFLIGHT_CHECK, VHU_INFLIGHT_CLEAR };

@@ -84,8 +84,9 @@ int vhu_vring_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool i
 		  uint16_t *ret_head, struct vhu_err *err);
 /* Makes added chains visible. Returns whether the device asked for a kick. */
 bool vhu_vring_publish(struct vhu_vring *v);
-/* Writes the kick eventfd. */
+/* Writes the kick descriptor; any value but 0 means the same. */
 void vhu_vring_kick(struct vhu_vring *v);
+void vhu_vring_kick_value(struct vhu_vring *v, uint64_t value);
 
 /* A chain of raw descriptors, written as they are (cases that break the rules on purpose). */
 struct vhu_raw_desc {
@@ -149,9 +150,13 @@ int vhu_vring_fd(const struct vhu_vring *v, enum vhu_vring_fd which);
  * from now on is "stale".
  */
 int vhu_vring_renew_fd(struct vhu_vring *v, enum vhu_vring_fd which, struct vhu_err *err);
+/* Puts another descriptor into service, taking it: our end of a pipe, say. */
+void vhu_vring_put_fd(struct vhu_vring *v, enum vhu_vring_fd which, int fd);
 /* None in service (the no-fd bit). */
 void vhu_vring_drop_fd(struct vhu_vring *v, enum vhu_vring_fd which);
 /* Reads the counters of call (in service), of replaced call descriptors, and of err. Each read empties it. */
 uint64_t vhu_vring_take_calls(struct vhu_vring *v);
 uint64_t vhu_vring_take_stale(struct vhu_vring *v);
 uint64_t vhu_vring_take_errors(struct vhu_vring *v);
+/* Kicks that the target did not read. */
+uint64_t vhu_vring_take_kicks(struct vhu_vring *v);
