@@ -134,7 +134,7 @@ static bool execute(struct ring *r, uint16_t head)
 		return false;
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
 	total = c.out_len + c.in_len;
-	if (fault(ro_write) && c.n_out)
+	if ((fault(ro_write) || (fault(packed_ro_write) && format_of(r) == &packed_format)) && c.n_out)
 		*(uint8_t *)c.out[0].iov_base ^= UINT8_MAX;
 	if (fault(data_after_idx)) {
 		format_of(r)->push(r, &c, (uint32_t)c.in_len);
@@ -190,6 +190,13 @@ static void complete(struct ring *r)
 			halt(r);
 	}
 	while (!r->broken && !r->stalled && r->done != r->last_avail) {
+		if (fault(in_order_swap) && format_of(r) == &split_format &&
+		    (uint16_t)(r->last_avail - r->done) > 1) {
+			execute(r, split_head(r, (uint16_t)(r->done + 1)));
+			execute(r, split_head(r, r->done));
+			r->done = (uint16_t)(r->done + 2);
+			continue;
+		}
 		if (execute(r, format_of(r)->next(r)))
 			format_of(r)->executed(r);
 		else

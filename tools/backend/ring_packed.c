@@ -25,9 +25,12 @@ struct desc {
 static struct spot forward(const struct ring *r, struct spot from, uint32_t slots)
 {
 	from.at += slots;
-	if (from.at >= r->num) {
+	if (fault(packed_wrap_mask) && (r->num & (r->num - 1))) {
+		from.at &= r->num - 1;
+	} else if (from.at >= r->num) {
 		from.at -= r->num;
-		from.wrap = !from.wrap;
+		if (!(fault(packed_wrap_jump) && from.at))
+			from.wrap = !from.wrap;
 	}
 	return from;
 }
@@ -103,6 +106,8 @@ static uint32_t packed_base(const struct ring *r)
 
 static void packed_start(struct ring *r)
 {
+	if (fault(packed_base_fresh))
+		r->base |= FIRST_BASE;
 	r->take = word_spot(r->base);
 	r->put = word_spot(r->base >> 16);
 	r->n_taken = r->first_taken = 0;
@@ -115,6 +120,8 @@ static void packed_stop(struct ring *r)
 {
 	if (r->taken) /* else it never began */
 		r->base = spot_word(r->take) | (uint32_t)spot_word(r->put) << 16;
+	if (fault(packed_base_no_wrap))
+		r->base &= ~(uint32_t)FIRST_BASE;
 	free(r->taken);
 	r->taken = NULL;
 	r->n_taken = 0;
@@ -184,6 +191,12 @@ static void packed_take(struct ring *r)
 	if (!slots || slots == MALFORMED)
 		return; /* the driver took it back: there is one less */
 	*t = (struct taken){.from = r->take, .slots = slots};
+	if (fault(in_order_swap) && r->n_taken % 2) {
+		struct taken *before = &r->taken[(r->first_taken + r->n_taken - 1) % r->num], kept = *before;
+
+		*before = *t;
+		*t = kept;
+	}
 	r->n_taken++;
 	r->take = forward(r, r->take, slots);
 	r->last_avail++;
@@ -222,7 +235,11 @@ static bool table_chain(const struct ring *r, struct chain *c, const struct tabl
 		read_desc(bytes, &d);
 		if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
 			return false;
+		if (fault(packed_table_next) && !(d.flags & C_DESC_F_NEXT))
+			return true;
 	}
+	if (fault(packed_table_slots))
+		c->slots = t->n;
 	return true;
 }
 
@@ -241,12 +258,18 @@ static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
 		if (!table_read(r, &ring, at.at, bytes))
 			return false;
 		read_desc(bytes, &d);
-		c->head = d.id; /* that of the last one counts */
+		if (!i || !fault(packed_id_first))
+			c->head = d.id; /* that of the last one counts */
 		if (!(d.flags & C_DESC_F_INDIRECT)) {
-			if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
+			if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE)) {
+				if (fault(packed_address_crash))
+					fault_crash();
 				return false;
+			}
 			continue;
 		}
+		if (fault(packed_table_crash) && d.len % C_DESC_SIZE)
+			fault_crash();
 		if (!table_open(r, d.addr, d.len, d.flags, !i, &inner) || !table_chain(r, c, &inner))
 			return false;
 	}
@@ -257,7 +280,7 @@ static void log_used(const struct ring *r, struct spot at)
 {
 	uint64_t log = iotlb_on(r->s) ? r->used_gpa : r->log_addr, offset = (uint64_t)at.at * C_DESC_SIZE;
 
-	if (r->log_used && log + offset >= log)
+	if (r->log_used && log + offset >= log && !fault(packed_log_none))
 		log_mark(r->s, log + offset, C_DESC_SIZE);
 }
 
@@ -266,6 +289,14 @@ static void write_used(struct ring *r, struct spot at, uint16_t id, uint32_t len
 	struct desc *d = desc_at(r, at.at);
 	uint16_t flags = (at.wrap ? C_DESC_F_AVAIL | C_DESC_F_USED : 0) | (write ? C_DESC_F_WRITE : 0);
 
+	if (fault(packed_write_flag))
+		flags &= (uint16_t)~C_DESC_F_WRITE;
+	if (fault(packed_wrong_marks))
+		flags ^= C_DESC_F_AVAIL | C_DESC_F_USED;
+	if (fault(packed_used_again)) /* the one before, which the driver has seen */
+		desc_at(r, (at.at + r->num - 3) % r->num)->addr ^= 1;
+	if (fault(packed_stray))
+		desc_at(r, (at.at + r->num / 2) % r->num)->addr ^= 1;
 	/* the log must never be behind: whoever sees the mark may look at it */
 	log_used(r, at);
 	d->id = htole16(id);
@@ -275,12 +306,24 @@ static void write_used(struct ring *r, struct spot at, uint16_t id, uint32_t len
 
 static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 {
+	bool in_order = (r->s->features & V(VIRTIO_F_IN_ORDER)) && !fault(in_order_swap);
+
+	if (fault(packed_len_sum))
+		len = r->last_len += len;
+	if (fault(packed_used_every)) {
+		for (uint32_t i = 1; i < c->slots; i++)
+			write_used(r, forward(r, r->put, i), c->head, len, len);
+	}
 	/* In order one mark stands for all that was executed in a row: it is set by packed_publish. */
-	if (r->s->features & V(VIRTIO_F_IN_ORDER))
+	if (in_order)
 		r->batch = (struct batch){.id = c->head, .len = len, .slots = r->batch.slots + c->slots};
 	else {
 		write_used(r, r->put, c->head, len, len);
 		r->put = forward(r, r->put, c->slots);
+		if (fault(packed_twice) && r->n_taken > 1) {
+			write_used(r, r->put, c->head, len, len);
+			r->put = forward(r, r->put, c->slots);
+		}
 	}
 	r->used_idx = (uint16_t)(r->used_idx + c->slots);
 	r->completions++;
@@ -289,7 +332,8 @@ static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 static void packed_publish(struct ring *r)
 {
 	if (r->batch.slots) {
-		write_used(r, r->put, r->batch.id, r->batch.len, r->batch.len);
+		write_used(r, fault(packed_batch_slot) ? forward(r, r->put, r->batch.slots - 1) : r->put,
+			   r->batch.id, r->batch.len, r->batch.len);
 		r->put = forward(r, r->put, r->batch.slots);
 		r->batch.slots = 0;
 	}
@@ -319,6 +363,11 @@ static bool packed_wants_call(const struct ring *r, uint16_t old)
 	/* the marks must be out before we look at what the driver wants */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	event = load_event(r->avail);
+	if (fault(packed_event_write))
+		*(uint16_t *)r->avail ^= 1;
+	if ((fault(packed_place_off) && event >> 16 == C_EVENT_DESC) ||
+	    (fault(packed_enable_off) && event >> 16 == C_EVENT_ENABLE))
+		return false;
 	if (event >> 16 == C_EVENT_DESC && (r->s->features & V(VIRTIO_RING_F_EVENT_IDX)))
 		return distance(r, backward(r, r->put, slots), word_spot(event)) < slots;
 	return event >> 16 != C_EVENT_DISABLE;
@@ -326,7 +375,7 @@ static bool packed_wants_call(const struct ring *r, uint16_t old)
 
 static void store_event(struct ring *r, struct spot at, uint16_t flags)
 {
-	uint32_t event = spot_word(at) | (uint32_t)flags << 16;
+	uint32_t event = spot_word(at) | (uint32_t)(fault(packed_event_garbage) ? 3 : flags) << 16;
 
 	if (load_event(r->used) != event)
 		__atomic_store_n((uint32_t *)(void *)r->used, htole32(event), __ATOMIC_RELEASE);

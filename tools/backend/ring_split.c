@@ -236,7 +236,7 @@ static void write_elem(struct ring *r, uint32_t slot, uint32_t id, uint32_t len)
 static void split_push(struct ring *r, const struct chain *c, uint32_t len)
 {
 	/* In order one element stands for all before it; it lies where the first of them would. */
-	bool in_order = r->s->features & V(VIRTIO_F_IN_ORDER);
+	bool in_order = (r->s->features & V(VIRTIO_F_IN_ORDER)) && !fault(in_order_swap);
 	uint32_t slot = (in_order ? r->published : r->used_idx) & (r->num - 1);
 	uint32_t id = fault(used_id_last) ? c->last : c->head;
 
