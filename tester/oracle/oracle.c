@@ -109,6 +109,10 @@ static enum vhu_req unasked_req(const struct vhu_session *s, const struct vhu_fr
 	if (!(f->flags & VHU_C_HEADER_REPLY) && s->backend_channel &&
 	    vhu_msg_by_id(VHU_CHAN_BACKEND, f->request))
 		return VHU_REQ_BACKENDREQ_04;
+	if (last->serial && last->request == f->request && f->request == VHU_ID_POSTCOPY_LISTEN)
+		return VHU_REQ_POSTCOPY_15;
+	if (s->postcopy_ended && f->request == VHU_ID_SET_MEM_TABLE)
+		return VHU_REQ_POSTCOPY_18;
 	if (in_ring(s->missed, s->n_missed, f->request))
 		return VHU_REQ_HDR_36;
 	if (in_ring(s->quiet, s->n_quiet, f->request))

@@ -253,6 +253,7 @@ static void postcopy_listen(struct vhu_session *s, const struct vhu_frame *f)
 static void postcopy_end(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->postcopy_advised = s->postcopy_listening = s->postcopy_ack_due = false;
+	s->postcopy_ended = true;
 }
 
 static void set_device_state_fd(struct vhu_session *s, const struct vhu_frame *f)

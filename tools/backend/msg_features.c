@@ -43,6 +43,8 @@ uint64_t session_protocol_offer(const struct session *s)
 	uint64_t offer = protocol_features;
 
 	(void)s;
+	if (postcopy_possible())
+		offer |= P(PAGEFAULT);
 	if (options.has_pfeatures)
 		offer &= options.pfeatures;
 	if (fault(proto_no_mq))

@@ -102,6 +102,10 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	bool ok;
 
 	(void)r;
+	if (postcopy_is_ack(s, m)) {
+		s->postcopy.ack_due = false;
+		return RES_HANDLED;
+	}
 	if ((fault(mem_zero_crash) && !n) ||
 	    (fault(mem_padding_crash) && FIELD(m->payload, MEM_TABLE, padding)) ||
 	    (fault(mem_count_crash) && n * PMAX_REGION > m->size - OFF_MEM_TABLE_region) ||
@@ -127,7 +131,10 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	opened = open_table(regions, (unsigned)n, m, &ok);
 	if (ok) {
 		take_table(s, regions, opened);
-		return RES_OK;
+		if (!s->postcopy.listening)
+			return RES_OK;
+		return postcopy_tell_bases(s, m, regions, opened, OFF_MEM_TABLE_region) ? RES_HANDLED
+											: RES_END;
 	}
 	remark("SET_MEM_TABLE: region %u cannot be used", opened);
 	while (opened)
@@ -169,6 +176,10 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	unsigned max = fault(memslot_max_half) ? options.mem_slots / 2 : options.mem_slots;
 
 	(void)r;
+	if (postcopy_is_ack(s, m)) {
+		s->postcopy.ack_due = false;
+		return RES_HANDLED;
+	}
 	if (m->size != PMAX_MEM_REG || (fault(memslot_needs_table) && !s->first_table_seen))
 		return RES_REFUSED;
 	region_parse(&region, m->payload + OFF_MEM_REG_region);
@@ -195,6 +206,8 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 		for (unsigned i = 0; i < s->n_rings; i++)
 			s->rings[i].enabled = false;
 	}
+	if (s->postcopy.listening)
+		return postcopy_tell_bases(s, m, &region, 1, OFF_MEM_REG_region) ? RES_HANDLED : RES_END;
 	answer_region(s, m);
 	return RES_OK;
 }

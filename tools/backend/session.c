@@ -59,6 +59,9 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_SET_DEVICE_STATE_FD] = msg_set_device_state_fd,
 	[MSG_MAIN_CHECK_DEVICE_STATE] = msg_check_device_state,
 	[MSG_MAIN_GET_SHARED_OBJECT] = msg_get_shared_object,
+	[MSG_MAIN_POSTCOPY_ADVISE] = msg_postcopy_advise,
+	[MSG_MAIN_POSTCOPY_LISTEN] = msg_postcopy_listen,
+	[MSG_MAIN_POSTCOPY_END] = msg_postcopy_end,
 };
 
 static msg_handler *handler_of(uint32_t request)
@@ -246,6 +249,11 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 			fault_crash();
 		remark("%s: its protocol feature was not negotiated", row->name);
 		return RES_REFUSED;
+	}
+	if (postcopy_is_ack(s, m)) {
+		if (fault(postcopy_ack_crash) && m->request == MSG_MAIN_ADD_MEM_REG)
+			fault_crash();
+		return RES_OK;
 	}
 	if (fault(shobj_size0_crash) && m->request == MSG_MAIN_GET_SHARED_OBJECT && !m->size)
 		fault_crash();
@@ -513,6 +521,9 @@ static void end(struct session *s)
 	inflight_close(s);
 	state_close(s);
 	object_close(s);
+	if (fault(postcopy_wait_crash) && s->postcopy.ack_due)
+		fault_crash();
+	postcopy_close(s);
 	if (fault(hdr_eof_hang) && !s->messages)
 		fault_hang();
 }
@@ -539,7 +550,8 @@ int session_init(struct session *s, const struct device *dev, unsigned n_rings, 
 
 	memset(s, 0, sizeof(*s));
 	s->dev = dev;
-	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->object.fd = s->log.fd = -1;
+	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->object.fd = s->postcopy.fd =
+		s->log.fd = -1;
 	r = rings_init(s, n_rings);
 	if (r < 0)
 		return r;

@@ -9,6 +9,7 @@
 #include "iotlb.h"
 #include "memory.h"
 #include "object.h"
+#include "postcopy.h"
 #include "ring.h"
 #include "shm.h"
 #include "state.h"
@@ -61,6 +62,7 @@ struct session {
 	struct iotlb iotlb;
 	struct transfer transfer;
 	struct object object;
+	struct postcopy postcopy;
 
 	struct ring *rings;
 	unsigned n_rings;
@@ -122,6 +124,7 @@ msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
 msg_handler msg_get_shmem_config;
 msg_handler msg_set_device_state_fd, msg_check_device_state, msg_get_shared_object;
+msg_handler msg_postcopy_advise, msg_postcopy_listen, msg_postcopy_end;
 
 /* Dirty log: log.c. */
 int log_open(struct dirty_log *log, int fd, uint64_t offset, uint64_t size);

@@ -82,6 +82,7 @@ struct vhu_session {
 	bool log_set, inflight_set;
 	uint64_t log_size;		/* of the bitmap; 0: unknown */
 	bool postcopy_advised, postcopy_listening;
+	bool postcopy_ended;		/* memory is set as before */
 	bool postcopy_ack_due;		/* a table was sent; our acknowledgement of its bases has to follow */
 	bool state_transfer;		/* SET_DEVICE_STATE_FD was sent */
 	size_t n_objects;		/* shared objects that the back-end announced, newest last */
