@@ -65,7 +65,7 @@ uint64_t session_protocol_offer(const struct session *s)
 	return offer;
 }
 
-enum { LATE_NS = 1000000000 };
+enum { SOON_NS = 3000000, LATE_NS = 1000000000 };
 
 static void reply_u64(struct reply *r, uint64_t value)
 {
@@ -86,6 +86,7 @@ enum result msg_get_features(struct session *s, struct msg *m, struct reply *r)
 		return RES_END;
 	if (fault(suspended_deaf) && s->features_set && s->rings[0].starts && !s->n_started)
 		return RES_END;
+	s->features_asked = true;
 	reply_u64(r, offer);
 	if (fault(feat_get_length))
 		r->size /= 2;
@@ -163,6 +164,8 @@ enum result msg_set_owner(struct session *s, struct msg *m, struct reply *r)
 {
 	(void)m;
 	(void)r;
+	if (fault(owner_before_features) && !s->features_asked)
+		return RES_END;
 	if (fault(owner_twice_crash) && s->owned)
 		fault_crash();
 	s->owned = true;
@@ -176,6 +179,8 @@ enum result msg_reset_owner(struct session *s, struct msg *m, struct reply *r)
 	(void)r;
 	if (fault(owner_reset_crash) && !s->owned)
 		fault_crash();
+	if (fault(owner_reset_proto))
+		s->pfeatures = 0;
 	if (fault(owner_reset_running) && s->n_started)
 		fault_crash();
 	if (fault(owner_reset_drop)) {
@@ -254,6 +259,14 @@ enum result msg_get_queue_num(struct session *s, struct msg *m, struct reply *r)
 	return RES_OK;
 }
 
+static void raise_used(struct session *s, uint64_t addr)
+{
+	uint16_t *used = (uint16_t *)(void *)memory_uva(&s->mem, addr, 2 * sizeof(*used));
+
+	if (used)
+		used[1]++;
+}
+
 /*
  * The device as at the start of the connection, but owned, with its memory, its back-end channel and
  * its protocol features.
@@ -271,6 +284,8 @@ enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
 	if (fault(reset_early_crash) && !s->features_set)
 		fault_crash();
 	s->reset_before = true;
+	if (fault(reset_late_write) && s->n_started)
+		session_later(s, SOON_NS, raise_used, s->rings[0].used_addr);
 	if (fault(reset_disowns))
 		s->owned = false;
 	for (unsigned i = 0; i < s->n_rings; i++) {
@@ -286,7 +301,8 @@ enum result msg_reset_device(struct session *s, struct msg *m, struct reply *r)
 	shm_forget(s);
 	s->features = 0;
 	s->features_set = s->features_refused = s->status_seen = false;
-	s->status = 0;
+	if (!fault(reset_keeps_status))
+		s->status = 0;
 	if (fault(reset_drops_proto))
 		s->pfeatures = 0;
 	s->dev->reset(s);
@@ -307,6 +323,9 @@ enum result msg_set_status(struct session *s, struct msg *m, struct reply *r)
 		status &= ~(uint64_t)C_STATUS_FEATURES_OK;
 	if (fault(status_or))
 		status |= s->status;
+	if (s->status_frozen)
+		return RES_OK;
+	s->status_frozen = fault(status_frozen);
 	s->status = (uint8_t)status;
 	s->status_seen = true;
 	session_run_all(s);

@@ -147,6 +147,8 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 		ring->log_used = false;
 		session_later(s, LATE_NS, log_ring_begins, ring->index);
 	}
+	if (fault(state_born_started) && !ring->started && ring->num)
+		return ring_set_kick(ring, -1) == 0 ? RES_OK : RES_REFUSED;
 	ring_run(ring);
 	return RES_OK;
 }
@@ -163,6 +165,8 @@ enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r
 		return RES_REFUSED;
 	if (fault(vring_base_ignored) || (fault(reset_keeps_index) && s->reset_before))
 		return RES_OK;
+	if (fault(state_base_skips) && base)
+		base++;
 	format_of(ring)->set_base(ring, (uint32_t)base);
 	return RES_OK;
 }
@@ -269,6 +273,8 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 	if (ring && fault(memslot_ring_lost) && ring->lost)
 		ring = NULL;
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
+		ring = NULL;
+	if (fault(reset_no_restart) && s->reset_before)
 		ring = NULL;
 	if (fault(owner_none_crash) && !s->owned)
 		fault_crash();

@@ -294,6 +294,8 @@ static void kick_ready(struct source *src, uint32_t events)
 	iotlb_ask_again(r->s);
 	if (r->deaf)
 		r->deaf--;
+	if (fault(status_early_crash) && session_held(r->s))
+		fault_crash();
 	if (fault(state_kicks_merged) && count > 1)
 		return;
 	if (r->lazy) {
@@ -494,6 +496,8 @@ void ring_enable(struct ring *r, bool on)
 	bool was = r->enabled;
 
 	r->enabled = on;
+	if (fault(enable_drop) && !on && r->started && r->desc)
+		r->last_avail = r->done = split_avail_index(r);
 	if (!on || was)
 		return;
 	if (fault(enable_skips) && r->started && r->desc)
@@ -508,6 +512,11 @@ void ring_enable(struct ring *r, bool on)
 static void late_call(struct session *s, uint64_t index)
 {
 	notify_signal(s->rings[index].call_fd);
+}
+
+static void late_mark(struct session *s, uint64_t index)
+{
+	log_mark(s, s->rings[index].log_addr, 1);
 }
 
 static void late_write(struct session *s, uint64_t index)
@@ -541,6 +550,10 @@ static void come_to_rest(struct ring *r)
 	}
 	if (fault(call_after_stop) || (fault(suspended_call) && !r->s->n_started))
 		session_later(r->s, FAULT_LATER_NS, late_call, r->index);
+	if (fault(state_stop_logs) && !r->s->n_started)
+		session_later(r->s, FAULT_LATER_NS, late_mark, r->index);
+	if (fault(enable_ends_with_stop) && (r->s->features & V(VHOST_USER_F_PROTOCOL_FEATURES)))
+		r->enabled = false;
 	if (fault(suspended_write) && !r->s->n_started)
 		session_later(r->s, FAULT_LATER_NS, late_write, r->index);
 }

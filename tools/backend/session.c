@@ -114,6 +114,8 @@ static uint32_t reply_flags(const struct session *s)
 {
 	uint32_t flags = C_HEADER_VERSION | C_HEADER_REPLY;
 
+	if (fault(hdr_need_reply_always))
+		flags |= C_HEADER_NEED_REPLY;
 	if (fault(hdr_need_reply_echo))
 		flags |= s->wire.msg.flags & C_HEADER_NEED_REPLY;
 
@@ -165,6 +167,7 @@ void session_answer(struct session *s, uint32_t request, const uint8_t *payload,
 	if (wire_send(&s->wire, request, reply_flags(s), payload, size, fd) < 0)
 		s->ending = true;
 	send_held(s, 0);
+	s->deaf |= fault(hdr_unknown_deaf) && !handler_of(request);
 }
 
 static void acknowledge(struct session *s, const struct msg *m, uint64_t value)
@@ -336,7 +339,7 @@ static void answer(struct session *s, const struct msg *m, const struct msg_row 
 	} else if (res == RES_REFUSED && asked && (!own || row->answer != ANSWER_ALWAYS)) {
 		s->ending = fault(reply_refusal_0) && m->request == MSG_MAIN_SET_VRING_ENABLE;
 		acknowledge(s, m, !s->ending);
-		s->deaf = fault(reply_refusal_deaf);
+		s->deaf |= fault(reply_refusal_deaf);
 	} else if (!fault(hdr_unknown_skip) || handler_of(m->request)) {
 		s->ending = true;
 	}
@@ -485,7 +488,9 @@ static void begin(struct session *s)
 	s->config_pending = false;
 	shm_forget(s);
 	s->owned = s->reset_before = s->first_table_seen = s->inflight_given = s->deaf = false;
-	s->log_waits = s->no_bit30_before = s->log_deaf = false;
+	s->log_waits = s->no_bit30_before = s->log_deaf = s->features_asked = s->status_frozen = false;
+	for (unsigned i = 0; fault(state_born_enabled) && i < s->n_rings; i++)
+		s->rings[i].enabled = true;
 	s->acks_late = s->mask_asked = s->held_request = s->messages = s->n_held_marks = 0;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));

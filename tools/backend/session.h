@@ -79,7 +79,8 @@ struct session {
 	struct later later[LATER_MAX];
 
 	/* only planted faults look at these */
-	bool owned, reset_before, first_table_seen, inflight_given, deaf, no_bit30_before, log_waits;
+	bool owned, reset_before, first_table_seen, inflight_given;
+	bool deaf, no_bit30_before, log_waits, features_asked, status_frozen;
 	unsigned acks_late, mask_asked, messages;
 	uint32_t held_request;
 	uint64_t held_value;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -132,9 +133,21 @@ static void lose_rest(struct wire *w)
 		continue;
 }
 
+/* What a reader that reads ahead does with those of the second message. */
+static void lose_descriptors(struct wire *w)
+{
+	int waiting = 0;
+
+	if (w->late)
+		msg_close_fds(&w->msg);
+	w->late = ioctl(w->src.fd, FIONREAD, &waiting) == 0 && waiting > 0;
+}
+
 static enum wire_event message(struct wire *w)
 {
 	w->got = 0;
+	if (fault(hdr_fds_behind))
+		lose_descriptors(w);
 	if (fault(hdr_coalesce_lost) && w->msg.request == MSG_MAIN_GET_FEATURES)
 		lose_rest(w);
 	if (fault(hdr_memory_growth)) {
@@ -169,6 +182,8 @@ enum wire_event wire_receive(struct wire *w)
 	if (w->got < C_HEADER_SIZE + w->msg.size) {
 		n = take_bytes(w, w->msg.payload + (w->got - C_HEADER_SIZE),
 			       C_HEADER_SIZE + w->msg.size - w->got, false);
+		if (n < 0 && fault(hdr_last_byte_crash) && w->got + 1 == C_HEADER_SIZE + w->msg.size)
+			fault_crash();
 		if (n < 0)
 			return WIRE_END;
 		w->got += (size_t)n;
@@ -263,6 +278,11 @@ int wire_send(struct wire *w, uint32_t request, uint32_t flags, const uint8_t *p
 	field_set(f->bytes + HEAD_REQUEST, HEAD_FIELD, request);
 	field_set(f->bytes + HEAD_FLAGS, HEAD_FIELD, flags);
 	field_set(f->bytes + HEAD_SIZE, HEAD_FIELD, size);
+	if (fault(hdr_swapped) && request == MSG_MAIN_SET_FEATURES) {
+		field_set(f->bytes + HEAD_REQUEST, HEAD_FIELD, __builtin_bswap32(request));
+		field_set(f->bytes + HEAD_FLAGS, HEAD_FIELD, __builtin_bswap32(flags));
+		field_set(f->bytes + HEAD_SIZE, HEAD_FIELD, __builtin_bswap32((uint32_t)size));
+	}
 	if (size)
 		memcpy(f->bytes + C_HEADER_SIZE, payload, size);
 	f->len = C_HEADER_SIZE + size;

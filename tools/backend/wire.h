@@ -30,6 +30,7 @@ struct wire {
 	struct source src;
 	bool (*header_ok)(const struct msg *m); /* judges a header before its payload is read */
 	uint8_t head[C_HEADER_SIZE];
+	bool late;  /* only a planted fault looks at it: another message waited behind the last */
 	size_t got; /* bytes of the message so far, header included */
 	struct msg msg;
 	struct out_frame out[WIRE_OUT_MAX];
