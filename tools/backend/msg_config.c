@@ -32,7 +32,7 @@ enum result msg_get_config(struct session *s, struct msg *m, struct reply *r)
 	uint64_t offset = FIELD(m->payload, CONFIG, offset), size = FIELD(m->payload, CONFIG, size);
 	unsigned len = config_bytes(s, bytes);
 
-	if (fault(config_early) && !s->features_set)
+	if ((fault(config_early) && !s->features_set) || (fault(config_running) && s->n_started))
 		return RES_END;
 	if (fault(proto_unoffered_served))
 		return RES_END;

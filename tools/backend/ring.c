@@ -437,8 +437,6 @@ int ring_set_kick(struct ring *r, int fd)
 			fault_crash();
 		return -EINVAL;
 	}
-	if (fault(inflight_none_crash) && (r->s->pfeatures & P(INFLIGHT_SHMFD)) && !r->s->inflight.map.base)
-		fault_crash();
 	if (fd < 0 && fault(vring_poll_refused))
 		return -EINVAL;
 	if (fault(state_restart_ignored) && r->starts && !r->started) {
