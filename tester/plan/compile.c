@@ -166,7 +166,7 @@ static void get_format(struct compile *c, const struct node *top)
 	if (p->packed && !(c->facts.features & VHU_V(VIRTIO_F_RING_PACKED)))
 		vhu_plan_skip(c, "needs packed rings, which the target does not offer");
 	vhu_plan_negotiate(c, top);
-	p->packed = p->features & VHU_V(VIRTIO_F_RING_PACKED);
+	p->packed |= (p->features & VHU_V(VIRTIO_F_RING_PACKED)) != 0;
 	if (c->twin && !(p->features & VHU_V(VIRTIO_F_VERSION_1)))
 		vhu_plan_skip(c, "legacy devices have split rings");
 	for (size_t i = 0; c->twin && i < p->n_requirements; i++)

@@ -77,7 +77,8 @@ static void test_needs(void **state)
 		{"\"needs\": {\"device\": [\"blk\"], \"config\": {\"zoned_model\": 1}},",
 		 "needs 'zoned_model' of config space, which the target does not show"},
 		{"\"needs\": {\"ring\": \"packed\"},", "needs packed rings, which the target does not offer"},
-		{"\"ring\": \"packed\",", "needs packed rings, which the target does not offer"},
+		{"\"ring\": \"packed\", \"queue_size\": 5,",
+		 "needs packed rings, which the target does not offer"},
 		{"\"memory\": {\"regions\": 9}, \"offer\": {\"drop_protocol_features\": "
 		 "[\"CONFIGURE_MEM_SLOTS\"]},",
 		 "9 memory regions need CONFIGURE_MEM_SLOTS, which is not negotiated"},
