@@ -23,7 +23,7 @@ class Peer:
     """One front-end."""
 
     def __init__(self, sock):
-        self.sock, self.backend = sock, None
+        self.sock, self.backend, self.first = sock, None, False
 
     def read(self, size):
         data, fds = b'', []
@@ -62,6 +62,17 @@ class Peer:
 
 def garbage(peer, request, flags, payload):
     peer.sock.send(random.Random(request).randbytes(random.Random(len(payload)).randrange(1, 4000)))
+
+
+NOISE = random.Random(1)
+
+
+def noise(peer, request, flags, payload):
+    """Well-framed answers of random bytes, once the first connection has been served."""
+    if peer.first:
+        peer.honest(request, flags, payload)
+    else:
+        peer.send(request, NOISE.randbytes(NOISE.choice([0, 1, 7, 8, 12, 20, 256])))
 
 
 def half_header(peer, request, flags, payload):
@@ -119,9 +130,9 @@ def channel_garbage(peer, request, flags, payload):
 
 MODES = {'garbage': garbage, 'half-header': half_header, 'huge-length': huge_length, 'many-fds': many_fds,
          'cut-payload': cut_payload, 'silent': silent, 'hang-up': hang_up, 'die': die, 'twice': twice, 'flood': flood,
-         'channel-garbage': channel_garbage}
+         'channel-garbage': channel_garbage, 'noise': noise}
 # The first messages are answered honestly by all but these, so that cases get under way.
-FROM_THE_START = {'garbage', 'silent', 'hang-up', 'die'}
+FROM_THE_START = {'garbage', 'silent', 'hang-up', 'die', 'noise'}
 
 
 def serve(peer, mode):
@@ -143,10 +154,13 @@ def main(mode, path):
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(8)
+    first = True
     while True:
         sock, _address = server.accept()
         try:
-            serve(Peer(sock), mode)
+            peer = Peer(sock)
+            peer.first, first = first, False
+            serve(peer, mode)
         except (EOFError, OSError):
             pass
         sock.close()
