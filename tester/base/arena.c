@@ -33,6 +33,23 @@ void vhu_arena_free(struct vhu_arena *a)
 	free(a);
 }
 
+void vhu_arena_reset(struct vhu_arena *a)
+{
+	struct block *kept = NULL;
+
+	for (struct block *b = a->first, *next; b; b = next) {
+		next = b->next;
+		if (!kept && b->cap == BLOCK_SIZE) {
+			memset(b->bytes, 0, b->used);
+			*b = (struct block){.cap = BLOCK_SIZE};
+			kept = b;
+		} else {
+			free(b);
+		}
+	}
+	a->first = kept;
+}
+
 static struct block *block_new(size_t cap)
 {
 	struct block *b = calloc(1, sizeof(*b) + cap);

@@ -151,17 +151,19 @@ static void print_hex(const struct entry *e, struct vhu_buf *out)
 
 static void print_frame(const struct entry *e, enum vhu_device device, struct vhu_buf *out)
 {
-	/* The descriptors are gone; their kinds are told below, where the description tells its own. */
+	int fds[KEPT_FDS];
+	/* The descriptors are gone; their kinds are told. */
 	struct vhu_frame f = {
 		.channel = e->channel, .dir = e->dir, .request = e->request, .flags = e->flags,
 		.size = e->size, .defects = e->defects,
 		.payload = e->len ? (uint8_t *)e->bytes : NULL,
 		.len = VHU_MIN(e->len, (uint32_t)KEPT_BYTES),
+		.fds = fds, .n_fds = VHU_MIN(e->n_fds, (uint32_t)KEPT_FDS),
 	};
 
+	for (size_t i = 0; i < f.n_fds; i++)
+		fds[i] = vhu_fd_ghost(e->fd_kind[i]);
 	vhu_frame_describe(&f, device, out);
-	for (size_t i = 0; i < e->n_fds && i < KEPT_FDS; i++)
-		vhu_buf_printf(out, "%s%s", i ? "," : " fds=", vhu_fd_kind_name(e->fd_kind[i]));
 	if (e->n_fds > KEPT_FDS)
 		vhu_buf_printf(out, ",+%u", e->n_fds - KEPT_FDS);
 }

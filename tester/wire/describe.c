@@ -205,7 +205,7 @@ static void put_fds(struct vhu_buf *out, const struct vhu_frame *f)
 {
 	for (size_t i = 0; i < f->n_fds && i < FDS; i++)
 		vhu_buf_printf(out, "%s%s", i ? "," : " fds=",
-			       f->fds[i] < 0 ? "taken" : vhu_fd_kind_name(vhu_fd_kind(f->fds[i])));
+			       f->fds[i] == -1 ? "taken" : vhu_fd_kind_name(vhu_fd_kind(f->fds[i])));
 	if (f->n_fds > FDS)
 		vhu_buf_printf(out, ",… (%zu)", f->n_fds);
 }

@@ -6,12 +6,20 @@
 
 #include "wire/frame.h"
 
-static bool on_hugetlbfs(int fd)
+enum { GHOST = -2 };
+
+int vhu_fd_ghost(enum vhu_fd_kind kind)
+{
+	return GHOST - (int)kind;
+}
+
+/* The magic number of the file system that a file lies on; 0 if there is none. */
+static unsigned long file_system(int fd)
 {
 	struct statfs fs;
 
 	/* f_type is signed on some machines. */
-	return !fstatfs(fd, &fs) && (unsigned long)fs.f_type == (unsigned long)HUGETLBFS_MAGIC;
+	return fstatfs(fd, &fs) ? 0 : (unsigned long)fs.f_type;
 }
 
 static bool starts(const char *text, const char *with)
@@ -25,6 +33,8 @@ enum vhu_fd_kind vhu_fd_kind(int fd)
 	struct stat st;
 	ssize_t n;
 
+	if (fd <= GHOST)
+		return GHOST - fd < VHU_FDK_MAX ? (enum vhu_fd_kind)(GHOST - fd) : VHU_FDK_UNKNOWN;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return VHU_FDK_UNKNOWN;
 	switch (st.st_mode & S_IFMT) {
@@ -32,8 +42,11 @@ enum vhu_fd_kind vhu_fd_kind(int fd)
 		return VHU_FDK_SOCKET;
 	case S_IFIFO:
 		return VHU_FDK_PIPE;
+	case S_IFCHR:
+	case S_IFBLK:
+		return VHU_FDK_DEVICE;
 	case S_IFREG:
-		if (on_hugetlbfs(fd))
+		if (file_system(fd) == (unsigned long)HUGETLBFS_MAGIC)
 			return VHU_FDK_HUGETLB;
 		break;
 	}
@@ -45,7 +58,9 @@ enum vhu_fd_kind vhu_fd_kind(int fd)
 		return S_ISREG(st.st_mode) ? VHU_FDK_FILE : VHU_FDK_UNKNOWN;
 	link[n] = '\0';
 	if (S_ISREG(st.st_mode))
-		return starts(link, "/memfd:") ? VHU_FDK_MEMFD : VHU_FDK_FILE;
+		return starts(link, "/memfd:")     ? VHU_FDK_MEMFD
+		       : starts(link, "/dev/shm/") ? VHU_FDK_SHM
+						   : VHU_FDK_FILE;
 	if (starts(link, "anon_inode:[eventfd"))
 		return VHU_FDK_EVENTFD;
 	if (starts(link, "anon_inode:[userfaultfd"))
@@ -62,6 +77,8 @@ const char *vhu_fd_kind_name(enum vhu_fd_kind kind)
 		return "memfd";
 	case VHU_FDK_HUGETLB:
 		return "hugetlb";
+	case VHU_FDK_SHM:
+		return "shm";
 	case VHU_FDK_FILE:
 		return "file";
 	case VHU_FDK_EVENTFD:
@@ -72,6 +89,8 @@ const char *vhu_fd_kind_name(enum vhu_fd_kind kind)
 		return "pipe";
 	case VHU_FDK_USERFAULT:
 		return "userfaultfd";
+	case VHU_FDK_DEVICE:
+		return "device";
 	case VHU_FDK_OTHER:
 		return "other";
 	case VHU_FDK_MAX:

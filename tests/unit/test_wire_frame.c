@@ -177,7 +177,7 @@ static void kinds_of_descriptors(void **state)
 	assert_int_equal(vhu_fd_kind(event), VHU_FDK_EVENTFD);
 	assert_int_equal(vhu_fd_kind(pair[0]), VHU_FDK_SOCKET);
 	assert_int_equal(vhu_fd_kind(ends[1]), VHU_FDK_PIPE);
-	assert_int_equal(vhu_fd_kind(null), VHU_FDK_OTHER);
+	assert_int_equal(vhu_fd_kind(null), VHU_FDK_DEVICE);
 	/* A kernel without huge pages gives none. */
 	if (huge >= 0)
 		assert_int_equal(vhu_fd_kind(huge), VHU_FDK_HUGETLB);

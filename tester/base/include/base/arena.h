@@ -7,6 +7,8 @@ struct vhu_arena;
 
 struct vhu_arena *vhu_arena_new(void);
 void vhu_arena_free(struct vhu_arena *a);	/* NULL is fine */
+/* Forgets all that was allocated; one block is kept for what comes. */
+void vhu_arena_reset(struct vhu_arena *a);
 /* Zeroed, aligned for any type; NULL when out of memory. */
 void *vhu_arena_alloc(struct vhu_arena *a, size_t size);
 /* count * size with overflow check. */

@@ -16,13 +16,21 @@ enum {
 /* The limit of a channel. */
 size_t vhu_frame_payload_max(enum vhu_channel channel);
 
-/* Kinds of descriptor, as far as the tester can tell; for traces and for choosing what to send. */
+/*
+ * Kinds of descriptor, as far as the tester can tell; for traces and for choosing what to send. Captures hold
+ * these numbers.
+ */
 enum vhu_fd_kind {
-	VHU_FDK_UNKNOWN, VHU_FDK_MEMFD, VHU_FDK_HUGETLB, VHU_FDK_FILE, VHU_FDK_EVENTFD, VHU_FDK_SOCKET,
-	VHU_FDK_PIPE, VHU_FDK_USERFAULT, VHU_FDK_OTHER, VHU_FDK_MAX
+	VHU_FDK_UNKNOWN, VHU_FDK_MEMFD, VHU_FDK_HUGETLB, VHU_FDK_SHM, VHU_FDK_FILE, VHU_FDK_EVENTFD,
+	VHU_FDK_SOCKET,	VHU_FDK_PIPE, VHU_FDK_USERFAULT, VHU_FDK_DEVICE, VHU_FDK_OTHER, VHU_FDK_MAX
 };
 enum vhu_fd_kind vhu_fd_kind(int fd);
 const char *vhu_fd_kind_name(enum vhu_fd_kind kind);
+/*
+ * Stands for a descriptor that is not here and of which only the kind is known, as in a recorded frame: a
+ * number below -1, of which vhu_fd_kind gives the kind back. -1 is one that was taken from its frame.
+ */
+int vhu_fd_ghost(enum vhu_fd_kind kind);
 
 /* What is wrong with a frame's form, as bits. */
 enum {

@@ -1,0 +1,207 @@
+/* What a record says: as a frame, and as a line of text. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "trace/record.h"
+
+static const char *name_of(const char *const *names, size_t n, unsigned i)
+{
+	return i < n && names[i] ? names[i] : "?";
+}
+
+const char *vhu_cap_tap_name(enum vhu_cap_tap tap)
+{
+	static const char *const names[] = {"unknown", "self", "proxy", "ebpf", "import"};
+
+	return name_of(names, VHU_ARRAY_SIZE(names), tap);
+}
+
+const char *vhu_cap_channel_name(enum vhu_cap_channel channel)
+{
+	static const char *const names[] = {"meta", "main", "backend", "ring", "mem", "life", "gpu", "state"};
+
+	return name_of(names, VHU_ARRAY_SIZE(names), channel);
+}
+
+const char *vhu_cap_life_name(unsigned kind)
+{
+	static const char *const names[] = {NULL,    "connect", "accept", "close",
+					    "start", "exit",	"stop",	  "lost"};
+
+	return name_of(names, VHU_ARRAY_SIZE(names), kind);
+}
+
+static const char *ring_name(unsigned kind)
+{
+	static const char *const names[] = {NULL, "kick", "call", "err", "avail", "used", "layout"};
+
+	return name_of(names, VHU_ARRAY_SIZE(names), kind);
+}
+
+/* The channel whose frames a record of this channel holds; VHU_CHAN_MAX: none. */
+static enum vhu_channel frame_channel(enum vhu_cap_channel channel)
+{
+	switch (channel) {
+	case VHU_CAP_MAIN:
+		return VHU_CHAN_MAIN;
+	case VHU_CAP_BACKEND:
+		return VHU_CHAN_BACKEND;
+	case VHU_CAP_GPU:
+		return VHU_CHAN_GPU;
+	default:
+		return VHU_CHAN_MAX;
+	}
+}
+
+enum vhu_cap_channel vhu_cap_channel_of(enum vhu_channel channel)
+{
+	static const enum vhu_cap_channel of[VHU_CHAN_MAX] = {[VHU_CHAN_MAIN] = VHU_CAP_MAIN,
+							      [VHU_CHAN_BACKEND] = VHU_CAP_BACKEND,
+							      [VHU_CHAN_GPU] = VHU_CAP_GPU};
+
+	return of[channel];
+}
+
+bool vhu_record_is_message(const struct vhu_record *r)
+{
+	return frame_channel(r->channel) != VHU_CHAN_MAX && r->dir != VHU_CAP_DIR_NONE;
+}
+
+/* What the bytes and the flags say is wrong with it. What only the recorder cut is no defect. */
+static uint32_t defects(const struct vhu_record *r, enum vhu_channel channel, uint32_t size)
+{
+	uint32_t bits = 0;
+
+	if (r->flags & VHU_CAP_FDS_LOST)
+		bits |= VHU_DEFECT_FDS_LOST;
+	if (r->orig_len < VHU_C_HEADER_SIZE)
+		return bits | VHU_DEFECT_TRUNCATED | VHU_DEFECT_HEADER_CUT;
+	if (r->flags & VHU_CAP_MALFORMED || size > vhu_frame_payload_max(channel))
+		bits |= VHU_DEFECT_OVERSIZED;
+	else if (r->flags & VHU_CAP_PARTIAL || r->orig_len - VHU_C_HEADER_SIZE < size)
+		bits |= VHU_DEFECT_TRUNCATED;
+	return bits;
+}
+
+int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct vhu_err *err)
+{
+	size_t header = r->orig_len < VHU_C_HEADER_SIZE ? 0 : VHU_C_HEADER_SIZE;
+	struct vhu_frame f = {.channel = frame_channel(r->channel),
+			      .dir = r->dir == VHU_CAP_DIR_BE ? VHU_DIR_BE : VHU_DIR_FE};
+
+	if (!vhu_record_is_message(r))
+		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " is no message", r->seq);
+	if (r->len < header)
+		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " was cut inside the message's header",
+				   r->seq);
+	if (header) {
+		f.request = (uint32_t)vhu_ne_get(r->payload, 4);
+		f.flags = (uint32_t)vhu_ne_get(r->payload + 4, 4);
+		f.size = (uint32_t)vhu_ne_get(r->payload + 8, 4);
+	}
+	f.defects = defects(r, f.channel, f.size);
+	f.len = r->len - header;
+	if (f.len) {
+		f.payload = malloc(f.len);
+		if (!f.payload)
+			return vhu_err_errno(err, -ENOMEM, "capture: a frame");
+		memcpy(f.payload, r->payload + header, f.len);
+	}
+	if (r->n_fds) {
+		f.fds = calloc(r->n_fds, sizeof(*f.fds));
+		if (!f.fds) {
+			free(f.payload);
+			return vhu_err_errno(err, -ENOMEM, "capture: a frame");
+		}
+		f.n_fds = r->n_fds;
+		for (size_t i = 0; i < r->n_fds; i++)
+			f.fds[i] = vhu_fd_ghost(r->fds[i].kind);
+	}
+	*ret = f;
+	return 0;
+}
+
+/* --- text ------------------------------------------------------------------------------------------- */
+
+static void describe_life(const struct vhu_record *r, struct vhu_buf *out)
+{
+	const char *who = r->dir == VHU_CAP_DIR_FE   ? " by the front-end"
+			  : r->dir == VHU_CAP_DIR_BE ? " by the back-end"
+						     : "";
+	int status = r->len >= 4 ? (int)vhu_le_get(r->payload, 4) : 0;
+
+	vhu_buf_printf(out, "* %s%s", vhu_cap_life_name(r->kind), who);
+	if (r->kind == VHU_CAP_LIFE_EXIT && r->len >= 4 && WIFSIGNALED(status))
+		vhu_buf_printf(out, " by signal %d", WTERMSIG(status));
+	else if (r->kind == VHU_CAP_LIFE_EXIT && r->len >= 4)
+		vhu_buf_printf(out, " with status %d", WEXITSTATUS(status));
+	if (r->kind == VHU_CAP_LIFE_LOST && r->len >= 8)
+		vhu_buf_printf(out, " %" PRIu64 " records", vhu_le_get(r->payload, 8));
+	if (r->has_errno && r->errno_value)
+		vhu_buf_printf(out, ": %s", strerror(r->errno_value));
+	if (r->path)
+		vhu_buf_printf(out, " path=%s", r->path);
+}
+
+static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
+{
+	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", ring_name(r->kind));
+	if (r->len >= 4)
+		vhu_buf_printf(out, " queue=%" PRIu64, vhu_le_get(r->payload, 4));
+	if (r->kind <= VHU_CAP_RING_ERR && r->len >= 16)
+		vhu_buf_printf(out, " value=%" PRIu64, vhu_le_get(r->payload + 8, 8));
+}
+
+static void describe_flags(const struct vhu_record *r, struct vhu_buf *out)
+{
+	static const struct {
+		unsigned bit;
+		const char *text;
+	} words[] = {
+		{VHU_CAP_TRUNCATED, "cut by the recorder"},
+		{VHU_CAP_LOST_BEFORE, "something was lost before"},
+		{VHU_CAP_PARTIAL, "the connection ended inside"},
+		{VHU_CAP_MALFORMED, "raw bytes"},
+		{VHU_CAP_INTENDED, "on purpose"},
+		{VHU_CAP_SCRUBBED, "scrubbed"},
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(words); i++)
+		if (r->flags & words[i].bit)
+			vhu_buf_printf(out, " (%s)", words[i].text);
+}
+
+static void describe_other(const struct vhu_record *r, struct vhu_buf *out)
+{
+	switch (r->channel) {
+	case VHU_CAP_LIFE:
+		describe_life(r, out);
+		return;
+	case VHU_CAP_RING:
+		describe_ring(r, out);
+		return;
+	case VHU_CAP_META:
+		vhu_buf_printf(out, "* %s %.*s", r->kind == VHU_CAP_META_END ? "end" : "capture",
+			       (int)VHU_MIN(r->len, (size_t)200), (const char *)r->payload);
+		return;
+	default:
+		vhu_buf_printf(out, "%s %s of %" PRIu32 " bytes", r->dir == VHU_CAP_DIR_BE ? "<" : ">",
+			       vhu_cap_channel_name(r->channel), r->orig_len);
+	}
+}
+
+void vhu_record_describe(const struct vhu_record *r, enum vhu_device device, struct vhu_buf *out)
+{
+	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
+	struct vhu_err err = {0};
+
+	if (!vhu_record_is_message(r))
+		describe_other(r, out);
+	else if (vhu_record_frame(r, &f, &err) == 0)
+		vhu_frame_describe(&f, device, out);
+	else
+		vhu_buf_puts(out, err.text);
+	describe_flags(r, out);
+}
