@@ -197,6 +197,8 @@ static const struct vhu_option rows[] = {
 	{"junit", 0, "FILE", group_report, "JUnit XML; - is standard output", VHU_OPTION_TEXT, ROW(junit)},
 	{"json", 0, "FILE", group_report, "everything as JSON; - is standard output", VHU_OPTION_TEXT,
 	 ROW(json)},
+	{"record", 0, "DIR", group_report, "keep each case's session as DIR/ID.pcap (vhu-trace shows it)",
+	 VHU_OPTION_TEXT, ROW(record)},
 	{"verbose", 'v', NULL, group_report,
 	 "the decoded messages of every case, not only of failing ones; twice: with their bytes",
 	 VHU_OPTION_COUNT, ROW(verbose)},

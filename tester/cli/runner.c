@@ -7,6 +7,7 @@
 #include "channel/target.h"
 #include "engine/engine.h"
 #include "event/loop.h"
+#include "recording.h"
 
 enum {
 	TRACE_TAIL = 24,		/* messages shown of a failing case */
@@ -143,6 +144,30 @@ static int judge_leak(struct vhu_runner *r, const struct vhu_resources *before, 
 	return code;
 }
 
+/* Runs the plan, and keeps the session where that is wanted. */
+static int run_recorded(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_result *ret,
+			struct vhu_err *err)
+{
+	struct vhu_trace_writer *writer = NULL;
+	int code, closed;
+
+	if (!r->o->record)
+		return vhu_engine_run(r->engine, plan, ret, err);
+	code = vhu_recording_open(r->o->record, plan->id, &r->facts, &writer, err);
+	if (code < 0)
+		return code;
+	code = vhu_engine_record(r->engine, writer, err);
+	if (code == 0)
+		code = vhu_engine_run(r->engine, plan, ret, err);
+	vhu_engine_record(r->engine, NULL, NULL);
+	closed = vhu_trace_writer_close(writer, code == 0 ? err : NULL);
+	if (code == 0 && closed < 0) {
+		vhu_result_done(ret);
+		return closed;
+	}
+	return code;
+}
+
 static int run_once(struct vhu_runner *r, const struct vhu_plan *plan, struct vhu_result *ret,
 		    struct vhu_err *err)
 {
@@ -154,7 +179,7 @@ static int run_once(struct vhu_runner *r, const struct vhu_plan *plan, struct vh
 		return code;
 	if (vhu_resources_take(&before) < 0)
 		return vhu_err_errno(err, -ENOMEM, "%s", plan->id);
-	code = vhu_engine_run(r->engine, plan, &result, err);
+	code = run_recorded(r, plan, &result, err);
 	if (code == 0 && judge_leak(r, &before, &result) < 0)
 		code = vhu_err_errno(err, -ENOMEM, "%s", plan->id);
 	vhu_resources_done(&before);

@@ -9,10 +9,12 @@
 static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended)
 {
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
+	size_t findings = c->r->res->n_findings;
 
 	vhu_trace_log_frame(c->r->e->trace, vhu_now_ns(), c->index + 1, f);
 	c->r->res->frames++;
 	vhu_oracle_observe(&c->oracle, &obs);
+	vhu_record_frame_seen(c, f, intended, NULL, 0, findings);
 }
 
 /* --- main channel ---------------------------------------------------------------------------------- */
@@ -65,6 +67,7 @@ static void on_main_closed(void *ctx, int errno_value)
 			   "the back-end closed the connection%s%s",
 			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
 	vhu_oracle_observe(&c->oracle, &obs);
+	vhu_record_closed(c, VHU_DIR_BE, errno_value);
 }
 
 static const struct vhu_chan_events main_events = {.frame = on_main_frame, .closed = on_main_closed};
@@ -262,14 +265,18 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
 	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
+	vhu_record_opened(c);
 	return true;
 }
 
 void vhu_conn_close(struct vhu_conn *c)
 {
 	vhu_conn_backend_close(c);
-	if (c->main)
+	if (c->main) {
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
+		if (!c->closed)
+			vhu_record_closed(c, VHU_DIR_FE, 0);
+	}
 	vhu_chan_free(c->main);
 	c->main = NULL;
 	vhu_conn_watch(c, 0);
@@ -294,6 +301,7 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 	struct vhu_run *r = c->r;
 	struct vhu_err err = {0};
+	size_t findings = r->res->n_findings;
 	bool hold = c->hold;
 	uint64_t serial;
 
@@ -301,6 +309,7 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
 	r->res->frames++;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
+	vhu_record_frame_seen(c, f, intended, pieces, n_pieces, findings);
 	vhu_conn_watch(c, serial);
 	if (hold)
 		vhu_chan_hold(c->main);

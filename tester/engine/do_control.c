@@ -243,6 +243,7 @@ void vhu_do_raw(struct vhu_run *r, const struct vhu_step *s)
 	if (vhu_run_attach_fds(c, &carrier, &fds)) {
 		vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "%zu raw bytes", s->raw.n_bytes);
 		c->oracle.session.tainted = true;
+		vhu_record_raw(c, s->raw.channel, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds);
 		if (vhu_chan_send_bytes(chan, s->raw.bytes, s->raw.n_bytes, carrier.fds, carrier.n_fds,
 					&err) < 0)
 			vhu_run_broken(r, "%s", err.text);

@@ -43,6 +43,7 @@ static void on_exit_cb(void *ctx)
 		return;
 	}
 	e->run->exited = true;
+	vhu_record_exited(e->run, x->status);
 	snprintf(e->run->exit_what, sizeof(e->run->exit_what), "%s", x->what);
 	vhu_trace_log_note(e->trace, vhu_now_ns(), 0, "the back-end's process: %s", x->what);
 }
@@ -75,6 +76,7 @@ void vhu_engine_free(struct vhu_engine *e)
 	if (!e)
 		return;
 	vhu_target_on_exit(e->target, NULL, NULL);
+	vhu_engine_record(e, NULL, NULL);
 	vhu_trace_log_free(e->trace);
 	free(e);
 }
@@ -249,6 +251,7 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 		vhu_result_done(ret);
 		return vhu_err_set(err, rc, "out of memory");
 	}
+	vhu_engine_record(e, NULL, NULL);
 	if (held.pid)
 		vhu_engine_check_leaks(e, plan, ret, &held);
 	return 0;

@@ -32,6 +32,7 @@ struct vhu_engine {
 	struct vhu_target *target;
 	struct vhu_engine_opts opts;
 	struct vhu_trace_log *trace;
+	struct vhu_recording *recording; /* NULL: none */
 	uint64_t rtt_ns;	  /* the shortest round trip seen; 0: none yet */
 	unsigned rings;		  /* indexes below this exist, by the probe; 0: unknown */
 	uint64_t capacity;	  /* blk: sectors, from the probe */
@@ -204,6 +205,17 @@ void vhu_conn_backend_close(struct vhu_conn *c);
 void vhu_conn_backend_catch_up(struct vhu_conn *c);
 /* Answers a request of the back-end: u64, or nothing where none was asked for. */
 void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64_t value);
+
+/* --- record.c: what happens, for a capture; nothing where none is made --------------------------------- */
+
+void vhu_record_opened(struct vhu_conn *c);
+void vhu_record_closed(struct vhu_conn *c, enum vhu_dir by, int errno_value);
+void vhu_record_exited(struct vhu_run *r, int status);
+/* A frame in either direction, with the findings from `first_finding` on that it gave. */
+void vhu_record_frame_seen(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
+			   size_t n_pieces, size_t first_finding);
+void vhu_record_raw(struct vhu_conn *c, enum vhu_channel channel, const uint8_t *bytes, size_t len,
+		    const int *fds, size_t n_fds);
 
 /* --- settle.c --------------------------------------------------------------------------------------- */
 

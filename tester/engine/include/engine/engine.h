@@ -14,6 +14,7 @@ struct vhu_facts;
 struct vhu_loop;
 struct vhu_plan;
 struct vhu_target;
+struct vhu_trace_writer;
 
 struct vhu_engine_opts {
 	uint64_t timeout_ns;		/* a reply's deadline */
@@ -31,6 +32,12 @@ struct vhu_engine_opts {
 int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struct vhu_engine_opts *opts,
 		   struct vhu_engine **ret, struct vhu_err *err);
 void vhu_engine_free(struct vhu_engine *e);
+
+/*
+ * Tells the runs that follow to a capture (trace/file.h); NULL: no longer. The writer stays the caller's. A
+ * run that is repeated to look for leaks is told once, the probe never. -ENOMEM.
+ */
+int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, struct vhu_err *err);
 
 /*
  * One session that collects what the target offers. -ECONNREFUSED … with text if it cannot be
