@@ -1,5 +1,7 @@
 #include "child.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -69,6 +71,7 @@ static void release(struct child *c)
 	c->pid_source = NULL;
 	vhu_close(&c->pidfd);
 	c->pid = 0;
+	c->over = false;
 }
 
 static bool has_ended(const struct child *c)
@@ -99,8 +102,15 @@ static void on_maybe_ended(void *ctx, uint32_t events)
 {
 	struct child *c = ctx;
 
-	if (has_ended(c))
+	if (!has_ended(c))
+		return;
+	if (!c->lingers) {
 		reap(c);
+		return;
+	}
+	c->over = true;
+	vhu_source_free(c->pid_source);
+	c->pid_source = NULL;
 }
 
 /* Waits for the end while it keeps its pipe empty: a child that blocks writing does not end. */
@@ -137,6 +147,37 @@ int vhu_child_signal(struct child *c, int signal)
 	if (kill(-c->pid, signal) == 0 || kill(c->pid, signal) == 0)
 		return 0;
 	return -errno;
+}
+
+/* Whether /proc/PID/stat is that of a process of the group that is no zombie. */
+static bool runs_in_group(const char *pid, pid_t group)
+{
+	_cleanup_(vhu_fclosep) FILE *file = NULL;
+	char path[64], line[512];
+	const char *behind;
+	char state;
+	int of;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+	file = fopen(path, "re");
+	if (!file || !fgets(line, sizeof(line), file))
+		return false;
+	/* The name in parentheses may hold anything. */
+	behind = strrchr(line, ')');
+	return behind && sscanf(behind, ") %c %*d %d", &state, &of) == 2 && of == group && !strchr("ZX", state);
+}
+
+unsigned vhu_child_others(const struct child *c)
+{
+	DIR *dir = vhu_child_running(c) ? opendir("/proc") : NULL;
+	unsigned n = 0;
+
+	for (const struct dirent *entry; dir && (entry = readdir(dir));)
+		n += isdigit((unsigned char)entry->d_name[0]) && atoi(entry->d_name) != c->pid &&
+		     runs_in_group(entry->d_name, c->pid);
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 void vhu_child_stop(struct child *c)
@@ -177,8 +218,9 @@ void vhu_child_describe_end(const struct child *c, char *out, size_t cap)
 
 struct launch {
 	char *const *argv, *const *envp;
+	const struct child_io *io;
 	pid_t parent;
-	int out, report, inherit;
+	int kept, report; /* where its output is kept, and where a failure to start is told */
 };
 
 static void reset_signals(void)
@@ -192,14 +234,31 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* A copy out of the way of the numbers that are given out in the child. */
+static int aside(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 10);
+}
+
+/* The three standard descriptors, and what it inherits. */
+static bool arrange(const struct launch *l)
+{
+	int null = open("/dev/null", O_RDWR), inherit = aside(l->io->inherit);
+	int err = l->io->quiet ? aside(null) : aside(l->kept);
+	int out = l->io->out >= 0 ? aside(l->io->out) : aside(err);
+
+	if (null > STDIN_FILENO) {
+		dup2(null, STDIN_FILENO);
+		close(null);
+	}
+	return dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0 &&
+	       (inherit < 0 || dup2(inherit, CHILD_INHERITED_FD) >= 0);
+}
+
 /* In the child, up to exec; whatever fails is told to the parent as an errno. */
 static void become(const struct launch *l)
 {
-	/* Out of the way of the numbers that are given out below. */
-	int out = fcntl(l->out, F_DUPFD_CLOEXEC, 10);
-	int report = fcntl(l->report, F_DUPFD_CLOEXEC, 10);
-	int inherit = l->inherit < 0 ? -1 : fcntl(l->inherit, F_DUPFD_CLOEXEC, 10);
-	int null = open("/dev/null", O_RDONLY);
+	int report = aside(l->report);
 	int code;
 
 	setpgid(0, 0);
@@ -207,12 +266,7 @@ static void become(const struct launch *l)
 	if (getppid() != l->parent)
 		_exit(127);
 	reset_signals();
-	if (null > STDIN_FILENO) {
-		dup2(null, STDIN_FILENO);
-		close(null);
-	}
-	if (dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0 &&
-	    (l->inherit < 0 || dup2(inherit, CHILD_INHERITED_FD) >= 0))
+	if (arrange(l) && (!l->io->cwd || chdir(l->io->cwd) == 0))
 		execvpe(l->argv[0], l->argv, l->envp);
 	code = errno;
 	if (write(report, &code, sizeof(code)) < 0)
@@ -275,16 +329,17 @@ static int watch(struct child *c, struct vhu_err *err)
 	return vhu_err_errno(err, -errno, "cannot watch process %d", (int)c->pid);
 }
 
-int vhu_child_start(struct child *c, char *const argv[], char *const envp[], int inherit, struct vhu_err *err)
+int vhu_child_start(struct child *c, char *const argv[], char *const envp[], const struct child_io *io,
+		    struct vhu_err *err)
 {
-	struct launch l = {.argv = argv, .envp = envp, .inherit = inherit};
+	struct launch l = {.argv = argv, .envp = envp, .io = io};
 	int out[2];
 	int r;
 
 	keep_statuses();
 	if (pipe2(out, O_CLOEXEC) < 0)
 		return vhu_err_errno(err, -errno, "cannot make a pipe for the output of '%s'", argv[0]);
-	l.out = out[1];
+	l.kept = out[1];
 
 	pid_t pid = launch(&l);
 

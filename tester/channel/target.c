@@ -76,14 +76,13 @@ static int make_image(struct vhu_target *t, uint64_t size, struct vhu_err *err)
 	return r;
 }
 
-/* One word with its placeholders filled in. */
-static char *expand(struct vhu_target *t, const char *word)
+char *vhu_target_expand(struct vhu_target *t, const char *word, const char *image)
 {
 	const struct {
 		const char *name, *value;
 	} holders[] = {
 		{"{socket}", t->socket},
-		{"{image}", t->image_path},
+		{"{image}", image},
 		{"{fd}", "3"},
 	};
 	struct vhu_buf out = {0};
@@ -129,11 +128,13 @@ static int fill_argv(struct vhu_target *t, const char *const *words, struct vhu_
 	if (!n || !*words[0])
 		return vhu_err_set(err, -EINVAL, "target: the command to start is empty");
 	t->argv = vhu_arena_array(t->arena, n + 1, sizeof(*t->argv));
-	if (!t->argv)
+	t->words = vhu_arena_array(t->arena, n + 1, sizeof(*t->words));
+	if (!t->argv || !t->words)
 		return out_of_memory(err);
 	for (size_t i = 0; i < n; i++) {
-		t->argv[i] = expand(t, words[i]);
-		if (!t->argv[i])
+		t->words[i] = vhu_arena_strdup(t->arena, words[i]);
+		t->argv[i] = vhu_target_expand(t, words[i], t->image_path);
+		if (!t->words[i] || !t->argv[i])
 			return out_of_memory(err);
 		look_for_names(t, words[i]);
 	}

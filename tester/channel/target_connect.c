@@ -33,8 +33,7 @@ static struct sockaddr_un address(const char *path)
 	return addr;
 }
 
-/* A connected socket, or negative errno. Never waits, not even for room in the backlog. */
-static int connect_to(const char *path)
+int vhu_socket_connect(const char *path)
 {
 	struct sockaddr_un addr = address(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -50,8 +49,7 @@ static int connect_to(const char *path)
 	return fd;
 }
 
-/* A listening socket, or negative errno. */
-static int listen_on(const char *path, struct vhu_err *err)
+int vhu_socket_listen(const char *path, struct vhu_err *err)
 {
 	struct sockaddr_un addr = address(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -75,7 +73,7 @@ static int remove_stale(const char *path, struct vhu_err *err)
 		return errno == ENOENT ? 0 : vhu_err_errno(err, -errno, "cannot listen on '%s'", path);
 	if (!S_ISSOCK(st.st_mode))
 		return vhu_err_set(err, -EEXIST, "cannot listen on '%s': it exists and is no socket", path);
-	fd = connect_to(path);
+	fd = vhu_socket_connect(path);
 	if (fd >= 0 || fd == -EAGAIN) {
 		vhu_close(&fd);
 		return vhu_err_set(err, -EADDRINUSE, "cannot listen on '%s': another process listens there",
@@ -95,7 +93,7 @@ static bool may_come(int code)
 
 static void attempt(struct vhu_target *t)
 {
-	int fd = connect_to(t->socket);
+	int fd = vhu_socket_connect(t->socket);
 
 	t->ready_fd = fd < 0 ? -1 : fd;
 	t->connect_error = fd < 0 ? fd : 0;
@@ -205,7 +203,7 @@ static int start_listening(struct vhu_target *t, struct vhu_err *err)
 	r = remove_stale(t->socket, err);
 	if (r < 0)
 		return r;
-	r = listen_on(t->socket, err);
+	r = vhu_socket_listen(t->socket, err);
 	if (r < 0)
 		return r;
 	t->listen_fd = r;
@@ -263,8 +261,9 @@ static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vh
 {
 	char shell[] = "sh", flag[] = "-c";
 	char *argv[] = {shell, flag, (char *)t->after_start, NULL};
+	static const struct child_io io = {.inherit = -1, .out = -1};
 	char end[160], line[300];
-	int r = vhu_child_start(&t->helper, argv, t->envp, -1, err);
+	int r = vhu_child_start(&t->helper, argv, t->envp, &io, err);
 
 	if (r < 0)
 		return r;
@@ -286,7 +285,7 @@ static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vh
 
 static int start_process(struct vhu_target *t, struct vhu_err *err)
 {
-	int listener = -1;
+	struct child_io io = {.inherit = -1, .out = -1};
 	int r;
 
 	vhu_target_clear_exit(t);
@@ -296,12 +295,12 @@ static int start_process(struct vhu_target *t, struct vhu_err *err)
 	vhu_close(&t->ready_fd);
 	unlink(t->socket);
 	if (t->inherits_socket) {
-		listener = listen_on(t->socket, err);
-		if (listener < 0)
-			return listener;
+		io.inherit = vhu_socket_listen(t->socket, err);
+		if (io.inherit < 0)
+			return io.inherit;
 	}
-	r = vhu_child_start(&t->child, t->argv, t->envp, listener, err);
-	vhu_close(&listener);
+	r = vhu_child_start(&t->child, t->argv, t->envp, &io, err);
+	vhu_close(&io.inherit);
 	vhu_target_set_name(t);
 	return r;
 }

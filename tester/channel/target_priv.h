@@ -17,6 +17,7 @@ struct vhu_target {
 	const char *image;   /* the same, if the command names it */
 	const char *program; /* last part of argv[0] */
 	const char *after_start;
+	char **words; /* the command as it was given, NULL at its end */
 	char **argv, **envp;
 	uint64_t timeout_ns;
 	bool one_shot;
@@ -39,3 +40,9 @@ struct vhu_target {
 };
 
 void vhu_target_set_name(struct vhu_target *t);
+/* A word of the command with its placeholders filled in, of t's arena; NULL: out of memory. */
+char *vhu_target_expand(struct vhu_target *t, const char *word, const char *image);
+/* A connected socket, or negative errno. Never waits, not even for room in the backlog. */
+int vhu_socket_connect(const char *path);
+/* A listening socket, or negative errno. */
+int vhu_socket_listen(const char *path, struct vhu_err *err);

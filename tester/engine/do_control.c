@@ -512,6 +512,15 @@ static void await_exit(struct vhu_run *r, const struct vhu_step *s)
 	r->death_wanted = true;
 }
 
+/* What was asked to end may exit, or die by the very signal; a crash on the way is none of both. */
+static void judge_death(struct vhu_run *r, const struct vhu_step *s)
+{
+	const struct vhu_exit *x = vhu_target_exit(r->e->target);
+
+	if (x->exited && !x->expected)
+		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "an exit, or an end by that signal", "%s", x->what);
+}
+
 void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_target *t = r->e->target;
@@ -522,8 +531,10 @@ void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 	case VHU_TARGET_KILL:
 		r->death_wanted = true;
 		rc = vhu_target_signal(t, s->target.signal ? s->target.signal : SIGKILL, true, &err);
-		if (!rc)
+		if (!rc) {
 			await_exit(r, s);
+			judge_death(r, s);
+		}
 		break;
 	case VHU_TARGET_STOP:
 		rc = vhu_target_signal(t, SIGSTOP, false, &err);

@@ -12,6 +12,7 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_RECV] = vhu_do_recv,		 [VHU_VERB_FENCE] = vhu_do_fence,
 	[VHU_VERB_CONNECT] = vhu_do_connect,	 [VHU_VERB_CLOSE] = vhu_do_close,
 	[VHU_VERB_RECONNECT] = vhu_do_reconnect, [VHU_VERB_TARGET] = vhu_do_target,
+	[VHU_VERB_PROGRAM] = vhu_do_program,
 	[VHU_VERB_RING] = vhu_do_ring,		 [VHU_VERB_IO] = vhu_do_io,
 	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
 	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
@@ -78,6 +79,7 @@ void vhu_engine_free(struct vhu_engine *e)
 	vhu_target_on_exit(e->target, NULL, NULL);
 	vhu_engine_record(e, NULL, NULL);
 	vhu_trace_log_free(e->trace);
+	vhu_capabilities_done(&e->capabilities);
 	free(e);
 }
 
@@ -134,6 +136,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_CLOSE:
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:
+	case VHU_VERB_PROGRAM:
 	case VHU_VERB_ASSERT:
 	case VHU_VERB_NOTE:
 	case VHU_VERB_MAX:

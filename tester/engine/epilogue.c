@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "channel/program.h"
 #include "internal.h"
 
 static const struct vhu_step epilogue_step = {.where = "epilogue", .requirement = VHU_REQ_PROG_16};
@@ -115,6 +116,8 @@ void vhu_run_epilogue(struct vhu_run *r)
 	}
 	for (size_t i = 0; i < r->n_conns; i++)
 		vhu_conn_close(&r->conns[i]);
+	vhu_program_free(r->program);
+	r->program = NULL;
 	if (reachable && !r->skipped && !r->broken) {
 		if (vhu_target_one_shot(r->e->target))
 			await_orderly_end(r);

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include "capabilities.h"
 #include "channel/chan.h"
 #include "channel/target.h"
 #include "device/driver.h"
@@ -38,6 +39,7 @@ struct vhu_engine {
 	uint64_t capacity;	  /* blk: sectors, from the probe */
 	size_t config_size;	  /* bytes of config space that the target gives */
 	struct vhu_holdings held; /* as last seen */
+	struct vhu_capabilities capabilities; /* of the target's program */
 	struct vhu_run *run;	  /* the case that runs, for the exit callback */
 };
 
@@ -153,6 +155,7 @@ struct vhu_run {
 	struct vhu_inflight_run inflight;
 	struct vhu_iommu_run iommu;
 	struct vhu_state_run state;
+	struct vhu_program *program; /* another process of the target's program, or NULL */
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
@@ -288,6 +291,7 @@ vhu_do_fn vhu_do_target, vhu_do_assert, vhu_do_note;
 vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu_do_log, vhu_do_inflight;
 vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state;
+vhu_do_fn vhu_do_program;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);

@@ -147,6 +147,7 @@ extern const char *const vhu_words_pattern[];
 extern const char *const vhu_words_keep[];
 extern const char *const vhu_words_base[];
 extern const char *const vhu_words_target[];
+extern const char *const vhu_words_program[];
 extern const char *const vhu_words_signal[];
 extern const char *const vhu_words_ring[];
 extern const char *const vhu_words_format[];
@@ -402,6 +403,7 @@ void vhu_verb_connect(struct compile *c, const struct node *n, struct vhu_step *
 void vhu_verb_close(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_reconnect(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_program(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_io(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_chain(struct compile *c, const struct node *n, struct vhu_step *step);

@@ -364,6 +364,10 @@ static void walk(struct model *m, const struct vhu_step *s)
 		model_target(m, s);
 		return;
 	}
+	if (s->verb == VHU_VERB_PROGRAM) {
+		vhu_model_close_all(m);
+		return;
+	}
 	if (!conn_of(m, s)->open)
 		return;
 	switch (s->verb) {
@@ -397,6 +401,7 @@ static void walk(struct model *m, const struct vhu_step *s)
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:
+	case VHU_VERB_PROGRAM:
 	case VHU_VERB_IOTLB: /* legal by what its keys take, and judged when it goes out */
 	case VHU_VERB_IO:
 	case VHU_VERB_CHAIN:

@@ -20,6 +20,9 @@ const char *const vhu_words_pattern[] = {"stamp", "fill", "seed", "zero", NULL};
 const char *const vhu_words_keep[] = {"memory", "rings", "inflight", "log", NULL};
 const char *const vhu_words_base[] = {"used", "avail", "saved", NULL};
 const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "await-exit", NULL};
+const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", "capabilities-beside",
+	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path", "long-path",
+	"too-long-path", "read-only-folder", "missing-folder", "missing-image", "again", "stays", "end", NULL};
 const char *const vhu_words_signal[] = {"KILL", "TERM", "INT", "ABRT", NULL};
 const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check", NULL};
 const char *const vhu_words_io[] = {"read", "write", "flush", "discard", "write_zeroes", "get_id", "raw",
@@ -227,6 +230,9 @@ static const struct shape target_word = {SHAPE_WORD, .words = vhu_words_target};
 static const struct shape signal_word = {SHAPE_WORD, .words = vhu_words_signal};
 static const struct shape step_target = {SHAPE_OBJECT, "step_target", KEYS(
 	{"target", &target_word, true}, {"signal", &signal_word}, {"expect", &outcomes}, EVERY)};
+static const struct shape program_word = {SHAPE_WORD, .words = vhu_words_program};
+static const struct shape step_program = {SHAPE_OBJECT, "step_program", KEYS(
+	{"program", &program_word, true}, {"expect", &outcomes}, EVERY)};
 static const struct shape ring_word = {SHAPE_WORD, .words = vhu_words_ring};
 static const struct shape place = {SHAPE_FORM, .form = &form_place};
 static const struct shape settle = {SHAPE_INTEGER, .min = 1, .max = 5000};
@@ -349,6 +355,7 @@ const struct verb vhu_verbs[] = {
 	{"close", &step_close, VHU_VERB_CLOSE, vhu_verb_close},
 	{"reconnect", &step_reconnect, VHU_VERB_RECONNECT, vhu_verb_reconnect},
 	{"target", &step_target, VHU_VERB_TARGET, vhu_verb_target},
+	{"program", &step_program, VHU_VERB_PROGRAM, vhu_verb_program},
 	{"ring", &step_ring, VHU_VERB_RING, vhu_verb_ring},
 	{"io", &step_io, VHU_VERB_IO, vhu_verb_io},
 	{"chain", &step_chain, VHU_VERB_CHAIN, vhu_verb_chain},

@@ -64,6 +64,7 @@ static bool speaks(const struct vhu_step *s)
 	case VHU_VERB_CLOSE:
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:
+	case VHU_VERB_PROGRAM:
 	case VHU_VERB_AWAIT:
 	case VHU_VERB_STATE:
 	case VHU_VERB_ASSERT:
@@ -114,6 +115,9 @@ static void follow(struct reach *r, const struct vhu_step *s)
 	case VHU_VERB_CLOSE:
 		if (s->close.main || s->close.write_side)
 			r->ended[s->conn] = s;
+		return;
+	case VHU_VERB_PROGRAM:
+		end_all(r, s);
 		return;
 	case VHU_VERB_TARGET:
 		if (s->target.op == VHU_TARGET_STOP || s->target.op == VHU_TARGET_CONTINUE)

@@ -106,6 +106,21 @@ void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *s
 			 "only a process of ours obeys 'target': \"needs\": {\"spawn\": true} is missing");
 }
 
+void vhu_verb_program(struct compile *c, const struct node *n, struct vhu_step *step)
+{
+	struct node expect = NODE_GET(n, "expect");
+	enum vhu_program_op op = (enum vhu_program_op)vhu_get_word(n, "program", vhu_words_program, 0);
+	bool starts = op >= VHU_DO_PROGRAM_SOCKET_PATH && op <= VHU_DO_PROGRAM_AGAIN;
+
+	step->program.op = op;
+	if (expect.json && (!starts || (step->expect & ~(uint32_t)(VHU_OUT_ALIVE | VHU_OUT_DEAD))))
+		vhu_diag_key(c->report, expect.path,
+			     "'expect' goes with a start of the program: alive (it serves), dead (it refuses)");
+	if (!c->needs_spawn)
+		vhu_diag(c->report, n->path,
+			 "only a program of ours is started: \"needs\": {\"spawn\": true} is missing");
+}
+
 /* --- assert, note
  * ------------------------------------------------------------------------------------------- */
 

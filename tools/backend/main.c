@@ -18,9 +18,12 @@
  * To add a message: a handler in msg_*.c and its line in session.c. To add a fault: a row in faults.def
  * and one `if (fault(name))`. To add a device: see device.h.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "chain.h"
 #include "fault.h"
@@ -29,6 +32,13 @@
 #include "session.h"
 
 static struct session session;
+
+static bool is_null(int fd)
+{
+	struct stat st, null;
+
+	return fstat(fd, &st) == 0 && stat("/dev/null", &null) == 0 && st.st_rdev == null.st_rdev;
+}
 
 static int serve(const struct device *dev)
 {
@@ -46,8 +56,23 @@ static int serve(const struct device *dev)
 		if (fd < 0)
 			break;
 		session_serve(&session, fd);
+		if (fault(prog_sigterm_crash) && loop_stopping())
+			fault_crash();
+		if (fault(prog_end_signal) && !loop_stopping())
+			raise(SIGKILL);
 	}
 	return EXIT_SUCCESS;
+}
+
+/* How a program that was started by management software gets the start wrong. */
+static void start_wrongly(void)
+{
+	if (fault(prog_daemon) && options.managed && daemon(1, 1) < 0)
+		complain("cannot become a daemon");
+	if (fault(prog_needs_stderr) && is_null(STDERR_FILENO))
+		exit(EXIT_FAILURE);
+	if (fault(prog_child_stays) && options.managed && fork() == 0)
+		pause();
 }
 
 int main(int argc, char **argv)
@@ -55,6 +80,7 @@ int main(int argc, char **argv)
 	const struct device *dev = options_parse(argc, argv);
 	int r, status = EXIT_FAILURE;
 
+	start_wrongly();
 	r = loop_init(options.client ? NULL : options.socket);
 	if (r == 0)
 		r = dev->open();
@@ -70,5 +96,5 @@ int main(int argc, char **argv)
 	chain_done();
 	dev->close();
 	loop_done();
-	return status;
+	return fault(prog_status_0) ? EXIT_SUCCESS : status;
 }

@@ -14,6 +14,7 @@
 #include "device.h"
 #include "fault.h"
 #include "options.h"
+#include "server.h"
 
 #ifndef VHU_VERSION
 #define VHU_VERSION "unknown"
@@ -26,6 +27,7 @@ enum {
 	MEM_SLOTS_DEFAULT = 32,
 	MEM_SLOTS_MAX = 509,
 	ZONE_MIN = 512, /* sectors */
+	LONG_PATH = 106,
 };
 
 struct options options = {
@@ -50,12 +52,13 @@ enum {
 	OPT_PRINT_CAPABILITIES,
 	OPT_PROTOCOL_FEATURES,
 	OPT_SIZE,
+	OPT_SOCKET_PATH,
 	OPT_ZONED,
 };
 
 static const struct option table[] = {
 	{"socket", required_argument, NULL, 's'},
-	{"socket-path", required_argument, NULL, 's'},
+	{"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
 	{"fd", required_argument, NULL, OPT_FD},
 	{"client", no_argument, NULL, 'c'},
 	{"device", required_argument, NULL, 'd'},
@@ -224,14 +227,32 @@ static void look_option(int c)
 	}
 }
 
+/* How management programs name the socket. */
+static void socket_option(int c)
+{
+	if (c == OPT_FD) {
+		if (fault(prog_fd))
+			usage("--fd", "it is no option");
+		options.fd = (int)number("--fd", optarg, 0, INT_MAX);
+		return;
+	}
+	if (fault(prog_socket_path))
+		usage("--socket-path", "it is no option");
+	if (fault(prog_long_path) && strlen(optarg) > LONG_PATH)
+		fault_crash();
+	options.socket = optarg;
+	options.managed = true;
+}
+
 static void one_option(int c, bool *capabilities)
 {
 	switch (c) {
 	case 's':
 		options.socket = optarg;
 		break;
+	case OPT_SOCKET_PATH:
 	case OPT_FD:
-		options.fd = (int)number("--fd", optarg, 0, INT_MAX);
+		socket_option(c);
 		break;
 	case 'c':
 		options.client = true;
@@ -299,7 +320,7 @@ static void check(void)
 
 	if (!options.socket && options.fd < 0)
 		usage("no socket", "give --socket PATH or --fd N");
-	if (options.socket && options.fd >= 0)
+	if (options.socket && options.fd >= 0 && !fault(prog_both))
 		usage("--socket and --fd", "only one of them can be given");
 	if (options.client && !options.socket)
 		usage("--client", "it needs --socket PATH");
@@ -336,8 +357,10 @@ const struct device *options_parse(int argc, char **argv)
 		exit(EXIT_USAGE);
 	}
 	if (capabilities) {
-		puts(dev->capabilities);
-		exit(fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS);
+		if (fault(prog_capabilities_serves) && options.socket)
+			server_open();
+		puts(fault(prog_capabilities_type) ? "{\"type\":\"disk\"}" : dev->capabilities);
+		exit(fflush(stdout) || fault(prog_capabilities_status) ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
 	check();
 	return dev;

@@ -11,7 +11,8 @@
 
 struct options {
 	const char *socket;
-	int fd; /* inherited socket; -1: none */
+	int fd;	      /* inherited socket; -1: none */
+	bool managed; /* the socket was named as management programs do */
 	bool client;
 	const char *image; /* NULL: memory of `size` bytes */
 	uint64_t size;

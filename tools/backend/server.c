@@ -3,6 +3,7 @@
  * in the backlog, which nobody looks at meanwhile.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -69,8 +70,10 @@ static int listen_on_path(void)
 	if (listen_fd < 0)
 		return -errno;
 	r = bind(listen_fd, (struct sockaddr *)&sa, sizeof(sa));
-	if (r < 0 && errno == EADDRINUSE && is_stale(&sa) && unlink(options.socket) == 0)
+	if (r < 0 && errno == EADDRINUSE && !fault(prog_stale_crash) && is_stale(&sa) && unlink(options.socket) == 0)
 		r = bind(listen_fd, (struct sockaddr *)&sa, sizeof(sa));
+	if (r < 0 && errno == EADDRINUSE && fault(prog_stale_crash))
+		fault_crash();
 	made = r == 0;
 	if (r < 0 || listen(listen_fd, BACKLOG) < 0) {
 		r = -errno;
@@ -157,5 +160,11 @@ void server_close(void)
 	listen_fd = connected_fd = -1;
 	if (made)
 		unlink(options.socket);
+	if (made && fault(prog_path_taken)) {
+		int fd = open(options.socket, O_CREAT | O_CLOEXEC | O_WRONLY, 0600);
+
+		if (fd >= 0)
+			close(fd);
+	}
 	made = false;
 }

@@ -137,8 +137,8 @@ enum vhu_base_from { VHU_BASE_USED, VHU_BASE_AVAIL, VHU_BASE_SAVED, VHU_BASE_VAL
 
 enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
-	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN, VHU_VERB_AWAIT,
-	VHU_VERB_MEMORY, VHU_VERB_LOG,
+	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_PROGRAM, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN,
+	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
@@ -207,6 +207,15 @@ struct vhu_step_reconnect {
 
 enum vhu_target_op {
 	VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT
+};
+
+/* What is done with another process of the target's program; most start it in one of its ways. */
+enum vhu_program_op {
+	VHU_DO_PROGRAM_CAPABILITIES, VHU_DO_PROGRAM_SCHEMA, VHU_DO_PROGRAM_BESIDE, VHU_DO_PROGRAM_SOCKET_PATH,
+	VHU_DO_PROGRAM_FD, VHU_DO_PROGRAM_BOTH, VHU_DO_PROGRAM_QUIET, VHU_DO_PROGRAM_STALE,
+	VHU_DO_PROGRAM_RELATIVE, VHU_DO_PROGRAM_LONG, VHU_DO_PROGRAM_TOO_LONG, VHU_DO_PROGRAM_READ_ONLY_FOLDER,
+	VHU_DO_PROGRAM_NO_FOLDER, VHU_DO_PROGRAM_NO_IMAGE, VHU_DO_PROGRAM_AGAIN, VHU_DO_PROGRAM_STAYS,
+	VHU_DO_PROGRAM_END, VHU_DO_PROGRAM_MAX
 };
 
 enum vhu_ring_op {
@@ -377,6 +386,7 @@ struct vhu_step {
 		struct vhu_step_reconnect reconnect;	/* RECONNECT, and CONNECT (conn is the new one) */
 		struct { bool main, backend, write_side; } close;
 		struct { enum vhu_target_op op; int signal; } target;
+		struct { enum vhu_program_op op; } program;
 		struct vhu_step_ring ring;
 		struct vhu_step_io io;
 		struct vhu_step_chain chain;
