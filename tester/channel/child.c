@@ -164,7 +164,8 @@ static bool runs_in_group(const char *pid, pid_t group)
 		return false;
 	/* The name in parentheses may hold anything. */
 	behind = strrchr(line, ')');
-	return behind && sscanf(behind, ") %c %*d %d", &state, &of) == 2 && of == group && !strchr("ZX", state);
+	return behind && sscanf(behind, ") %c %*d %d", &state, &of) == 2 && of == group &&
+	       !strchr("ZX", state);
 }
 
 unsigned vhu_child_others(const struct child *c)

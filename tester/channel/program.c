@@ -82,7 +82,12 @@ int vhu_program_start(struct vhu_target *t, enum vhu_program_way way, struct vhu
 		vhu_program_free(last);
 		return vhu_err_set(err, -ENOMEM, "program: out of memory");
 	}
-	*p = (struct vhu_program){.t = t, .way = way, .out_fd = -1, .own_fd = -1, .its_fd = -1, .conn_fd = -1,
+	*p = (struct vhu_program){.t = t,
+				  .way = way,
+				  .out_fd = -1,
+				  .own_fd = -1,
+				  .its_fd = -1,
+				  .conn_fd = -1,
 				  .other_pidfd = -1};
 	vhu_child_init(&p->child, t->loop, NULL, NULL);
 	p->child.lingers = true;
@@ -312,6 +317,12 @@ char *vhu_program_describe(const struct vhu_program *p, char *out, size_t cap)
 bool vhu_program_crashed(const struct vhu_program *p)
 {
 	return p->ended && (WIFSIGNALED(p->status) || p->child.tail.report[0]);
+}
+
+void vhu_program_command(const struct vhu_program *p, struct vhu_buf *out)
+{
+	for (size_t i = 0; p->argv[i]; i++)
+		vhu_buf_printf(out, "%s%s", i ? " " : "", p->argv[i]);
 }
 
 unsigned vhu_program_left(const struct vhu_program *p)

@@ -5,19 +5,20 @@
 #include "target_priv.h"
 
 enum {
-	PATH_MOST = sizeof(((struct sockaddr_un *)0)->sun_path) - 1, /* of a socket's path, with its 0 behind it */
+	/* Of a socket's path, with its 0 behind it. */
+	PATH_MOST = sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
 };
 
 struct vhu_program {
 	struct vhu_target *t;
 	enum vhu_program_way way;
-	char *dir;	/* ours */
-	char *path;	/* the program's socket, as it is told */
-	char *reach;	/* the same for us */
+	char *dir;   /* ours */
+	char *path;  /* the program's socket, as it is told */
+	char *reach; /* the same for us */
 	char **argv;
-	size_t n_own;	/* words of the command before its first option */
+	size_t n_own; /* words of the command before its first option */
 	struct child child;
-	int out_fd;	/* a file that its standard output goes to; -1: none */
+	int out_fd; /* a file that its standard output goes to; -1: none */
 	int listen_fd, own_fd, its_fd, conn_fd;
 	int connect_error;
 	bool asked, serves, ended;

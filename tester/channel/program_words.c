@@ -73,8 +73,9 @@ static int make_reachable(struct vhu_program *p, struct vhu_err *err)
 	p->reach = vhu_arena_printf(p->t->arena, "%s/link", p->dir);
 	if (!p->reach)
 		return out_of_memory(err);
-	return symlink(p->path, p->reach) < 0 ?
-		       vhu_err_errno(err, -errno, "program: cannot link '%s'", p->reach) : 0;
+	return symlink(p->path, p->reach) < 0
+		       ? vhu_err_errno(err, -errno, "program: cannot link '%s'", p->reach)
+		       : 0;
 }
 
 /* A socket's file whose listener is gone. */
@@ -169,7 +170,8 @@ static int copy_command(struct vhu_program *p, size_t *n, struct vhu_err *err)
 		int skip = i ? socket_words(&words[i]) : 0;
 
 		if (skip < 0)
-			return vhu_err_set(err, -ENOTSUP, "its command has the socket inside of '%s'", words[i]);
+			return vhu_err_set(err, -ENOTSUP, "its command has the socket inside of '%s'",
+					   words[i]);
 		if (!skip)
 			p->argv[(*n)++] = word_in_this_way(p, i, image);
 		if (!skip && !p->argv[*n - 1])
@@ -179,7 +181,8 @@ static int copy_command(struct vhu_program *p, size_t *n, struct vhu_err *err)
 	return 0;
 }
 
-static int add_word(struct vhu_program *p, size_t *n, const char *option, const char *value, struct vhu_err *err)
+static int add_word(struct vhu_program *p, size_t *n, const char *option, const char *value,
+		    struct vhu_err *err)
 {
 	p->argv[*n] = vhu_arena_printf(p->t->arena, "%s%s", option, value);
 	return p->argv[(*n)++] ? 0 : out_of_memory(err);

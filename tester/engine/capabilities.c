@@ -15,16 +15,16 @@ static const struct {
 	const char *type;
 	enum vhu_device device;
 } types[] = {
-	{"block", VHU_DEV_BLK},	      {"9p", VHU_DEV_ANY},	     {"balloon", VHU_DEV_ANY},
-	{"caif", VHU_DEV_ANY},	      {"rpmsg", VHU_DEV_ANY},	     {"rproc-serial", VHU_DEV_ANY},
+	{"block", VHU_DEV_BLK}, {"9p", VHU_DEV_ANY},	{"balloon", VHU_DEV_ANY},
+	{"caif", VHU_DEV_ANY},	{"rpmsg", VHU_DEV_ANY}, {"rproc-serial", VHU_DEV_ANY},
 };
 
 /* Types whose features are listed. */
 static const struct {
 	const char *type, *feature;
 } features[] = {
-	{"block", "read-only"},	    {"block", "blk-file"}, {"input", "evdev-path"},
-	{"input", "no-grab"},	    {"gpu", "render-node"}, {"gpu", "virgl"},
+	{"block", "read-only"}, {"block", "blk-file"},	{"input", "evdev-path"},
+	{"input", "no-grab"},	{"gpu", "render-node"}, {"gpu", "virgl"},
 };
 
 json_t *vhu_capabilities_parse(const char *text)
@@ -77,7 +77,8 @@ bool vhu_capabilities_known(const json_t *json, char *what, size_t cap)
 
 		if (known_feature(type, feature))
 			continue;
-		snprintf(what, cap, feature ? "the feature '%s'" : "a feature that is no text%s", feature ? feature : "");
+		snprintf(what, cap, feature ? "the feature '%s'" : "a feature that is no text%s",
+			 feature ? feature : "");
 		return false;
 	}
 	return true;

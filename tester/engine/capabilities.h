@@ -16,14 +16,14 @@ struct vhu_capabilities {
 };
 
 /*
- * Starts the program with --print-capabilities, once in an engine's life. Whether it follows the conventions, by
- * which it prints a JSON object; -EINTR.
+ * Starts the program with --print-capabilities, once in an engine's life. Whether it follows the conventions,
+ * by which it prints a JSON object; -EINTR.
  */
 int vhu_engine_capabilities(struct vhu_engine *e, struct vhu_err *err);
 void vhu_capabilities_done(struct vhu_capabilities *c);
 /* Parses the output of a program: an object, or NULL. */
 json_t *vhu_capabilities_parse(const char *text);
-/* Whether the type, and of the types whose features are listed these, are known; else says in `what` which is not. */
+/* Whether the type is known, and its features where these are listed; says in `what` which is not. */
 bool vhu_capabilities_known(const json_t *json, char *what, size_t cap);
 /* The device of its type; VHU_DEV_ANY: it is none that we know. */
 enum vhu_device vhu_capabilities_device(const json_t *json);

@@ -44,6 +44,15 @@ static bool follows_conventions(struct vhu_run *r)
 	return rc > 0;
 }
 
+static void tell_command(struct vhu_run *r)
+{
+	struct vhu_buf text = {0};
+
+	vhu_program_command(r->program, &text);
+	vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "started: %s", vhu_buf_text(&text));
+	vhu_buf_done(&text);
+}
+
 /* Starts it in one of the ways, and waits for what comes of it. */
 static bool start(struct vhu_run *r, const struct vhu_step *s, enum vhu_program_way way, bool *ret_in_time)
 {
@@ -53,6 +62,8 @@ static bool start(struct vhu_run *r, const struct vhu_step *s, enum vhu_program_
 
 	r->program = NULL;
 	rc = vhu_program_start(r->e->target, way, last, &r->program, &err);
+	if (rc == 0)
+		tell_command(r);
 	if (rc == 0)
 		rc = vhu_program_await(r->program, vhu_run_deadline(r, s), &err);
 	*ret_in_time = rc == 0;
@@ -123,8 +134,8 @@ static const char *wanted(uint32_t expect)
 {
 	if (!(expect & VHU_OUT_DEAD))
 		return "a program that serves";
-	return expect & VHU_OUT_ALIVE ? "a program that serves, or ends with a status other than 0" :
-					"an end with a status other than 0";
+	return expect & VHU_OUT_ALIVE ? "a program that serves, or ends with a status other than 0"
+				      : "an end with a status other than 0";
 }
 
 static void judge_start(struct vhu_run *r, const struct vhu_step *s, bool in_time)
@@ -154,14 +165,17 @@ static void start_and_judge(struct vhu_run *r, const struct vhu_step *s, enum vh
 		judge_start(r, s, in_time);
 }
 
-/* An inherited socket is connected, or listens: one of the two has to work. */
+/*
+ * An inherited socket listens, or is connected: one of the two has to work. Who takes a listening one for a
+ * connection fails at once, who takes a connection for a listening one may not.
+ */
 static void start_by_fd(struct vhu_run *r, const struct vhu_step *s)
 {
 	bool in_time;
 
-	if (!start(r, s, VHU_PROGRAM_FD_CONNECTED, &in_time) || (in_time && vhu_program_serves(r->program)))
+	if (!start(r, s, VHU_PROGRAM_FD_LISTENING, &in_time) || (in_time && vhu_program_serves(r->program)))
 		return;
-	start_and_judge(r, s, VHU_PROGRAM_FD_LISTENING);
+	start_and_judge(r, s, VHU_PROGRAM_FD_CONNECTED);
 }
 
 /* --- life and end -------------------------------------------------------------------------------- */

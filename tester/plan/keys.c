@@ -21,8 +21,9 @@ const char *const vhu_words_keep[] = {"memory", "rings", "inflight", "log", NULL
 const char *const vhu_words_base[] = {"used", "avail", "saved", NULL};
 const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "await-exit", NULL};
 const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", "capabilities-beside",
-	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path", "long-path",
-	"too-long-path", "read-only-folder", "missing-folder", "missing-image", "again", "stays", "end", NULL};
+	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path",
+	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "again",
+	"stays", "end", NULL};
 const char *const vhu_words_signal[] = {"KILL", "TERM", "INT", "ABRT", NULL};
 const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check", NULL};
 const char *const vhu_words_io[] = {"read", "write", "flush", "discard", "write_zeroes", "get_id", "raw",

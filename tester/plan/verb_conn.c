@@ -115,7 +115,8 @@ void vhu_verb_program(struct compile *c, const struct node *n, struct vhu_step *
 	step->program.op = op;
 	if (expect.json && (!starts || (step->expect & ~(uint32_t)(VHU_OUT_ALIVE | VHU_OUT_DEAD))))
 		vhu_diag_key(c->report, expect.path,
-			     "'expect' goes with a start of the program: alive (it serves), dead (it refuses)");
+			     "'expect' goes with a start of the program: alive (it serves), dead (it "
+			     "refuses)");
 	if (!c->needs_spawn)
 		vhu_diag(c->report, n->path,
 			 "only a program of ours is started: \"needs\": {\"spawn\": true} is missing");

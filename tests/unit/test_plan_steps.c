@@ -218,7 +218,8 @@ static void test_connections(void **state)
 				 "\"inflight\", \"log\"], \"base\": \"$two\", \"conn\": \"b\"},\n"
 				 "{\"close\": \"backend\"}, {\"close\": \"write\"},\n"
 				 "{\"target\": \"kill\"}, {\"target\": \"await-exit\"}, {\"target\": "
-				 "\"restart\"}, {\"target\": \"kill\", \"signal\": \"TERM\"}");
+				 "\"restart\"}, {\"target\": \"kill\", \"signal\": \"TERM\"},"
+				 "{\"program\": \"again\", \"expect\": \"dead\"}, {\"program\": \"end\"}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(p->n_conns, 3);
@@ -248,6 +249,9 @@ static void test_connections(void **state)
 	assert_int_equal(s[10].target.op, VHU_TARGET_AWAIT_EXIT);
 	assert_int_equal(s[11].target.op, VHU_TARGET_RESTART);
 	assert_int_equal(s[12].target.signal, SIGTERM);
+	assert_int_equal(s[13].program.op, VHU_DO_PROGRAM_AGAIN);
+	assert_int_equal(s[13].expect, VHU_OUT_DEAD);
+	assert_int_equal(s[14].program.op, VHU_DO_PROGRAM_END);
 	vhu_plan_free(p);
 }
 

@@ -51,6 +51,8 @@ static bool is_stale(const struct sockaddr_un *sa)
 
 	if (lstat(sa->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return false;
+	if (fault(prog_stale_crash))
+		fault_crash();
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return false;
@@ -70,10 +72,8 @@ static int listen_on_path(void)
 	if (listen_fd < 0)
 		return -errno;
 	r = bind(listen_fd, (struct sockaddr *)&sa, sizeof(sa));
-	if (r < 0 && errno == EADDRINUSE && !fault(prog_stale_crash) && is_stale(&sa) && unlink(options.socket) == 0)
+	if (r < 0 && errno == EADDRINUSE && is_stale(&sa) && unlink(options.socket) == 0)
 		r = bind(listen_fd, (struct sockaddr *)&sa, sizeof(sa));
-	if (r < 0 && errno == EADDRINUSE && fault(prog_stale_crash))
-		fault_crash();
 	made = r == 0;
 	if (r < 0 || listen(listen_fd, BACKLOG) < 0) {
 		r = -errno;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct vhu_program;
@@ -31,7 +32,8 @@ enum vhu_program_way {
 };
 
 /*
- * Starts it; `last` (NULL: none) is the one before it, whose files VHU_PROGRAM_AGAIN keeps, and which is freed.
+ * Starts it; `last` (NULL: none) is the one before it, whose files VHU_PROGRAM_AGAIN keeps, and which is
+ * freed.
  * -ENOTSUP with the reason if the target's command can't be varied so.
  */
 int vhu_program_start(struct vhu_target *t, enum vhu_program_way way, struct vhu_program *last,
@@ -45,8 +47,8 @@ void vhu_program_free(struct vhu_program *p);
  */
 int vhu_program_await(struct vhu_program *p, uint64_t deadline_ns, struct vhu_err *err);
 /*
- * SIGTERM to the process alone; waits for its end, and for that of the others of its group. -ETIME if it lives on;
- * vhu_program_left tells if others do. -EINTR.
+ * SIGTERM to the process alone; waits for its end, and for that of the others of its group. -ETIME if it
+ * lives on; vhu_program_left tells if others do. -EINTR.
  */
 int vhu_program_end(struct vhu_program *p, uint64_t deadline_ns, struct vhu_err *err);
 
@@ -56,6 +58,7 @@ int vhu_program_status(const struct vhu_program *p);	/* once it has ended: as wa
 /* "exited with status 1: its last line", "killed by SIGSEGV", "runs" */
 char *vhu_program_describe(const struct vhu_program *p, char *out, size_t cap);
 bool vhu_program_crashed(const struct vhu_program *p);	/* by a signal, or as a sanitizer says */
+void vhu_program_command(const struct vhu_program *p, struct vhu_buf *out);	/* its words */
 unsigned vhu_program_left(const struct vhu_program *p);	/* processes of its group after its end */
 bool vhu_program_made_socket(const struct vhu_program *p);	/* something is at PATH */
 /* What --print-capabilities wrote to standard output, to be freed; NULL: out of memory. */
