@@ -11,7 +11,9 @@
 
 enum {
 	NOTES_MAX = 20, /* lines; what comes after is counted */
+	PCAP_FILE_HEAD = 24,
 	PCAP_RECORD_HEAD = 16,
+	PCAP_CLASSIC = 2,	/* its major version; pcapng has 1 */
 };
 
 struct vhu_trace_reader {
@@ -21,6 +23,7 @@ struct vhu_trace_reader {
 	struct vhu_buf notes;
 	uint64_t n_notes;
 	uint64_t packets; /* read so far; the next one's number */
+	uint64_t bytes;			/* of a classic pcap file, read so far */
 	uint32_t next_seq;
 	bool over;
 	bool held; /* the first record waits to be given out */
@@ -51,12 +54,14 @@ const char *vhu_trace_reader_notes(struct vhu_trace_reader *r)
 	return vhu_buf_text(&r->told);
 }
 
-/* Where the packet that was read last begins in the file; -1: a pipe. */
+/* Where the packet that was read last begins in the file; -1: nobody knows. */
 static long long packet_offset(const struct vhu_trace_reader *r)
 {
-	FILE *file = pcap_file(r->pcap);
-	long long at = file ? (long long)ftello(file) : -1;
+	long long at;
 
+	if (pcap_major_version(r->pcap) == PCAP_CLASSIC)
+		return (long long)(PCAP_FILE_HEAD + r->bytes - PCAP_RECORD_HEAD - r->head->caplen);
+	at = (long long)ftello(pcap_file(r->pcap));
 	return at < 0 ? -1 : at - PCAP_RECORD_HEAD - (long long)r->head->caplen;
 }
 
@@ -72,6 +77,7 @@ static int next_packet(struct vhu_trace_reader *r)
 	if (rc == 1) {
 		r->packet = packet;
 		r->packets++;
+		r->bytes += PCAP_RECORD_HEAD + r->head->caplen;
 		return 1;
 	}
 	r->over = true;
@@ -89,10 +95,12 @@ static uint64_t packet_time(const struct pcap_pkthdr *head)
 static void check_seq(struct vhu_trace_reader *r, const struct vhu_record *got)
 {
 	if (got->seq > r->next_seq)
-		note(r, "%" PRIu32 " records are missing before record %" PRIu32, got->seq - r->next_seq,
-		     got->seq);
+		note(r, "%" PRIu32 " record%s missing before record %" PRIu32 " at offset %lld",
+		     got->seq - r->next_seq, got->seq - r->next_seq == 1 ? " is" : "s are", got->seq,
+		     packet_offset(r));
 	else if (got->seq < r->next_seq)
-		note(r, "record %" PRIu32 " stands behind record %" PRIu32, got->seq, r->next_seq - 1);
+		note(r, "record %" PRIu32 " at offset %lld stands behind record %" PRIu32, got->seq,
+		     packet_offset(r), r->next_seq - 1);
 	r->next_seq = VHU_MAX(r->next_seq, got->seq + 1);
 }
 
@@ -110,6 +118,7 @@ int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, s
 		if (fault != VHU_RECORD_OK) {
 			note(r, "record %" PRIu64 " at offset %lld is passed over: %s", r->packets - 1,
 			     packet_offset(r), vhu_record_fault_text(fault));
+			r->next_seq++; /* it had a number of its own, most likely */
 			continue;
 		}
 		if (ret->len) {
@@ -243,6 +252,12 @@ void vhu_trace_reader_free(struct vhu_trace_reader *r)
 	free(r->meta);
 	free(r->path);
 	free(r);
+}
+
+void vhu_trace_reader_position(const struct vhu_trace_reader *r, uint64_t *record, long long *offset)
+{
+	*record = r->packets ? r->packets - 1 : 0;
+	*offset = r->head ? packet_offset(r) : -1;
 }
 
 const char *vhu_trace_reader_meta(const struct vhu_trace_reader *r)

@@ -123,6 +123,45 @@ int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct v
 	return 0;
 }
 
+const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r)
+{
+	if (!vhu_record_is_message(r) || r->len < VHU_C_HEADER_SIZE)
+		return NULL;
+	return vhu_msg_by_id(frame_channel(r->channel), (uint32_t)vhu_ne_get(r->payload, 4));
+}
+
+bool vhu_record_is_reply(const struct vhu_record *r)
+{
+	return vhu_record_is_message(r) && (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
+}
+
+const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_NAME_CAP])
+{
+	const struct vhu_msg_row *row = vhu_record_row(r);
+
+	if (row)
+		return row->name;
+	if (vhu_record_is_message(r) && r->len >= VHU_C_HEADER_SIZE) {
+		snprintf(scratch, VHU_RECORD_NAME_CAP, "request %" PRIu32,
+			 (uint32_t)vhu_ne_get(r->payload, 4));
+		return scratch;
+	}
+	switch (r->channel) {
+	case VHU_CAP_LIFE:
+		return vhu_cap_life_name(r->kind);
+	case VHU_CAP_RING:
+		return ring_name(r->kind);
+	case VHU_CAP_META:
+		return r->kind == VHU_CAP_META_END ? "end" : "capture";
+	case VHU_CAP_MEM:
+		return "memory";
+	case VHU_CAP_STATE:
+		return "state";
+	default:
+		return "?";
+	}
+}
+
 /* --- text ------------------------------------------------------------------------------------------- */
 
 static void describe_life(const struct vhu_record *r, struct vhu_buf *out)

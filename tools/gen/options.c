@@ -1,16 +1,27 @@
 /*
- * Text made of vhu-conform's option table, so that it can't be stale.
+ * Text made of a program's option table, so that it can't be stale.
  *
- *   gen-options man          a man page (roff)
- *   gen-options completion   bash completion
+ *   gen-options man PROGRAM          a man page (roff)
+ *   gen-options completion PROGRAM   bash completion
  */
 #include <ctype.h>
 #include <string.h>
 
 #include "cli/conform.h"
 #include "cli/options.h"
+#include "cli/trace.h"
 
-static const struct vhu_option_table *const table = &vhu_conform_options;
+static const struct program {
+	const struct vhu_option_table *table;
+	const char *what;  /* in a line */
+	const char *words; /* that completion offers besides files; NULL: none */
+} programs[] = {
+	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
+	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats case"},
+};
+
+static const struct program *program;
+static const struct vhu_option_table *table;
 
 /* --- man page ---------------------------------------------------------------------------------- */
 
@@ -48,6 +59,31 @@ static void man_option(const struct vhu_option *o)
 	putchar('\n');
 }
 
+static void upper(const char *text)
+{
+	for (; *text; text++)
+		putchar(toupper((unsigned char)*text));
+}
+
+/* The text behind the options lists the commands; their exit status follows anyway. */
+static void man_commands(void)
+{
+	const char *end = strstr(table->outro, "\nExit status");
+	size_t len = end ? (size_t)(end - table->outro) : strlen(table->outro);
+
+	puts(".SH COMMANDS\n.nf");
+	for (size_t at = strcspn(table->outro, "\n") + 1; at < len;) {
+		char line[200];
+		size_t n = strcspn(table->outro + at, "\n");
+
+		snprintf(line, sizeof(line), "%.*s", (int)n, table->outro + at);
+		roff(line);
+		putchar('\n');
+		at += n + 1;
+	}
+	puts(".fi");
+}
+
 static void man(void)
 {
 	static const char *const codes[][2] = {
@@ -61,9 +97,17 @@ static void man(void)
 	const char *group = "";
 	const struct vhu_option *o;
 
-	printf(".TH VHU\\-CONFORM 1 \"\" \"vhu\\-conform %s\"\n", VHU_VERSION);
-	puts(".SH NAME\nvhu\\-conform \\- test a vhost\\-user back\\-end without a virtual machine");
-	puts(".SH SYNOPSIS\n.B vhu\\-conform");
+	fputs(".TH ", stdout);
+	upper(table->program);
+	fputs(" 1 \"\" \"", stdout);
+	roff(table->program);
+	printf(" %s\"\n.SH NAME\n", VHU_VERSION);
+	roff(table->program);
+	fputs(" \\- ", stdout);
+	roff(program->what);
+	fputs("\n.SH SYNOPSIS\n.B ", stdout);
+	roff(table->program);
+	putchar('\n');
 	roff(table->usage);
 	puts("\n.SH DESCRIPTION");
 	roff(table->intro);
@@ -77,6 +121,8 @@ static void man(void)
 		}
 		man_option(o);
 	}
+	if (program->words)
+		man_commands();
 	puts(".SH EXIT STATUS");
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(codes); i++) {
 		printf(".TP\n.B %s\n", codes[i][0]);
@@ -91,25 +137,49 @@ static void completion(void)
 {
 	const struct vhu_option *o;
 
-	puts("# bash completion of vhu-conform; generated from its option table.");
-	puts("_vhu_conform() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]}");
+	printf("# bash completion of %s; generated from its option table.\n", table->program);
+	fputs("_", stdout);
+	for (const char *c = table->program; *c; c++)
+		putchar(*c == '-' ? '_' : *c);
+	puts("() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]}");
 	fputs("\tlocal options='", stdout);
 	for (size_t i = 0; (o = vhu_option_at(table, i)); i++)
 		printf("%s--%s", i ? " " : "", o->name);
 	puts("'\n\tcase $cur in");
 	puts("\t-*) COMPREPLY=($(compgen -W \"$options\" -- \"$cur\")) ;;");
-	puts("\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n\tesac\n}");
-	puts("complete -o filenames -F _vhu_conform vhu-conform");
+	if (program->words)
+		printf("\t*) if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W '%s' -- \"$cur\"))\n"
+		       "\t   else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n",
+		       program->words);
+	else
+		puts("\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;");
+	puts("\tesac\n}");
+	fputs("complete -o filenames -F _", stdout);
+	for (const char *c = table->program; *c; c++)
+		putchar(*c == '-' ? '_' : *c);
+	printf(" %s\n", table->program);
+}
+
+static bool choose(const char *name)
+{
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(programs); i++) {
+		if (strcmp(programs[i].table->program, name) != 0)
+			continue;
+		program = &programs[i];
+		table = program->table;
+		return true;
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && !strcmp(argv[1], "man")) {
+	if (argc == 3 && choose(argv[2]) && !strcmp(argv[1], "man")) {
 		man();
-	} else if (argc == 2 && !strcmp(argv[1], "completion")) {
+	} else if (table && !strcmp(argv[1], "completion")) {
 		completion();
 	} else {
-		fputs("usage: gen-options man|completion\n", stderr);
+		fputs("usage: gen-options man|completion PROGRAM\n", stderr);
 		return 2;
 	}
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;

@@ -48,5 +48,7 @@ const char *vhu_trace_reader_meta(const struct vhu_trace_reader *r);
  */
 int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, struct vhu_record *ret,
 			  struct vhu_err *err);
+/* Where the record that came last stands: its number among the packets from 0, its offset (-1: unknown). */
+void vhu_trace_reader_position(const struct vhu_trace_reader *r, uint64_t *record, long long *offset);
 /* What was odd about the file so far, a line each: packets passed over and why, a cut end. "" if nothing. */
 const char *vhu_trace_reader_notes(struct vhu_trace_reader *r);

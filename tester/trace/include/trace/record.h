@@ -82,6 +82,14 @@ bool vhu_record_is_message(const struct vhu_record *r);
  */
 int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct vhu_err *err);
 
+/* "SET_OWNER", "connect", "kick"; "request 99" and "?" for what is unknown. `scratch` may hold it. */
+enum { VHU_RECORD_NAME_CAP = 32 };
+const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_NAME_CAP]);
+/* The row of a message, as far as its header is there. */
+const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r);
+/* By who sent it on which channel. */
+bool vhu_record_is_reply(const struct vhu_record *r);
+
 /* One line of text: LIFE, RING, MEM and META in words, messages as vhu_frame_describe says. Appends. */
 void vhu_record_describe(const struct vhu_record *r, enum vhu_device device, struct vhu_buf *out);
 

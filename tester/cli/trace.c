@@ -1,0 +1,205 @@
+/* vhu-trace: command line, and the table of its commands. */
+#include "cli/trace.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "trace_command.h"
+
+/* --- options --------------------------------------------------------------------------------------- */
+
+static int set_session(void *opts, const char *arg, struct vhu_err *err)
+{
+	struct vhu_trace_opts *o = opts;
+	const char *comma = strchr(arg, ',');
+	char first[16];
+	uint64_t a, b = 0;
+
+	snprintf(first, sizeof(first), "%.*s", (int)(comma ? comma - arg : (long)strlen(arg)), arg);
+	if (vhu_u64_parse(first, &a) < 0 || (comma && vhu_u64_parse(comma + 1, &b) < 0) || a < 1 ||
+	    a > VHU_CAP_CONNECTIONS_MAX || (comma && b < 1) || b > VHU_CAP_CONNECTIONS_MAX)
+		return vhu_err_set(err, -EINVAL, "'%s' is no number of a session, or two of them", arg);
+	o->session = (uint32_t)a;
+	o->session_b = (uint32_t)b;
+	return 0;
+}
+
+static const char *device_at(void *ctx, size_t i)
+{
+	return i < VHU_DEV_MAX ? vhu_device_row((enum vhu_device)i)->name : NULL;
+}
+
+static int set_device(void *opts, const char *arg, struct vhu_err *err)
+{
+	const struct vhu_device_row *row = vhu_device_by_name(arg);
+	const char *near;
+
+	if (row) {
+		((struct vhu_trace_opts *)opts)->device = row->device;
+		return 0;
+	}
+	near = vhu_nearest_name(arg, device_at, NULL);
+	return vhu_err_set(err, -EINVAL, "there is no device '%s'%s%s%s", arg,
+			   near ? "\n  did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+#define AT(field) .offset = offsetof(struct vhu_trace_opts, field)
+#define ALL	  "All commands"
+static const struct vhu_option rows[] = {
+	{"session", 'n', "N[,M]", ALL, "only this session (the number of its connection)", VHU_OPTION_CALL,
+	 .set = set_session},
+	{"device", 'd', "NAME", ALL,
+	 "the device type, where the capture does not say it: names of feature bits, rules of the device",
+	 VHU_OPTION_CALL, .set = set_device},
+	{"verbose", 'v', NULL, ALL,
+	 "show: each message with its header, descriptors and bytes; stats: each session", VHU_OPTION_COUNT,
+	 AT(verbose)},
+	{"help", 'h', NULL, ALL, "this text", VHU_OPTION_FLAG, AT(help)},
+	{"version", 'V', NULL, ALL, "the version", VHU_OPTION_FLAG, AT(version)},
+	{"filter", 'f', "EXPR", "show",
+	 "only records that fit all terms: GLOB (of the name), channel=, dir=fe|be, session=, record=, "
+	 "type=, fds=, "
+	 "FIELD=VALUE; with != < <= > >=, ! before a term, | between values",
+	 VHU_OPTION_TEXT, AT(filter)},
+	{"json", 'j', NULL, "stats", "as JSON", VHU_OPTION_FLAG, AT(json)},
+	{"output", 'o', "FILE", "case", "write there instead of standard output", VHU_OPTION_TEXT,
+	 AT(output)},
+};
+
+static const struct vhu_option_part part = {rows, VHU_ARRAY_SIZE(rows)};
+static const struct vhu_option_part *const parts[] = {&part};
+
+const struct vhu_option_table vhu_trace_options = {
+	.program = "vhu-trace",
+	.usage = "COMMAND FILE [OPTIONS]",
+	.intro = "Reads captures of vhost-user sessions: what vhu-capture and vhu-conform --record write. "
+		 "FILE - is standard input.",
+	.outro = "Commands:\n"
+		 "  show FILE           one line a message, decoded\n"
+		 "  stats FILE          messages by kind, sessions, durations, losses\n"
+		 "  case FILE           a case file that replays a session\n"
+		 "\n"
+		 "Exit status: 0 fine; 2 usage, or no capture; 3 our own failure.\n",
+	.parts = parts,
+	.n_parts = VHU_ARRAY_SIZE(parts),
+};
+
+/* --- commands --------------------------------------------------------------------------------------- */
+
+static const struct command {
+	const char *name;
+	size_t min, max;     /* files */
+	const char *options; /* beside those of all commands, parted by blanks */
+	int (*run)(const struct vhu_trace_opts *o);
+} commands[] = {
+	{"show", 1, 1, "filter", vhu_command_show},
+	{"stats", 1, 1, "json", vhu_command_stats},
+	{"case", 1, 1, "output", vhu_command_case},
+};
+
+static const char *command_at(void *ctx, size_t i)
+{
+	return i < VHU_ARRAY_SIZE(commands) ? commands[i].name : NULL;
+}
+
+static const struct command *command_by_name(const char *name, struct vhu_err *err)
+{
+	const char *near;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	near = vhu_nearest_name(name, command_at, NULL);
+	vhu_err_set(err, -EINVAL, "%s: there is no such command\n  %s%s%s", name,
+		    near ? "did you mean '" : "'vhu-trace --help' lists them", near ? near : "",
+		    near ? "'?" : "");
+	return NULL;
+}
+
+static bool in_words(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = words; *p; p += strcspn(p, " "), p += strspn(p, " "))
+		if (strcspn(p, " ") == len && !strncmp(p, word, len))
+			return true;
+	return false;
+}
+
+/* An option that the command would not look at is a mistake. */
+static int check_options(const struct command *c, const struct vhu_trace_opts *o, struct vhu_err *err)
+{
+	for (size_t i = 0; i < o->parsed.n_given; i++) {
+		const struct vhu_option *given = o->parsed.given[i].option;
+
+		if (strcmp(given->group, ALL) != 0 && !in_words(c->options, given->name))
+			return vhu_err_set(err, -EINVAL, "--%s: %s has no such option; %s", given->name,
+					   c->name, given->group);
+	}
+	if (o->session_b && strcmp(c->name, "diff") != 0)
+		return vhu_err_set(err, -EINVAL, "--session: %s takes one session", c->name);
+	return 0;
+}
+
+static const struct command *choose(struct vhu_trace_opts *o, struct vhu_err *err)
+{
+	const struct vhu_words *rest = &o->parsed.rest;
+	const struct command *c;
+
+	if (!rest->n) {
+		vhu_err_set(err, -EINVAL, "a command is missing\n  'vhu-trace --help' lists them");
+		return NULL;
+	}
+	c = command_by_name(rest->items[0], err);
+	if (!c || check_options(c, o, err) < 0)
+		return NULL;
+	if (rest->n - 1 < c->min || rest->n - 1 > c->max) {
+		vhu_err_set(err, -EINVAL, "%s: %s", c->name,
+			    rest->n - 1 > c->max ? "too many files"
+			    : c->max == 2	 ? "two files are needed"
+						 : "a file is missing");
+		return NULL;
+	}
+	o->command = c->name;
+	o->n_files = rest->n - 1;
+	for (size_t i = 0; i < o->n_files; i++)
+		o->files[i] = rest->items[i + 1];
+	return c;
+}
+
+/* A reader that goes away is a write error, not our end. */
+static void on_broken_pipe(int signal)
+{
+}
+
+int vhu_trace_main(int argc, char **argv)
+{
+	struct sigaction action = {.sa_handler = on_broken_pipe, .sa_flags = SA_RESTART};
+	struct vhu_trace_opts o = {.device = VHU_DEV_ANY, .spec = VHU_SINCE_V11_1};
+	struct vhu_buf text = {0};
+	struct vhu_err err = {0};
+	const struct command *c;
+	int code;
+
+	sigaction(SIGPIPE, &action, NULL);
+	if (vhu_options_parse(&vhu_trace_options, argc, argv, &o, &o.parsed, &err) < 0) {
+		vhu_words_done(&o.ignore);
+		return vhu_trace_complain(&err);
+	}
+	if (o.help) {
+		vhu_options_help(&vhu_trace_options, &text);
+		fputs(vhu_buf_text(&text), stdout);
+		vhu_buf_done(&text);
+		code = vhu_trace_finish(VHU_EXIT_OK);
+	} else if (o.version) {
+		printf("vhu-trace %s\n", VHU_VERSION);
+		code = vhu_trace_finish(VHU_EXIT_OK);
+	} else {
+		c = choose(&o, &err);
+		code = c ? c->run(&o) : vhu_trace_complain(&err);
+	}
+	vhu_words_done(&o.ignore);
+	vhu_parsed_done(&o.parsed);
+	return code;
+}
