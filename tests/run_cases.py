@@ -22,9 +22,8 @@ def hugepages(number):
     try:
         with open(POOL, encoding='ascii') as pool:
             before = int(pool.read())
-        if number > before:
-            with open(POOL, 'w', encoding='ascii') as pool:
-                pool.write(f'{number}\n')
+        with open(POOL, 'w', encoding='ascii') as pool:
+            pool.write(f'{before + number}\n')
         return before
     except OSError:
         return None

@@ -221,6 +221,13 @@ int vhu_baseline_judge(struct vhu_baseline *b, struct vhu_outcome *o, bool updat
 	return code < 0 ? vhu_err_errno(err, code, "baseline") : 0;
 }
 
+bool vhu_baseline_kills(const struct vhu_baseline *b, const char *id)
+{
+	const json_t *entry = b ? json_object_get(b->cases, id) : NULL;
+
+	return entry && lists(json_object_get(entry, "findings"), vhu_req_row(VHU_REQ_PROG_16)->id);
+}
+
 /* --- writing --------------------------------------------------------------------------------- */
 
 int vhu_baseline_save(const struct vhu_baseline *b, const char *path, struct vhu_err *err)

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "channel/target.h"
 #include "runner.h"
 
 enum { HANG_STREAK = 3 };
@@ -102,6 +103,16 @@ static int report_next(struct vhu_campaign *c, struct vhu_err *err)
 		code = vhu_report_case(c->reports[r], o, err);
 	vhu_outcome_done(o);
 	c->next++;
+	return code;
+}
+
+int vhu_campaign_run(struct vhu_campaign *c, struct vhu_runner *r, size_t i, struct vhu_outcome *ret,
+		     struct vhu_err *err)
+{
+	int code = vhu_runner_run(r, c->plans[i], ret, err);
+
+	if (code == 0 && vhu_baseline_kills(c->baseline, c->plans[i]->id))
+		vhu_target_stop(r->target);
 	return code;
 }
 

@@ -44,6 +44,13 @@ void vhu_campaign_interrupt(struct vhu_campaign *c, int signal);
 bool vhu_campaign_goes_on(const struct vhu_campaign *c);
 
 /*
+ * vhu_runner_run of case i; after one that the baseline knows to be deadly the target is stopped, whether it
+ * shows or not: a process with damaged memory dies in whatever comes next.
+ */
+struct vhu_runner;
+int vhu_campaign_run(struct vhu_campaign *c, struct vhu_runner *r, size_t i, struct vhu_outcome *ret,
+		     struct vhu_err *err);
+/*
  * Takes the outcome of case i over and reports whatever is next in order. Negative: it cannot
  * be reported.
  */

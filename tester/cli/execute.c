@@ -261,7 +261,7 @@ static int run_here(struct execution *e, struct vhu_err *err)
 	for (size_t i = 0; i < c->n && code == 0 && vhu_campaign_goes_on(c); i++) {
 		struct vhu_outcome o;
 
-		code = vhu_runner_run(&e->runner, c->plans[i], &o, err);
+		code = vhu_campaign_run(c, &e->runner, i, &o, err);
 		if (code == 0)
 			code = vhu_campaign_deliver(c, i, &o, &streak, err);
 	}

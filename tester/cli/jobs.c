@@ -89,7 +89,7 @@ static int serve(struct vhu_campaign *c, struct vhu_runner *r, struct vhu_err *e
 
 	while (next_number(c->n, &i)) {
 		struct vhu_outcome o;
-		int code = vhu_runner_run(r, c->plans[i], &o, err);
+		int code = vhu_campaign_run(c, r, i, &o, err);
 
 		if (code < 0)
 			return code;

@@ -247,6 +247,8 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
+	if (!plan->skip)
+		vhu_engine_meet(e);
 	rc = vhu_engine_run_once(e, plan, ret, &held);
 	if (rc == -EINTR)
 		return vhu_err_set(err, rc, "interrupted");

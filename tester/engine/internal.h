@@ -329,6 +329,12 @@ struct vhu_holdings vhu_run_holdings(const struct vhu_run *r);
 /* After a case: descriptors or mappings that grow with each run of it are a finding. */
 void vhu_engine_check_leaks(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
 			    const struct vhu_holdings *now);
+/*
+ * Starts a spawned target that does not run, and looks at what it holds before it has served a case, so that
+ * a leak in the first case of a new process shows as in any other.
+ */
+void vhu_engine_meet(struct vhu_engine *e);
+
 /* One run of a plan. *ret_held is what the target held at its end. -ENOMEM. */
 int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
 			struct vhu_holdings *ret_held);

@@ -142,15 +142,12 @@ static int failure(struct probe *p, struct vhu_err *err)
 			   f ? f->summary : "the back-end gave no usable answer", f ? f->actual : "");
 }
 
-int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err *err)
+static struct probe *begin(struct vhu_engine *e)
 {
 	struct probe *p = calloc(1, sizeof(*p));
-	struct vhu_facts facts = {.known = true, .device = e->opts.device};
-	bool answered = false;
-	int rc = 0;
 
 	if (!p)
-		return vhu_err_set(err, -ENOMEM, "out of memory");
+		return NULL;
 	p->plan = (struct vhu_plan){.id = "probe", .profile = "plain", .device = e->opts.device, .queues = 1};
 	p->conn.r = &p->run;
 	p->run = (struct vhu_run){.e = e,
@@ -161,6 +158,35 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 				  .n_conns = 1};
 	p->run.log.fd = p->run.inflight.fd = p->run.state.fd = -1;
 	e->run = &p->run;
+	return p;
+}
+
+static void end(struct probe *p)
+{
+	p->run.e->run = NULL;
+	vhu_result_done(&p->result);
+	free(p);
+}
+
+/* A connection that does nothing; what the target holds meanwhile, seen as after a case. */
+static void look(struct probe *p)
+{
+	static const struct vhu_step step = {.where = "probe", .requirement = VHU_REQ_PROG_16};
+
+	if (!p->run.stop && vhu_conn_open(&p->run, &p->conn) && vhu_conn_fence(&p->conn, &step, NULL))
+		p->run.e->held = vhu_run_holdings(&p->run);
+	vhu_conn_close(&p->conn);
+}
+
+int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err *err)
+{
+	struct probe *p = begin(e);
+	struct vhu_facts facts = {.known = true, .device = e->opts.device};
+	bool answered = false;
+	int rc = 0;
+
+	if (!p)
+		return vhu_err_set(err, -ENOMEM, "out of memory");
 	if (vhu_conn_open(&p->run, &p->conn))
 		collect(p, &facts);
 	answered = p->conn.oracle.session.features_known;
@@ -168,13 +194,9 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 	/* A program that serves one session ends about now. */
 	if (vhu_target_spawned(e->target) && !vhu_target_one_shot(e->target))
 		vhu_run_settle(&p->run, vhu_run_settle_ns(&p->run));
-	/* What it holds before any case, seen as after one. */
-	if (answered && !p->run.stop && !vhu_target_one_shot(e->target) && vhu_conn_open(&p->run, &p->conn) &&
-	    vhu_conn_fence(&p->conn, &(struct vhu_step){.where = "probe", .requirement = VHU_REQ_PROG_16},
-			   NULL))
-		e->held = vhu_run_holdings(&p->run);
-	vhu_conn_close(&p->conn);
-	e->run = NULL;
+	/* What it holds before any case. */
+	if (answered && !vhu_target_one_shot(e->target))
+		look(p);
 	if (!answered || p->run.broken || p->run.interrupted) {
 		rc = failure(p, err);
 	} else {
@@ -189,7 +211,21 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		e->rtt_ns = facts.rtt_ns;
 		*ret = facts;
 	}
-	vhu_result_done(&p->result);
-	free(p);
+	end(p);
 	return rc;
+}
+
+void vhu_engine_meet(struct vhu_engine *e)
+{
+	struct probe *p;
+
+	if (!vhu_target_spawned(e->target) || vhu_target_one_shot(e->target) || vhu_target_running(e->target))
+		return;
+	p = begin(e);
+	if (!p)
+		return;
+	/* The first session of all may leave something behind for good. */
+	look(p);
+	look(p);
+	end(p);
 }

@@ -52,7 +52,8 @@ def main(build, name):
     baseline = os.path.join(HERE, name + '.json')
     if os.path.exists(baseline):
         options = options + ['--baseline', baseline]
-    run = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--spawn', command] + options + cases,
+    run = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--spawn', command, '--memory', 'memfd'] + options +
+                         cases,
                          cwd=ROOT, stdin=subprocess.DEVNULL)
     return run.returncode
 

@@ -176,6 +176,21 @@ static void test_errors(void **state)
 	}
 }
 
+/* What is known to end the target, whether it always does or not. */
+static void test_kills(void **state)
+{
+	struct vhu_baseline *b = load("{\"format\": \"vhu-baseline\", \"version\": 1, \"cases\": {\n"
+				      " \"a\": {\"verdict\": \"fail\", \"findings\": [\"HDR-01\"]},\n"
+				      " \"b\": {\"verdict\": \"flaky\", "
+				      "\"findings\": [\"HDR-01\", \"PROG-16\"]}}}");
+
+	assert_false(vhu_baseline_kills(NULL, "b"));
+	assert_false(vhu_baseline_kills(b, "a"));
+	assert_true(vhu_baseline_kills(b, "b"));
+	assert_false(vhu_baseline_kills(b, "c"));
+	vhu_baseline_free(b);
+}
+
 static int setup(void **state)
 {
 	if (!mkdtemp(folder))
@@ -197,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_update),
 		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_kills),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

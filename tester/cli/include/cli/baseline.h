@@ -21,5 +21,11 @@ void vhu_baseline_free(struct vhu_baseline *b);
  */
 int vhu_baseline_judge(struct vhu_baseline *b, struct vhu_outcome *o, bool update, struct vhu_err *err);
 
+/*
+ * Whether the case is known to end the target (it lists PROG-16), so that one that outlived it is not to be
+ * trusted with another case. NULL knows nothing.
+ */
+bool vhu_baseline_kills(const struct vhu_baseline *b, const char *id);
+
 /* Replaces the file whole. */
 int vhu_baseline_save(const struct vhu_baseline *b, const char *path, struct vhu_err *err);
