@@ -216,7 +216,7 @@ static int open_target(struct execution *e)
 	/* That is what the reference back-end is unless told otherwise. */
 	if (e->device == VHU_DEV_ANY && e->o->target.reference)
 		e->device = VHU_DEV_BLK;
-	code = vhu_runner_open(&e->runner, e->o, e->device, NULL, &err);
+	code = vhu_runner_open(&e->runner, e->o, e->device, true, NULL, &err);
 	if (code < 0)
 		return vhu_conform_complain(&err, code == -EINVAL ? VHU_EXIT_USAGE : VHU_EXIT_BROKEN);
 	/* The runner has made a descriptor of the signal by now. 0 seconds are no timer. */
@@ -245,6 +245,7 @@ static int probe(struct execution *e)
 		return 0;
 	}
 	e->probed = true;
+	e->device = e->runner.facts.device;
 	vhu_selection_done(&e->selection);
 	code = vhu_select_set(e->o, e->set, e->runner.facts.device, &e->selection, &err);
 	return code < 0 ? vhu_conform_complain(&err, VHU_EXIT_BROKEN) : 0;

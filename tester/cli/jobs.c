@@ -123,7 +123,7 @@ static void become_worker(struct vhu_campaign *c, enum vhu_device device, const 
 	if (getppid() != parent)
 		_exit(0);
 	keep_only(in, out);
-	code = vhu_runner_open(&r, c->o, device, dir, &err);
+	code = vhu_runner_open(&r, c->o, device, false, dir, &err);
 	if (code == 0)
 		code = vhu_runner_probe(&r, &err);
 	if (code >= 0)

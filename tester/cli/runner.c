@@ -25,7 +25,7 @@ static int watch_signals(struct vhu_loop *loop, struct vhu_err *err)
 }
 
 int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device,
-		    const char *dir, struct vhu_err *err)
+		    bool identify, const char *dir, struct vhu_err *err)
 {
 	struct vhu_target_cli cli = o->target;
 	struct vhu_engine_opts opts = {
@@ -34,6 +34,7 @@ int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum
 		.judge = {.strict = o->strict, .spec = o->spec},
 		.seed = o->seed,
 		.device = device,
+		.identify = identify && o->target.device == VHU_DEV_ANY && !o->target.reference,
 		.queues = (unsigned)o->target.queues,
 		.listen = o->target.listen != NULL,
 		.trace_entries = o->verbose ? TRACE_ALL : TRACE_TAIL,

@@ -18,11 +18,12 @@ struct vhu_runner {
 };
 
 /*
- * Makes loop, target and engine; starts nothing. Sockets and images go to `dir`, NULL: TMPDIR.
+ * Makes loop, target and engine; starts nothing. The target's device is `device`, or with `identify` what the
+ * probe finds out where the user named none. Sockets and images go to `dir`, NULL: TMPDIR.
  * -EINVAL if the options are wrong.
  */
 int vhu_runner_open(struct vhu_runner *r, const struct vhu_conform_opts *o, enum vhu_device device,
-		    const char *dir, struct vhu_err *err);
+		    bool identify, const char *dir, struct vhu_err *err);
 /* Lets go of the target; the loop, with its signals, stays. */
 void vhu_runner_release_target(struct vhu_runner *r);
 void vhu_runner_close(struct vhu_runner *r);	/* a zeroed one is fine */

@@ -8,7 +8,7 @@
 #include "internal.h"
 
 /* A program that takes the option for something else may run on. */
-static const uint64_t patience_ns = UINT64_C(2000000000);
+static const uint64_t patience_ns = UINT64_C(1000000000);
 
 /* The schema's names of types that have no device of ours, or another name there. */
 static const struct {

@@ -323,6 +323,11 @@ int vhu_run_state_channel(struct vhu_run *r, bool to_us, bool narrow);
 void vhu_run_state_answered(struct vhu_conn *c);
 void vhu_run_state_release(struct vhu_run *r);
 
+/* --- identify.c -------------------------------------------------------------------------------------- */
+
+/* The target's device, VHU_DEV_ANY: it is not known. `f`: features, and config space where it gives one. */
+enum vhu_device vhu_engine_identify(struct vhu_engine *e, const struct vhu_facts *f);
+
 /* --- leak.c ------------------------------------------------------------------------------------------ */
 
 struct vhu_holdings vhu_run_holdings(const struct vhu_run *r);

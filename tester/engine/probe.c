@@ -83,6 +83,18 @@ static void read_config(struct vhu_facts *ret)
 	}
 }
 
+/* Another device than the one whose config space was read has it in other sizes. */
+static void find_device(struct probe *p, struct vhu_facts *ret)
+{
+	enum vhu_device device = vhu_engine_identify(p->run.e, ret);
+
+	if (device == ret->device)
+		return;
+	ret->device = device;
+	if (ret->config_size)
+		probe_config(p, ret);
+}
+
 static void collect(struct probe *p, struct vhu_facts *ret)
 {
 	struct vhu_moment m = vhu_run_moment(&p->conn);
@@ -112,8 +124,10 @@ static void collect(struct probe *p, struct vhu_facts *ret)
 		ret->mem_slots = vhu_frame_u64(&p->conn.answer, "u64");
 	if (m.pfeatures & VHU_P(CONFIG)) {
 		probe_config(p, ret);
-		read_config(ret);
 	}
+	find_device(p, ret);
+	if (m.pfeatures & VHU_P(CONFIG))
+		read_config(ret);
 	if (!ret->queues)
 		ret->queues = ret->device == VHU_DEV_NET ? 2 : 1;
 }
@@ -181,7 +195,7 @@ static void look(struct probe *p)
 int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err *err)
 {
 	struct probe *p = begin(e);
-	struct vhu_facts facts = {.known = true, .device = e->opts.device};
+	struct vhu_facts facts = {.known = true, .device = e->opts.identify ? VHU_DEV_ANY : e->opts.device};
 	bool answered = false;
 	int rc = 0;
 

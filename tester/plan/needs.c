@@ -59,8 +59,9 @@ static void need_device(struct needs *n, const struct node *list)
 	}
 	/* The union is every device that the case names. */
 	if (!found && (n->c->facts.known || n->negotiated))
-		unmet(n, "needs a %s device, the target's is %s", vhu_buf_text(&names),
-		      device_name(n->c->facts.device));
+		unmet(n, "needs a %s device, the target's is %s%s", vhu_buf_text(&names),
+		      device_name(n->c->facts.device),
+		      n->c->facts.device == VHU_DEV_ANY ? " (--device tells)" : "");
 	vhu_buf_done(&names);
 }
 

@@ -9,6 +9,8 @@
 #include "options.h"
 #include "session.h"
 
+enum { FAULT_PAGE = 2 << 20 };
+
 static void region_parse(struct region *r, const uint8_t *at)
 {
 	memset(r, 0, sizeof(*r));
@@ -36,7 +38,8 @@ static unsigned open_table(struct region *regions, unsigned n, struct msg *m, bo
 		if (fd >= m->n_fds || !region_fits(regions, i, &regions[i]))
 			return i;
 		if ((fault(mem_share_file) && i && regions[i].offset) ||
-		    (fault(mem_sorted_only) && !sorted(regions, i)))
+		    (fault(mem_sorted_only) && !sorted(regions, i)) ||
+		    (fault(mem_whole_pages) && regions[i].size % FAULT_PAGE))
 			return i;
 		if (region_open(&regions[i], m->fds[fd]) < 0)
 			return i;

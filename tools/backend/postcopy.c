@@ -96,7 +96,9 @@ enum result msg_postcopy_advise(struct session *s, struct msg *m, struct reply *
 	if (fault(postcopy_advise_leak) && s->postcopy.fd >= 0 && leaked++ < FAULT_LEAK_MAX)
 		s->postcopy.fd = -1;
 	postcopy_close(s);
-	s->postcopy.fd = open_userfaultfd();
+	if (!fault(postcopy_refused_no_flag))
+		s->postcopy.fd = open_userfaultfd();
+	s->answers_bare = s->postcopy.fd < 0 && fault(postcopy_refused_no_flag);
 	if (s->postcopy.fd < 0) {
 		remark("POSTCOPY_ADVISE: no userfaultfd");
 		return RES_OK; /* an answer without descriptor */

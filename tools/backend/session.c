@@ -121,7 +121,7 @@ static uint32_t reply_flags(const struct session *s)
 
 	if (fault(hdr_version))
 		flags &= ~(uint32_t)C_HEADER_VERSION_MASK;
-	if (fault(hdr_reply_bit))
+	if (fault(hdr_reply_bit) || s->answers_bare)
 		flags &= ~(uint32_t)C_HEADER_REPLY;
 	if (fault(hdr_reserved_bits))
 		flags |= C_HEADER_NEED_REPLY << 1;
@@ -533,6 +533,12 @@ static void end(struct session *s)
 		fault_hang();
 }
 
+/* A front-end that uses one of its queues starts the first. */
+static bool some_rings_only(const struct session *s)
+{
+	return s->n_rings > 1 && s->rings[0].starts && !s->rings[1].starts;
+}
+
 void session_serve(struct session *s, int fd)
 {
 	s->wire.src.ready = wire_ready;
@@ -546,6 +552,8 @@ void session_serve(struct session *s, int fd)
 		loop_wait(patience(s));
 		do_what_is_due(s);
 	}
+	while (fault(prog_sigterm_waits) && loop_stopping() && some_rings_only(s))
+		pause();
 	end(s);
 }
 

@@ -124,7 +124,8 @@ bool shm_tell(struct session *s)
 
 void shm_answered(struct session *s, bool done)
 {
-	s->shm.map[s->shm.asked].mapped = done;
+	if (!fault(shmem_refusal_ignored))
+		s->shm.map[s->shm.asked].mapped = done;
 }
 
 void shm_ring_started(struct ring *r)

@@ -92,10 +92,10 @@ static bool collect(struct session *s)
 	t->bytes = calloc(1, STATE_SIZE);
 	if (!t->bytes)
 		return false;
-	head.device_len = s->dev->save(s, t->bytes + sizeof(head));
+	head.device_len = s->dev->save ? s->dev->save(s, t->bytes + sizeof(head)) : 0;
 	head.sum = sum_of(t->bytes + sizeof(head), STATE_SIZE - sizeof(head));
 	memcpy(t->bytes, &head, sizeof(head));
-	t->len = STATE_SIZE;
+	t->len = fault(devstate_needs_log) && !(s->features & V(VHOST_F_LOG_ALL)) ? 0 : STATE_SIZE;
 	return true;
 }
 
@@ -142,7 +142,7 @@ static bool take_over(struct session *s)
 		return false;
 	if (fault(devstate_load_forgets))
 		return true;
-	return s->dev->load(s, t->bytes + sizeof(head), head.device_len);
+	return s->dev->load ? s->dev->load(s, t->bytes + sizeof(head), head.device_len) : !head.device_len;
 }
 
 static bool make_room(struct transfer *t)

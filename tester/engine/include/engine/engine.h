@@ -21,7 +21,8 @@ struct vhu_engine_opts {
 	uint64_t settle_ns;		/* 0: 20 ms or 50 × the first round trip, whichever is more */
 	struct vhu_judge_opts judge;
 	uint64_t seed;
-	enum vhu_device device;		/* VHU_DEV_ANY: found out */
+	enum vhu_device device;		/* VHU_DEV_ANY: unknown */
+	bool identify;			/* the probe finds it out; `device` is what the cases are about */
 	unsigned queues;		/* --queues; 0: found out */
 	bool listen;
 	size_t trace_entries;		/* kept for failure blocks */
