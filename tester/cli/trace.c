@@ -2,7 +2,6 @@
 #include "cli/trace.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 #include "trace_command.h"
@@ -44,6 +43,22 @@ static int set_device(void *opts, const char *arg, struct vhu_err *err)
 			   near ? "\n  did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+static int set_spec(void *opts, const char *arg, struct vhu_err *err)
+{
+	static const struct {
+		const char *name;
+		enum vhu_since since;
+	} versions[] = {{"7.2", VHU_SINCE_V7_2}, {"10.2", VHU_SINCE_V10_2}, {"11.1", VHU_SINCE_V11_1}};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(versions); i++) {
+		if (!strcmp(versions[i].name, arg)) {
+			((struct vhu_trace_opts *)opts)->spec = versions[i].since;
+			return 0;
+		}
+	}
+	return vhu_err_set(err, -EINVAL, "'%s' is no version that is known here: 7.2, 10.2 or 11.1", arg);
+}
+
 #define AT(field) .offset = offsetof(struct vhu_trace_opts, field)
 #define ALL	  "All commands"
 static const struct vhu_option rows[] = {
@@ -53,8 +68,9 @@ static const struct vhu_option rows[] = {
 	 "the device type, where the capture does not say it: names of feature bits, rules of the device",
 	 VHU_OPTION_CALL, .set = set_device},
 	{"verbose", 'v', NULL, ALL,
-	 "show: each message with its header, descriptors and bytes; stats: each session", VHU_OPTION_COUNT,
-	 AT(verbose)},
+	 "show: each message with its header, descriptors and bytes; stats: each session; check: messages in "
+	 "hex",
+	 VHU_OPTION_COUNT, AT(verbose)},
 	{"help", 'h', NULL, ALL, "this text", VHU_OPTION_FLAG, AT(help)},
 	{"version", 'V', NULL, ALL, "the version", VHU_OPTION_FLAG, AT(version)},
 	{"filter", 'f', "EXPR", "show",
@@ -62,7 +78,17 @@ static const struct vhu_option rows[] = {
 	 "type=, fds=, "
 	 "FIELD=VALUE; with != < <= > >=, ! before a term, | between values",
 	 VHU_OPTION_TEXT, AT(filter)},
-	{"json", 'j', NULL, "stats", "as JSON", VHU_OPTION_FLAG, AT(json)},
+	{"json", 'j', NULL, "stats, check", "as JSON", VHU_OPTION_FLAG, AT(json)},
+	{"baseline", 'b', "FILE", "check",
+	 "findings that are known, each with its reason (default: NAME.baseline.json beside NAME.pcap)",
+	 VHU_OPTION_TEXT, AT(baseline)},
+	{"update-baseline", 0, NULL, "check", "write the findings into that file, and keep the reasons in it",
+	 VHU_OPTION_FLAG, AT(update_baseline)},
+	{"strict", 0, NULL, "check", "SHOULD and IMPLIED rules and known gaps fail too", VHU_OPTION_FLAG,
+	 AT(strict)},
+	{"spec", 0, "VERSION", "check",
+	 "the specification to judge by: 7.2, 10.2, 11.1 (default: the newest)", VHU_OPTION_CALL,
+	 .set = set_spec},
 	{"output", 'o', "FILE", "case", "write there instead of standard output", VHU_OPTION_TEXT,
 	 AT(output)},
 };
@@ -78,9 +104,11 @@ const struct vhu_option_table vhu_trace_options = {
 	.outro = "Commands:\n"
 		 "  show FILE           one line a message, decoded\n"
 		 "  stats FILE          messages by kind, sessions, durations, losses\n"
+		 "  check FILE          what either side did against the specification\n"
 		 "  case FILE           a case file that replays a session\n"
 		 "\n"
-		 "Exit status: 0 fine; 2 usage, or no capture; 3 our own failure.\n",
+		 "Exit status: 0 fine; 1 check found a FAIL; 2 usage, or no capture; 3 our own failure;\n"
+		 "5 check found nothing to judge.\n",
 	.parts = parts,
 	.n_parts = VHU_ARRAY_SIZE(parts),
 };
@@ -95,6 +123,7 @@ static const struct command {
 } commands[] = {
 	{"show", 1, 1, "filter", vhu_command_show},
 	{"stats", 1, 1, "json", vhu_command_stats},
+	{"check", 1, 1, "json baseline update-baseline strict spec", vhu_command_check},
 	{"case", 1, 1, "output", vhu_command_case},
 };
 
@@ -168,21 +197,14 @@ static const struct command *choose(struct vhu_trace_opts *o, struct vhu_err *er
 	return c;
 }
 
-/* A reader that goes away is a write error, not our end. */
-static void on_broken_pipe(int signal)
-{
-}
-
 int vhu_trace_main(int argc, char **argv)
 {
-	struct sigaction action = {.sa_handler = on_broken_pipe, .sa_flags = SA_RESTART};
 	struct vhu_trace_opts o = {.device = VHU_DEV_ANY, .spec = VHU_SINCE_V11_1};
 	struct vhu_buf text = {0};
 	struct vhu_err err = {0};
 	const struct command *c;
 	int code;
 
-	sigaction(SIGPIPE, &action, NULL);
 	if (vhu_options_parse(&vhu_trace_options, argc, argv, &o, &o.parsed, &err) < 0) {
 		vhu_words_done(&o.ignore);
 		return vhu_trace_complain(&err);

@@ -77,6 +77,8 @@ struct vhu_obs {
 
 struct vhu_oracle {
 	struct vhu_session session;
+	/* Something before was not seen: only what a message shows alone is judged. */
+	bool partial;
 	void (*found)(void *ctx, const struct vhu_finding *f);
 	void *ctx;
 };

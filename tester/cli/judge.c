@@ -1,0 +1,276 @@
+/* The oracle over a capture. */
+#include "cli/judge.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/err.h"
+#include "sessions.h"
+#include "wire/frame.h"
+
+struct vhu_judge {
+	struct vhu_judge_opts_capture opts;
+	struct vhu_judge_counts counts;
+	struct vhu_sessions *sessions;
+	uint32_t next_seq;
+	uint64_t losses;		 /* of which nobody knows whose records they were */
+	const struct vhu_record *record; /* under judgement */
+	bool softly;			 /* what is found has more than one explanation */
+};
+
+static void found(void *ctx, const struct vhu_finding *f)
+{
+	struct vhu_judge *j = ctx;
+	enum vhu_verdict verdict = vhu_finding_grade(f, &j->opts.grade);
+
+	j->opts.found(j->opts.ctx, j->record, f, j->softly ? VHU_WARN : verdict);
+}
+
+int vhu_judge_new(const struct vhu_judge_opts_capture *opts, struct vhu_judge **ret, struct vhu_err *err)
+{
+	struct vhu_judge *j = calloc(1, sizeof(*j));
+	int code;
+
+	if (!j)
+		return vhu_err_errno(err, -ENOMEM, "check");
+	j->opts = *opts;
+	code = vhu_sessions_new(&j->sessions, err);
+	if (code < 0) {
+		free(j);
+		return code;
+	}
+	*ret = j;
+	return 0;
+}
+
+void vhu_judge_free(struct vhu_judge *j)
+{
+	if (!j)
+		return;
+	vhu_sessions_free(j->sessions);
+	free(j);
+}
+
+const struct vhu_judge_counts *vhu_judge_counts(const struct vhu_judge *j)
+{
+	return &j->counts;
+}
+
+/* --- what is missing -------------------------------------------------------------------------------- */
+
+static void make_partial(struct vhu_judge *j, struct vhu_one_session *s)
+{
+	if (!s->partial)
+		j->counts.partial++;
+	s->partial = true;
+}
+
+/* Numbers that are missing, or came back, leave every session in doubt that is open then. */
+static void check_seq(struct vhu_judge *j, const struct vhu_record *r)
+{
+	if (r->seq != j->next_seq)
+		j->losses++;
+	j->next_seq = VHU_MAX(j->next_seq, r->seq + 1);
+}
+
+/* A tap that counts offsets tells by them what it missed; one that does not leaves them 0. */
+static bool stream_jumps(struct vhu_one_session *s, const struct vhu_record *r)
+{
+	uint64_t *next = &s->next[r->channel == VHU_CAP_BACKEND][r->dir == VHU_CAP_DIR_BE];
+	bool jumps = r->stream_off && r->stream_off != *next;
+
+	*next = r->stream_off + r->orig_len;
+	return jumps;
+}
+
+/* --- sessions --------------------------------------------------------------------------------------- */
+
+/* A new session of this number; what was open under it is over. */
+static int begin(struct vhu_judge *j, const struct vhu_record *r, bool seen, struct vhu_one_session **ret,
+		 struct vhu_err *err)
+{
+	struct vhu_one_session *s;
+	struct vhu_oracle *o;
+	int code = vhu_sessions_begin(j->sessions, r->connection, &s, err);
+
+	if (code == 0)
+		code = vhu_sessions_oracle(j->sessions, s, &o, err);
+	if (code < 0)
+		return code;
+	vhu_oracle_init(o, j->opts.device, 0, found, j);
+	s->losses = j->losses;
+	j->counts.sessions++;
+	if (!seen)
+		make_partial(j, s);
+	*ret = s;
+	return 0;
+}
+
+static int find(struct vhu_judge *j, const struct vhu_record *r, struct vhu_one_session **ret,
+		struct vhu_err *err)
+{
+	struct vhu_one_session *s = vhu_sessions_find(j->sessions, r->connection);
+	int code = s ? 0 : begin(j, r, false, &s, err);
+
+	if (code < 0)
+		return code;
+	if (s->losses != j->losses)
+		make_partial(j, s);
+	s->losses = j->losses;
+	*ret = s;
+	return 0;
+}
+
+/* --- messages --------------------------------------------------------------------------------------- */
+
+static bool foreign_order(const struct vhu_record *r)
+{
+	return (r->flags & VHU_CAP_BIG_ENDIAN) != (htobe16(1) == 1 ? VHU_CAP_BIG_ENDIAN : 0);
+}
+
+/* What the tap did not see whole is not judged, but may change what both sides assume. */
+static void judge_frame(struct vhu_judge *j, struct vhu_oracle *o, struct vhu_frame *f,
+			const struct vhu_record *r)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = r->flags & VHU_CAP_INTENDED};
+
+	if (r->flags & VHU_CAP_FDS_LOST) {
+		f->defects &= ~(uint32_t)VHU_DEFECT_FDS_LOST;
+		if (!f->defects)
+			vhu_session_apply(&o->session, f, obs.intended);
+		j->counts.unjudged++;
+		return;
+	}
+	vhu_oracle_observe(o, &obs);
+	j->counts.messages++;
+}
+
+static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
+	struct vhu_one_session *s;
+	struct vhu_oracle *o;
+	int code = find(j, r, &s, err);
+
+	if (code < 0)
+		return code;
+	if (r->dir == VHU_CAP_DIR_BE && r->tgid)
+		s->back_end = r->tgid;
+	if (r->channel == VHU_CAP_GPU || s->closed) {
+		j->counts.unjudged++;
+		return 0;
+	}
+	if (stream_jumps(s, r) || r->flags & (VHU_CAP_LOST_BEFORE | VHU_CAP_TRUNCATED))
+		make_partial(j, s);
+	/* Raw bytes of which nobody knows whose fault they are. */
+	if (r->flags & VHU_CAP_TRUNCATED || foreign_order(r) ||
+	    (s->partial && r->flags & VHU_CAP_MALFORMED)) {
+		make_partial(j, s);
+		j->counts.unjudged++;
+		return 0;
+	}
+	code = vhu_sessions_oracle(j->sessions, s, &o, err);
+	if (code == 0)
+		code = vhu_record_frame(r, &f, err);
+	if (code < 0)
+		return code;
+	o->partial = s->partial;
+	judge_frame(j, o, &f, r);
+	return 0;
+}
+
+/* --- connections ------------------------------------------------------------------------------------ */
+
+/*
+ * The end of a connection while an answer is due: a back-end that gives up and one that somebody stopped
+ * look the same from here.
+ */
+static int judge_close(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_EOF, .channel = VHU_CHAN_MAIN};
+	struct vhu_one_session *s = vhu_sessions_find(j->sessions, r->connection);
+	struct vhu_oracle *o;
+	int code;
+
+	if (!s || s->closed)
+		return 0;
+	code = vhu_sessions_oracle(j->sessions, s, &o, err);
+	if (code < 0)
+		return code;
+	o->partial = s->partial || s->losses != j->losses;
+	j->softly = true;
+	if (r->dir == VHU_CAP_DIR_BE)
+		vhu_oracle_observe(o, &obs);
+	j->softly = false;
+	vhu_sessions_close(j->sessions, s);
+	return 0;
+}
+
+/* Signals that a process brings upon itself. */
+static bool crashed(int status)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(signals); i++)
+		if (WIFSIGNALED(status) && WTERMSIG(status) == signals[i])
+			return true;
+	return false;
+}
+
+static int judge_exit(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	struct vhu_one_session *s = r->connection ? vhu_sessions_find(j->sessions, r->connection) : NULL;
+	int status = r->len >= 4 ? (int)vhu_le_get(r->payload, 4) : 0;
+	char text[40];
+	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = text};
+	struct vhu_oracle o = {0};
+
+	if (!s || !s->back_end || s->back_end != r->tgid || !crashed(status))
+		return 0;
+	snprintf(text, sizeof(text), "its end by signal %d", WTERMSIG(status));
+	vhu_oracle_init(&o, j->opts.device, 0, found, j);
+	vhu_oracle_observe(&o, &obs);
+	return 0;
+}
+
+static int judge_life(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	struct vhu_one_session *s;
+
+	switch (r->kind) {
+	case VHU_CAP_LIFE_CONNECT:
+	case VHU_CAP_LIFE_ACCEPT:
+		/* Both tell of one connection. */
+		s = r->connection ? vhu_sessions_find(j->sessions, r->connection) : NULL;
+		if (!r->connection || (s && !s->closed && !s->next[0][0] && !s->next[0][1]))
+			return 0;
+		return begin(j, r, true, &s, err);
+	case VHU_CAP_LIFE_CLOSE:
+		return judge_close(j, r, err);
+	case VHU_CAP_LIFE_EXIT:
+		return judge_exit(j, r, err);
+	case VHU_CAP_LIFE_LOST:
+		s = r->connection ? vhu_sessions_find(j->sessions, r->connection) : NULL;
+		if (s)
+			make_partial(j, s);
+		else
+			j->losses++;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	check_seq(j, r);
+	if (j->opts.only && r->connection && r->connection != j->opts.only)
+		return 0;
+	j->record = r;
+	if (r->connection && vhu_record_is_message(r))
+		return judge_message(j, r, err);
+	return r->channel == VHU_CAP_LIFE ? judge_life(j, r, err) : 0;
+}

@@ -1,0 +1,34 @@
+/*
+ * Sessions of a capture under judgement. A session's whole state is large and mostly empty; only those that
+ * speak at the moment have it in full, the others are packed.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "oracle/oracle.h"
+
+struct vhu_sessions;
+
+struct vhu_one_session {
+	uint32_t connection;
+	bool partial, closed;
+	uint64_t losses;		/* the judge's own, when it looked last */
+	uint64_t next[2][2];		/* main or back-end channel, direction: offset of the next message */
+	uint32_t back_end;		/* its process; 0: unknown */
+	/* private */
+	int slot;			/* where its state is in full; -1: packed, or gone */
+	uint16_t *packed;
+};
+
+int vhu_sessions_new(struct vhu_sessions **ret, struct vhu_err *err);
+void vhu_sessions_free(struct vhu_sessions *t);
+/* NULL if there is none of this number. */
+struct vhu_one_session *vhu_sessions_find(struct vhu_sessions *t, uint32_t connection);
+/* A new one, in the place of what was there. -ENOMEM. */
+int vhu_sessions_begin(struct vhu_sessions *t, uint32_t connection, struct vhu_one_session **ret,
+		       struct vhu_err *err);
+/* Its state, good until the next call for another session. -ENOMEM. */
+int vhu_sessions_oracle(struct vhu_sessions *t, struct vhu_one_session *s, struct vhu_oracle **ret,
+			struct vhu_err *err);
+/* Marks it closed and drops its state. */
+void vhu_sessions_close(struct vhu_sessions *t, struct vhu_one_session *s);
