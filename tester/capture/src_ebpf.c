@@ -1,0 +1,374 @@
+/* The passive source: eBPF programs in the kernel watch unix sockets, nothing changes for those who talk. */
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#include "capture/sessions.h"
+#include "capture/sources.h"
+#include "capture/tap.h"
+#include "privileges.h"
+#include "tap.skel.h"
+
+#define SWEEP_NS UINT64_C(100000000)
+
+enum { PERIOD_MS = 20, ROUNDS_AT_END = 16 };
+
+struct ebpf {
+	struct vhu_tap *tap;
+	struct ring_buffer *ring;
+	struct bpf_link *links[8];
+	size_t n_links;
+	struct vhu_sessions *sessions;
+	vhu_record_sink *sink;
+	void *sink_ctx;
+	uint64_t *existing;		/* inodes of sockets, sorted */
+	size_t n_existing;
+	uint64_t swept_ns;
+	struct vhu_err *err;		/* of the drain at hand */
+};
+
+/* libbpf's last complaint: it says more than an errno. */
+static char complaint[512];
+
+static int keep_complaint(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN) {
+		vsnprintf(complaint, sizeof(complaint), format, args);
+		complaint[strcspn(complaint, "\n")] = '\0';
+	}
+	return 0;
+}
+
+static const char by_proxy[] = "without privileges: --proxy LISTEN=TARGET";
+
+static int refused(struct vhu_err *err, int code, const char *what)
+{
+	if (code == -EPERM || code == -EACCES)
+		return vhu_err_set(err, -EPERM,
+				   "%s: not permitted; it takes CAP_BPF and CAP_PERFMON (root has them)\n  %s", what,
+				   by_proxy);
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return vhu_err_set(err, -EOPNOTSUPP, "%s: the kernel tells no types (CONFIG_DEBUG_INFO_BTF)\n  %s",
+				   what, by_proxy);
+	return vhu_err_set(err, code, "%s: %s%s%s\n  %s", what, strerror(-code), complaint[0] ? ": " : "", complaint,
+			   by_proxy);
+}
+
+/* --- sockets that were there before ------------------------------------------------------------------ */
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static int add_existing(struct ebpf *e, size_t *cap, uint64_t ino)
+{
+	if (e->n_existing == *cap) {
+		size_t more = *cap ? *cap * 2 : 1024;
+		uint64_t *grown = realloc(e->existing, more * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		e->existing = grown;
+		*cap = more;
+	}
+	e->existing[e->n_existing++] = ino;
+	return 0;
+}
+
+static int list_sockets_of(struct ebpf *e, size_t *cap, const char *pid)
+{
+	char folder[64], link[64];
+	struct dirent *entry;
+	DIR *fds;
+	int code = 0;
+
+	snprintf(folder, sizeof(folder), "/proc/%.20s/fd", pid);
+	fds = opendir(folder);
+	while (fds && code == 0 && (entry = readdir(fds))) {
+		ssize_t n = readlinkat(dirfd(fds), entry->d_name, link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = '\0';
+		if (!strncmp(link, "socket:[", 8))
+			code = add_existing(e, cap, strtoull(link + 8, NULL, 10));
+	}
+	if (fds)
+		closedir(fds);
+	return code;
+}
+
+/* Of all processes; those that end meanwhile do not matter. */
+static int list_sockets(struct ebpf *e, struct vhu_err *err)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	size_t cap = 0;
+	int code = 0;
+
+	while (proc && code == 0 && (entry = readdir(proc)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			code = list_sockets_of(e, &cap, entry->d_name);
+	if (proc)
+		closedir(proc);
+	if (e->n_existing)
+		qsort(e->existing, e->n_existing, sizeof(*e->existing), by_number);
+	return code < 0 ? vhu_err_errno(err, code, "capture") : 0;
+}
+
+/* --- loading ----------------------------------------------------------------------------------------- */
+
+/* Events that older kernels have not; what is missed without them is said in docs/capture.md. */
+struct optional {
+	struct bpf_program *program;
+	const char *event;
+};
+
+static void leave_out_unknown(struct vhu_tap *tap)
+{
+	const struct optional rows[] = {
+		{tap->progs.vhu_queued, "btf_trace_sk_data_ready"},
+		{tap->progs.vhu_sent, "btf_trace_sock_send_length"},
+		{tap->progs.vhu_received, "btf_trace_sock_recv_length"},
+	};
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	for (size_t i = 0; btf && i < VHU_ARRAY_SIZE(rows); i++)
+		if (btf__find_by_name_kind(btf, rows[i].event, BTF_KIND_TYPEDEF) < 0)
+			bpf_program__set_autoload(rows[i].program, false);
+	btf__free(btf);
+}
+
+static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o)
+{
+	for (size_t i = 0; i < o->n_sockets; i++) {
+		const char *slash = strrchr(o->sockets[i], '/');
+
+		snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s", slash ? slash + 1 : o->sockets[i]);
+	}
+	tap->rodata->vhu_n_names = (uint32_t)o->n_sockets;
+	tap->rodata->vhu_self = (uint32_t)getpid();
+	leave_out_unknown(tap);
+}
+
+static int attach(struct ebpf *e, struct vhu_err *err)
+{
+	struct bpf_program *const programs[] = {
+		e->tap->progs.vhu_received, e->tap->progs.vhu_sent,   e->tap->progs.vhu_dropped,
+		e->tap->progs.vhu_queued,   e->tap->progs.vhu_exited, e->tap->progs.vhu_copied,
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(programs); i++) {
+		if (!bpf_program__autoload(programs[i]))
+			continue;
+		e->links[e->n_links] = bpf_program__attach(programs[i]);
+		if (!e->links[e->n_links])
+			return refused(err, -errno, "eBPF");
+		e->n_links++;
+	}
+	return 0;
+}
+
+static int on_event(void *ctx, void *event, size_t len)
+{
+	struct ebpf *e = ctx;
+
+	return vhu_sessions_event(e->sessions, event, len, e->err);
+}
+
+static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err *err)
+{
+	int code;
+
+	complaint[0] = '\0';
+	libbpf_set_print(keep_complaint);
+	e->tap = vhu_tap__open();
+	if (!e->tap)
+		return refused(err, -errno, "eBPF");
+	configure(e->tap, o);
+	code = vhu_tap__load(e->tap);
+	if (code < 0)
+		return refused(err, code, "eBPF");
+	e->ring = ring_buffer__new(bpf_map__fd(e->tap->maps.vhu_ring), on_event, e, NULL);
+	if (!e->ring)
+		return refused(err, -errno, "eBPF: its ring buffer");
+	return 0;
+}
+
+/* --- sessions ---------------------------------------------------------------------------------------- */
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Spares the kernel the work. Where it is not permitted any more, the events come and are passed over. */
+static void ignore(void *ctx, uint64_t sock, uint64_t peer)
+{
+	const struct ebpf *e = ctx;
+	int map = bpf_map__fd(e->tap->maps.vhu_flows);
+	const uint64_t ends[] = {sock, peer};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(ends); i++) {
+		struct vhu_tap_flow f;
+
+		if (bpf_map_lookup_elem(map, &ends[i], &f) < 0)
+			continue;
+		f.state = VHU_TAP_IGNORED;
+		bpf_map_update_elem(map, &ends[i], &f, BPF_EXIST);
+	}
+}
+
+static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx,
+			 struct vhu_err *err)
+{
+	const struct vhu_sessions_env env = {
+		.clock_offset_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC),
+		.numbers = bpf_program__autoload(e->tap->progs.vhu_sent),
+		.existing = e->existing,
+		.n_existing = e->n_existing,
+		.ignore = ignore,
+		.ctx = e,
+	};
+
+	e->sink = sink;
+	e->sink_ctx = ctx;
+	return vhu_sessions_new(o, &env, sink, ctx, &e->sessions, err);
+}
+
+static void free_ebpf(struct ebpf *e)
+{
+	for (size_t i = 0; i < e->n_links; i++)
+		bpf_link__destroy(e->links[i]);
+	ring_buffer__free(e->ring);
+	vhu_tap__destroy(e->tap);
+	vhu_sessions_free(e->sessions);
+	free(e->existing);
+	free(e);
+}
+
+static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx, void **ret,
+		     struct vhu_err *err)
+{
+	struct ebpf *e = calloc(1, sizeof(*e));
+	int code;
+
+	if (!e)
+		return vhu_err_errno(err, -ENOMEM, "capture");
+	code = load(e, o, err);
+	/* Sockets that are made between the list and the first event are new to both. */
+	if (code == 0)
+		code = list_sockets(e, err);
+	if (code == 0)
+		code = make_sessions(e, o, sink, ctx, err);
+	if (code == 0)
+		code = attach(e, err);
+	if (code == 0)
+		code = vhu_privileges_drop(err);
+	if (code < 0) {
+		free_ebpf(e);
+		return code;
+	}
+	*ret = e;
+	return 0;
+}
+
+static int ebpf_poll_fd(const void *source)
+{
+	return ring_buffer__epoll_fd(((const struct ebpf *)source)->ring);
+}
+
+/* Asks the kernel side to look for sockets that were closed; the answers come through the ring. */
+static void sweep(struct ebpf *e, uint64_t now)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	e->swept_ns = now;
+	bpf_prog_test_run_opts(bpf_program__fd(e->tap->progs.vhu_sweep), &opts);
+}
+
+static int ebpf_drain(void *source, struct vhu_err *err)
+{
+	struct ebpf *e = source;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	int code;
+
+	if (now - e->swept_ns > SWEEP_NS)
+		sweep(e, now);
+	e->err = err;
+	code = ring_buffer__consume(e->ring);
+	if (code >= 0)
+		code = vhu_sessions_settle(e->sessions, now, err);
+	else if (!err->code)
+		vhu_err_errno(err, code, "eBPF: its ring buffer");
+	return code < 0 ? code : 0;
+}
+
+static void ebpf_stats(const void *source, struct vhu_source_stats *ret)
+{
+	const struct ebpf *e = source;
+
+	vhu_sessions_stats(e->sessions, ret);
+	ret->lost = VHU_MAX(ret->lost, e->tap->bss->vhu_lost);
+}
+
+/* What was lost and belongs to no record that followed. */
+static int tell_lost(struct ebpf *e, struct vhu_err *err)
+{
+	struct vhu_source_stats stats;
+	uint64_t lost = e->tap->bss->vhu_lost;
+	uint8_t count[8];
+	const struct vhu_record r = {
+		.channel = VHU_CAP_LIFE,
+		.kind = VHU_CAP_LIFE_LOST,
+		.tap = VHU_CAP_TAP_EBPF,
+		.payload = count,
+		.len = sizeof(count),
+	};
+
+	vhu_sessions_stats(e->sessions, &stats);
+	if (lost <= stats.lost)
+		return 0;
+	vhu_le_put(count, sizeof(count), lost - stats.lost);
+	return e->sink(e->sink_ctx, &r, err);
+}
+
+static int ebpf_close(void *source, struct vhu_err *err)
+{
+	struct ebpf *e = source;
+	int code = 0;
+
+	/* Detached first: then what is in the ring is all there is. */
+	for (size_t i = 0; i < e->n_links; i++)
+		bpf_link__destroy(e->links[i]);
+	e->n_links = 0;
+	e->swept_ns = 0;
+	code = ebpf_drain(e, err);
+	if (code == 0)
+		code = tell_lost(e, err);
+	if (code == 0)
+		code = vhu_sessions_stop(e->sessions, clock_ns(CLOCK_MONOTONIC), err);
+	free_ebpf(e);
+	return code;
+}
+
+const struct vhu_source_ops vhu_source_ebpf = {
+	.name = "ebpf",
+	.tap = VHU_CAP_TAP_EBPF,
+	.open = ebpf_open,
+	.poll_fd = ebpf_poll_fd,
+	.drain = ebpf_drain,
+	.period_ms = PERIOD_MS,
+	.stats = ebpf_stats,
+	.close = ebpf_close,
+};
