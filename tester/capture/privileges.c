@@ -37,7 +37,5 @@ int vhu_privileges_drop(struct vhu_err *err)
 		return code;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_capset, &head, none) < 0)
 		return vhu_err_errno(err, -errno, "giving up privileges");
-	/* Our memory holds what strangers said; who could not read it before shall not now. */
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return 0;
 }

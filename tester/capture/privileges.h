@@ -4,7 +4,7 @@
 #include "base/err.h"
 
 /*
- * Gives up all capabilities for good, and becomes who called sudo where that is known. Without privileges there is
- * nothing to do. -errno with text.
+ * Gives up all capabilities for good, and becomes who called sudo where that is known. Without privileges
+ * there is nothing to do. -errno with text.
  */
 int vhu_privileges_drop(struct vhu_err *err);

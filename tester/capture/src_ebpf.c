@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "capture/sessions.h"
+#include "capture/watch.h"
 #include "capture/sources.h"
 #include "capture/tap.h"
 #include "privileges.h"
@@ -24,13 +24,13 @@ struct ebpf {
 	struct ring_buffer *ring;
 	struct bpf_link *links[8];
 	size_t n_links;
-	struct vhu_sessions *sessions;
+	struct vhu_watch *sessions;
 	vhu_record_sink *sink;
 	void *sink_ctx;
-	uint64_t *existing;		/* inodes of sockets, sorted */
+	uint64_t *existing; /* inodes of sockets, sorted */
 	size_t n_existing;
 	uint64_t swept_ns;
-	struct vhu_err *err;		/* of the drain at hand */
+	struct vhu_err *err; /* of the drain at hand */
 };
 
 /* libbpf's last complaint: it says more than an errno. */
@@ -50,14 +50,16 @@ static const char by_proxy[] = "without privileges: --proxy LISTEN=TARGET";
 static int refused(struct vhu_err *err, int code, const char *what)
 {
 	if (code == -EPERM || code == -EACCES)
-		return vhu_err_set(err, -EPERM,
-				   "%s: not permitted; it takes CAP_BPF and CAP_PERFMON (root has them)\n  %s", what,
-				   by_proxy);
+		return vhu_err_set(
+			err, -EPERM,
+			"%s: not permitted; it takes CAP_BPF and CAP_PERFMON (root has them)\n  %s", what,
+			by_proxy);
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-		return vhu_err_set(err, -EOPNOTSUPP, "%s: the kernel tells no types (CONFIG_DEBUG_INFO_BTF)\n  %s",
-				   what, by_proxy);
-	return vhu_err_set(err, code, "%s: %s%s%s\n  %s", what, strerror(-code), complaint[0] ? ": " : "", complaint,
-			   by_proxy);
+		return vhu_err_set(err, -EOPNOTSUPP,
+				   "%s: the kernel tells no types (CONFIG_DEBUG_INFO_BTF)\n  %s", what,
+				   by_proxy);
+	return vhu_err_set(err, code, "%s: %s%s%s\n  %s", what, strerror(-code), complaint[0] ? ": " : "",
+			   complaint, by_proxy);
 }
 
 /* --- sockets that were there before ------------------------------------------------------------------ */
@@ -151,7 +153,8 @@ static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o)
 	for (size_t i = 0; i < o->n_sockets; i++) {
 		const char *slash = strrchr(o->sockets[i], '/');
 
-		snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s", slash ? slash + 1 : o->sockets[i]);
+		snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s",
+			 slash ? slash + 1 : o->sockets[i]);
 	}
 	tap->rodata->vhu_n_names = (uint32_t)o->n_sockets;
 	tap->rodata->vhu_self = (uint32_t)getpid();
@@ -180,7 +183,7 @@ static int on_event(void *ctx, void *event, size_t len)
 {
 	struct ebpf *e = ctx;
 
-	return vhu_sessions_event(e->sessions, event, len, e->err);
+	return vhu_watch_event(e->sessions, event, len, e->err);
 }
 
 static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err *err)
@@ -232,7 +235,7 @@ static void ignore(void *ctx, uint64_t sock, uint64_t peer)
 static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx,
 			 struct vhu_err *err)
 {
-	const struct vhu_sessions_env env = {
+	const struct vhu_watch_env env = {
 		.clock_offset_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC),
 		.numbers = bpf_program__autoload(e->tap->progs.vhu_sent),
 		.existing = e->existing,
@@ -243,7 +246,7 @@ static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_re
 
 	e->sink = sink;
 	e->sink_ctx = ctx;
-	return vhu_sessions_new(o, &env, sink, ctx, &e->sessions, err);
+	return vhu_watch_new(o, &env, sink, ctx, &e->sessions, err);
 }
 
 static void free_ebpf(struct ebpf *e)
@@ -252,7 +255,7 @@ static void free_ebpf(struct ebpf *e)
 		bpf_link__destroy(e->links[i]);
 	ring_buffer__free(e->ring);
 	vhu_tap__destroy(e->tap);
-	vhu_sessions_free(e->sessions);
+	vhu_watch_free(e->sessions);
 	free(e->existing);
 	free(e);
 }
@@ -308,7 +311,7 @@ static int ebpf_drain(void *source, struct vhu_err *err)
 	e->err = err;
 	code = ring_buffer__consume(e->ring);
 	if (code >= 0)
-		code = vhu_sessions_settle(e->sessions, now, err);
+		code = vhu_watch_settle(e->sessions, now, err);
 	else if (!err->code)
 		vhu_err_errno(err, code, "eBPF: its ring buffer");
 	return code < 0 ? code : 0;
@@ -318,7 +321,7 @@ static void ebpf_stats(const void *source, struct vhu_source_stats *ret)
 {
 	const struct ebpf *e = source;
 
-	vhu_sessions_stats(e->sessions, ret);
+	vhu_watch_stats(e->sessions, ret);
 	ret->lost = VHU_MAX(ret->lost, e->tap->bss->vhu_lost);
 }
 
@@ -336,7 +339,7 @@ static int tell_lost(struct ebpf *e, struct vhu_err *err)
 		.len = sizeof(count),
 	};
 
-	vhu_sessions_stats(e->sessions, &stats);
+	vhu_watch_stats(e->sessions, &stats);
 	if (lost <= stats.lost)
 		return 0;
 	vhu_le_put(count, sizeof(count), lost - stats.lost);
@@ -357,7 +360,7 @@ static int ebpf_close(void *source, struct vhu_err *err)
 	if (code == 0)
 		code = tell_lost(e, err);
 	if (code == 0)
-		code = vhu_sessions_stop(e->sessions, clock_ns(CLOCK_MONOTONIC), err);
+		code = vhu_watch_stop(e->sessions, clock_ns(CLOCK_MONOTONIC), err);
 	free_ebpf(e);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "cli/capture.h"
 #include "cli/conform.h"
 #include "cli/options.h"
 #include "cli/trace.h"
@@ -16,6 +17,7 @@ static const struct program {
 	const char *what;  /* in a line */
 	const char *words; /* that completion offers besides files; NULL: none */
 } programs[] = {
+	{&vhu_capture_options, "record vhost-user sessions of other programs", NULL},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
 	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats case"},
 };

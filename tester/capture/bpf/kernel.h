@@ -1,6 +1,6 @@
 /*
- * The parts of kernel structures that the programs look at. Only names and types count: the loader puts in where the
- * running kernel has them.
+ * The parts of kernel structures that the programs look at. Only names and types count: the loader puts in
+ * where the running kernel has them.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
- * Watches unix stream sockets: each part of a stream is seen where the reader's kernel copies it out, with the
- * descriptors that travel with it. Connections that speak vhost-user are found by the first header, by the name of
- * their socket's file, or because their socket was passed over one that does.
+ * Watches unix stream sockets: each part of a stream is seen where the reader's kernel copies it out, with
+ * the descriptors that travel with it. Connections that speak vhost-user are found by the first header, by
+ * the name of their socket's file, or because their socket was passed over one that does.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -17,15 +17,28 @@
 char vhu_license[] SEC("license") = "Dual BSD/GPL";
 
 enum {
-	UNIX = 1, STREAM = 1, RCV_SHUTDOWN = 1, PEEK = 2, RESET = -104,
-	EXITING = 4, GROUP_EXIT = 4,
-	HEADER = 12, REQUEST_MAX = 64, SIZE_MAX_BELIEVED = 65536,
-	S_FMT = 0170000, S_SOCKET = 0140000, S_REGULAR = 0100000, S_BLOCK = 0060000, S_CHAR = 0020000, S_FIFO = 0010000,
-	RIGHTS = 1, SOL = 1,
+	UNIX = 1,
+	STREAM = 1,
+	RCV_SHUTDOWN = 1,
+	PEEK = 2,
+	RESET = -104,
+	EXITING = 4,
+	GROUP_EXIT = 4,
+	HEADER = 12,
+	REQUEST_MAX = 64,
+	SIZE_MAX_BELIEVED = 65536,
+	S_FMT = 0170000,
+	S_SOCKET = 0140000,
+	S_REGULAR = 0100000,
+	S_BLOCK = 0060000,
+	S_CHAR = 0020000,
+	S_FIFO = 0010000,
+	RIGHTS = 1,
+	SOL = 1,
 	RING_BYTES = 4 << 20,
 };
 #define HUGETLBFS 0x958458f6u
-#define TMPFS 0x01021994u
+#define TMPFS	  0x01021994u
 
 /* Kinds of descriptor as captures have them (wire/frame.h). */
 enum { UNKNOWN, MEMFD, HUGETLB, SHM, FILE_, EVENTFD, SOCKET, PIPE, USERFAULT, DEVICE, OTHER };
@@ -33,7 +46,7 @@ enum { UNKNOWN, MEMFD, HUGETLB, SHM, FILE_, EVENTFD, SOCKET, PIPE, USERFAULT, DE
 /* Set by the loader. */
 const volatile char vhu_names[VHU_TAP_NAMES_MAX][VHU_TAP_NAME] = {};
 const volatile __u32 vhu_n_names = 0;
-const volatile __u32 vhu_self = 0;	/* our own process: what it does with sockets is of no interest */
+const volatile __u32 vhu_self = 0; /* our own process: what it does with sockets is of no interest */
 
 __u64 vhu_last_connection = 0;
 __u64 vhu_lost = 0;
@@ -85,7 +98,8 @@ static __always_inline struct scratch *scratch(__u32 which)
 	return bpf_map_lookup_elem(&vhu_scratch, &which);
 }
 
-static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 len, const struct vhu_tap_flow *f)
+static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 len,
+				      const struct vhu_tap_flow *f)
 {
 	h->kind = kind;
 	h->len = len;
@@ -181,7 +195,8 @@ static __always_inline bool speaks(const struct sk_buff *skb)
 	if (BPF_CORE_READ(skb, len) < consumed + HEADER ||
 	    bpf_probe_read_kernel(head, sizeof(head), BPF_CORE_READ(skb, data) + consumed) < 0)
 		return false;
-	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 && head[2] <= SIZE_MAX_BELIEVED;
+	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 &&
+	       head[2] <= SIZE_MAX_BELIEVED;
 }
 
 /* --- flows ------------------------------------------------------------------------------------------- */
@@ -221,8 +236,7 @@ static __always_inline void fill_path(struct vhu_tap_open *o, const struct sock 
 	len = BPF_CORE_READ(addr, len) - 2;
 	if (len > 0 && len <= VHU_TAP_PATH)
 		o->path_len = (__u32)len;
-	bpf_probe_read_kernel(o->path, VHU_TAP_PATH,
-			      (const void *)&addr->name + 2);
+	bpf_probe_read_kernel(o->path, VHU_TAP_PATH, (const void *)&addr->name + 2);
 	inode = BPF_CORE_READ(u, path.dentry, d_inode);
 	if (inode) {
 		o->path_ino = BPF_CORE_READ(inode, i_ino);
@@ -252,7 +266,8 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 	return bpf_map_lookup_elem(&vhu_flows, &key);
 }
 
-/* The flow of a sending end; NULL if it is of no interest. A kernel address may serve again for another socket. */
+/* The flow of a sending end; NULL if it is of no interest. A kernel address may serve again for another
+ * socket. */
 static __always_inline struct vhu_tap_flow *known(const struct sock *sk)
 {
 	struct vhu_tap_flow *f = flow_of(sk);
@@ -340,7 +355,8 @@ static __always_inline bool is_shm(const struct file *file)
 	return begins(name, "shm", 4);
 }
 
-static __always_inline void describe_regular(const struct file *file, const struct inode *inode, struct vhu_tap_fd *e)
+static __always_inline void describe_regular(const struct file *file, const struct inode *inode,
+					     struct vhu_tap_fd *e)
 {
 	__u32 magic = (__u32)BPF_CORE_READ(inode, i_sb, s_magic);
 
@@ -422,8 +438,7 @@ static __always_inline __u32 emit_fds(const struct sk_buff *skb, const struct vh
 
 		if (i >= n)
 			break;
-		bpf_probe_read_kernel(&file, sizeof(file),
-				      (const void *)&list->fp + i * sizeof(file));
+		bpf_probe_read_kernel(&file, sizeof(file), (const void *)&list->fp + i * sizeof(file));
 		vhu_describe_fd((__u64)file, f->sock, f->flow);
 	}
 	return n;
@@ -431,7 +446,8 @@ static __always_inline __u32 emit_fds(const struct sk_buff *skb, const struct vh
 
 /* --- bytes ------------------------------------------------------------------------------------------- */
 
-/* Appends `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer is missing. */
+/* Appends `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer is
+ * missing. */
 static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
 				       __u32 n_fds, __u32 flags, __u32 which)
 {
@@ -478,9 +494,9 @@ static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap
 /* --- system calls ------------------------------------------------------------------------------------ */
 
 struct call {
-	bool known;			/* false where registers cannot be told, as within io_uring */
+	bool known; /* false where registers cannot be told, as within io_uring */
 	bool is_send, is_sendmsg, peeks;
-	__u64 message;			/* of sendmsg */
+	__u64 message; /* of sendmsg */
 };
 
 static __always_inline void this_call(struct call *ret)
@@ -489,14 +505,31 @@ static __always_inline void this_call(struct call *ret)
 
 	*ret = (struct call){};
 #if defined(__TARGET_ARCH_x86)
-	enum { READ_ = 0, WRITE = 1, WRITEV = 20, SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47, SENDMMSG = 307 };
+	enum {
+		READ_ = 0,
+		WRITE = 1,
+		WRITEV = 20,
+		SENDTO = 44,
+		RECVFROM = 45,
+		SENDMSG = 46,
+		RECVMSG = 47,
+		SENDMMSG = 307
+	};
 	__u64 number = BPF_CORE_READ(r, orig_ax), flags;
 
 	ret->is_sendmsg = number == SENDMSG;
 	ret->message = BPF_CORE_READ(r, si);
 	flags = number == RECVMSG ? BPF_CORE_READ(r, dx) : BPF_CORE_READ(r, r10);
 #elif defined(__TARGET_ARCH_arm64)
-	enum { WRITE = 64, WRITEV = 66, SENDTO = 206, RECVFROM = 207, SENDMSG = 211, RECVMSG = 212, SENDMMSG = 269 };
+	enum {
+		WRITE = 64,
+		WRITEV = 66,
+		SENDTO = 206,
+		RECVFROM = 207,
+		SENDMSG = 211,
+		RECVMSG = 212,
+		SENDMMSG = 269
+	};
 	__u64 number = (__u64)BPF_CORE_READ(r, syscallno), flags;
 
 	ret->is_sendmsg = number == SENDMSG;
@@ -554,7 +587,8 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 	if (!f || f->state == VHU_TAP_IGNORED)
 		return 0;
 	this_call(&call);
-	if (call.is_send && !(BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), flags) & EXITING))
+	if (call.is_send &&
+	    !(BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), flags) & EXITING))
 		return 0;
 	consumed = consumed_of(skb);
 	len = BPF_CORE_READ(skb, len);
@@ -606,12 +640,13 @@ static __always_inline void emit_numbers(const struct vhu_tap_flow *f, __u64 mes
 	__u32 n;
 
 	if (!s || bpf_probe_read_user(&m, sizeof(m), (const void *)message) < 0 || m.controllen < sizeof(c) ||
-	    bpf_probe_read_user(&c, sizeof(c), (const void *)m.control) < 0 || c.level != SOL || c.type != RIGHTS ||
-	    c.len < sizeof(c) + sizeof(__s32) || c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
+	    bpf_probe_read_user(&c, sizeof(c), (const void *)m.control) < 0 || c.level != SOL ||
+	    c.type != RIGHTS || c.len < sizeof(c) + sizeof(__s32) ||
+	    c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
 		return;
 	n = (__u32)(c.len - sizeof(c)) / sizeof(__s32);
-	if (n > VHU_TAP_FDS_MAX ||
-	    bpf_probe_read_user(s->numbers.number, n * sizeof(__s32), (const void *)m.control + sizeof(c)) < 0)
+	if (n > VHU_TAP_FDS_MAX || bpf_probe_read_user(s->numbers.number, n * sizeof(__s32),
+						       (const void *)m.control + sizeof(c)) < 0)
 		return;
 	fill_head(&s->numbers.head, VHU_TAP_NUMBERS, sizeof(s->numbers), f);
 	s->numbers.n = n;
@@ -653,7 +688,8 @@ int BPF_PROG(vhu_received, const struct sock *sk, int got, int flags)
 		return 0;
 	if (got > 0 && !(flags & PEEK))
 		f->reads++;
-	if (got > 0 || f->ended || !(got == RESET || (got == 0 && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)))
+	if (got > 0 || f->ended ||
+	    !(got == RESET || (got == 0 && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)))
 		return 0;
 	f->ended = 1;
 	s = scratch(FOR_COPY);
@@ -677,9 +713,9 @@ int BPF_PROG(vhu_exited, const struct task_struct *task)
 	bpf_map_delete_elem(&vhu_processes, &tgid);
 	fill_head(&e.head, VHU_TAP_EXIT, sizeof(e), NULL);
 	e.tgid = tgid;
-	e.status = (__u32)(BPF_CORE_READ(task, signal, flags) & GROUP_EXIT ?
-				   BPF_CORE_READ(task, signal, group_exit_code) :
-				   BPF_CORE_READ(task, exit_code));
+	e.status = (__u32)(BPF_CORE_READ(task, signal, flags) & GROUP_EXIT
+				   ? BPF_CORE_READ(task, signal, group_exit_code)
+				   : BPF_CORE_READ(task, exit_code));
 	emit(s, &e, sizeof(e));
 	return 0;
 }
@@ -687,8 +723,8 @@ int BPF_PROG(vhu_exited, const struct task_struct *task)
 /* --- closed sockets ---------------------------------------------------------------------------------- */
 
 /*
- * Nothing tells when a socket is closed, so the loader asks now and then. What a socket's memory is used for by then
- * does not matter: it is not this socket's inode that is found there.
+ * Nothing tells when a socket is closed, so the loader asks now and then. What a socket's memory is used for
+ * by then does not matter: it is not this socket's inode that is found there.
  */
 static __always_inline bool is_closed(struct vhu_tap_flow *f)
 {
@@ -698,7 +734,7 @@ static __always_inline bool is_closed(struct vhu_tap_flow *f)
 	if (is_stream(sk))
 		ino = inode_of(sk);
 	if (!f->ino)
-		f->ino = ino;		/* accepted by now */
+		f->ino = ino; /* accepted by now */
 	return f->ino && ino != f->ino;
 }
 

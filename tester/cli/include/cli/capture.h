@@ -1,0 +1,8 @@
+/* vhu-capture: its options and its main function. */
+#pragma once
+
+#include "cli/options.h"
+
+extern const struct vhu_option_table vhu_capture_options;
+
+int vhu_capture_main(int argc, char **argv);

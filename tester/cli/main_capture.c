@@ -1,0 +1,6 @@
+#include "cli/capture.h"
+
+int main(int argc, char **argv)
+{
+	return vhu_capture_main(argc, argv);
+}
