@@ -62,7 +62,8 @@ static int set_spec(void *opts, const char *arg, struct vhu_err *err)
 #define AT(field) .offset = offsetof(struct vhu_trace_opts, field)
 #define ALL	  "All commands"
 static const struct vhu_option rows[] = {
-	{"session", 'n', "N[,M]", ALL, "only this session (the number of its connection)", VHU_OPTION_CALL,
+	{"session", 'n', "N[,M]", ALL,
+	 "only this session (the number of its connection); two of them for diff", VHU_OPTION_CALL,
 	 .set = set_session},
 	{"device", 'd', "NAME", ALL,
 	 "the device type, where the capture does not say it: names of feature bits, rules of the device",
@@ -78,7 +79,7 @@ static const struct vhu_option rows[] = {
 	 "type=, fds=, "
 	 "FIELD=VALUE; with != < <= > >=, ! before a term, | between values",
 	 VHU_OPTION_TEXT, AT(filter)},
-	{"json", 'j', NULL, "stats, check", "as JSON", VHU_OPTION_FLAG, AT(json)},
+	{"json", 'j', NULL, "stats, check, diff", "as JSON", VHU_OPTION_FLAG, AT(json)},
 	{"baseline", 'b', "FILE", "check",
 	 "findings that are known, each with its reason (default: NAME.baseline.json beside NAME.pcap)",
 	 VHU_OPTION_TEXT, AT(baseline)},
@@ -89,6 +90,11 @@ static const struct vhu_option rows[] = {
 	{"spec", 0, "VERSION", "check",
 	 "the specification to judge by: 7.2, 10.2, 11.1 (default: the newest)", VHU_OPTION_CALL,
 	 .set = set_spec},
+	{"ignore", 'i', "FIELD", "diff",
+	 "MESSAGE.field that may differ (* and ? stand for any text); repeatable", VHU_OPTION_LIST,
+	 AT(ignore)},
+	{"all", 'a', NULL, "diff", "also what differs between two honest runs: addresses, bases, capacities",
+	 VHU_OPTION_FLAG, AT(all)},
 	{"output", 'o', "FILE", "case", "write there instead of standard output", VHU_OPTION_TEXT,
 	 AT(output)},
 };
@@ -105,9 +111,11 @@ const struct vhu_option_table vhu_trace_options = {
 		 "  show FILE           one line a message, decoded\n"
 		 "  stats FILE          messages by kind, sessions, durations, losses\n"
 		 "  check FILE          what either side did against the specification\n"
+		 "  diff A [B]          two sessions aligned by meaning, what differs\n"
 		 "  case FILE           a case file that replays a session\n"
 		 "\n"
-		 "Exit status: 0 fine; 1 check found a FAIL; 2 usage, or no capture; 3 our own failure;\n"
+		 "Exit status: 0 fine; 1 check found a FAIL, diff a difference; 2 usage, or no capture; 3 "
+		 "our own failure;\n"
 		 "5 check found nothing to judge.\n",
 	.parts = parts,
 	.n_parts = VHU_ARRAY_SIZE(parts),
@@ -124,6 +132,7 @@ static const struct command {
 	{"show", 1, 1, "filter", vhu_command_show},
 	{"stats", 1, 1, "json", vhu_command_stats},
 	{"check", 1, 1, "json baseline update-baseline strict spec", vhu_command_check},
+	{"diff", 1, 2, "json ignore all", vhu_command_diff},
 	{"case", 1, 1, "output", vhu_command_case},
 };
 

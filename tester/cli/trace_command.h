@@ -12,7 +12,7 @@ struct vhu_trace_opts {
 	const char *filter;
 	uint32_t session, session_b;	/* 0: not given; B of diff */
 	enum vhu_device device;		/* VHU_DEV_ANY: as the capture says */
-	bool svg, json, strict, update_baseline;
+	bool svg, json, all, strict, update_baseline;
 	enum vhu_since spec;
 	const char *baseline, *output;
 	struct vhu_words ignore;

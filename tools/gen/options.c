@@ -19,7 +19,7 @@ static const struct program {
 } programs[] = {
 	{&vhu_capture_options, "record vhost-user sessions of other programs", NULL},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
-	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats case"},
+	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats check diff case"},
 };
 
 static const struct program *program;
