@@ -42,7 +42,7 @@ static int make_descriptors(struct vhu_program *p, struct vhu_err *err)
 			if (!p->reach)
 				return vhu_err_errno(err, -ENOMEM, "program");
 		}
-		p->its_fd = vhu_socket_listen(p->reach, err);
+		p->its_fd = vhu_unix_listen(p->reach, err);
 		return p->its_fd < 0 ? p->its_fd : 0;
 	}
 	return 0;
@@ -166,7 +166,7 @@ static void look_for_heir(struct vhu_program *p)
 /* Told of two sockets it may serve either. */
 static void try_other_socket(struct vhu_program *p)
 {
-	int fd = p->way == VHU_PROGRAM_BOTH && !p->by_path ? vhu_socket_connect(p->path) : -1;
+	int fd = p->way == VHU_PROGRAM_BOTH && !p->by_path ? vhu_unix_connect(p->path) : -1;
 
 	if (fd < 0)
 		return;
@@ -183,7 +183,7 @@ static void try_connection(struct vhu_program *p)
 		p->conn_fd = p->own_fd;
 		p->own_fd = -1;
 	} else if (p->conn_fd < 0) {
-		p->conn_fd = vhu_socket_connect(p->reach);
+		p->conn_fd = vhu_unix_connect(p->reach);
 		if (p->conn_fd >= 0)
 			look_for_heir(p);
 	}

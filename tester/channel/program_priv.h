@@ -1,6 +1,8 @@
 /* What program.c (the process) and program_words.c (how it is told of its socket) share. */
 #pragma once
 
+#include <sys/un.h>
+
 #include "channel/program.h"
 #include "target_priv.h"
 

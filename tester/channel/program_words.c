@@ -81,7 +81,7 @@ static int make_reachable(struct vhu_program *p, struct vhu_err *err)
 /* A socket's file whose listener is gone. */
 static int leave_socket(const char *path, struct vhu_err *err)
 {
-	int fd = vhu_socket_listen(path, err);
+	int fd = vhu_unix_listen(path, err);
 
 	if (fd < 0)
 		return fd;

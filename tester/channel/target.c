@@ -22,15 +22,7 @@ static int out_of_memory(struct vhu_err *err)
 
 static int check_socket_path(const char *path, const char *advice, struct vhu_err *err)
 {
-	const size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
-
-	if (!*path)
-		return vhu_err_set(err, -EINVAL, "target: the socket's path is empty");
-	if (strlen(path) > most)
-		return vhu_err_set(err, -EINVAL,
-				   "target: the socket path '%s' has %zu bytes, of at most %zu: %s", path,
-				   strlen(path), most, advice);
-	return 0;
+	return vhu_unix_check(path, advice, err) < 0 ? vhu_err_prefix(err, "target") : 0;
 }
 
 /* A folder of our own, so that names can be plain and several targets do not meet. */

@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { BACKLOG = 16 };
-
 static const uint64_t retry_ns = UINT64_C(2000000);
 /* A back-end that listens anew after each session is away for a moment. */
 static const uint64_t relisten_ns = UINT64_C(2000000000);
@@ -22,68 +20,6 @@ static uint64_t after(uint64_t ns)
 	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
 }
 
-/* --- sockets --------------------------------------------------------------------------------- */
-
-static struct sockaddr_un address(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-	/* Its length was checked when the target was made. */
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	return addr;
-}
-
-int vhu_socket_connect(const char *path)
-{
-	struct sockaddr_un addr = address(path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : fcntl(fd, F_SETFL, 0);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-int vhu_socket_listen(const char *path, struct vhu_err *err)
-{
-	struct sockaddr_un addr = address(path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, BACKLOG) < 0) {
-		int r = vhu_err_errno(err, -errno, "cannot listen on '%s'", path);
-
-		vhu_close(&fd);
-		return r;
-	}
-	return fd;
-}
-
-/* Takes a socket away that nobody listens on; anything else that is there stays. */
-static int remove_stale(const char *path, struct vhu_err *err)
-{
-	struct stat st;
-	int fd;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : vhu_err_errno(err, -errno, "cannot listen on '%s'", path);
-	if (!S_ISSOCK(st.st_mode))
-		return vhu_err_set(err, -EEXIST, "cannot listen on '%s': it exists and is no socket", path);
-	fd = vhu_socket_connect(path);
-	if (fd >= 0 || fd == -EAGAIN) {
-		vhu_close(&fd);
-		return vhu_err_set(err, -EADDRINUSE, "cannot listen on '%s': another process listens there",
-				   path);
-	}
-	if (unlink(path) < 0 && errno != ENOENT)
-		return vhu_err_errno(err, -errno, "cannot remove the old socket '%s'", path);
-	return 0;
-}
-
 /* --- connecting ------------------------------------------------------------------------------ */
 
 static bool may_come(int code)
@@ -93,7 +29,7 @@ static bool may_come(int code)
 
 static void attempt(struct vhu_target *t)
 {
-	int fd = vhu_socket_connect(t->socket);
+	int fd = vhu_unix_connect(t->socket);
 
 	t->ready_fd = fd < 0 ? -1 : fd;
 	t->connect_error = fd < 0 ? fd : 0;
@@ -200,10 +136,10 @@ static int start_listening(struct vhu_target *t, struct vhu_err *err)
 
 	if (t->listen_fd >= 0)
 		return 0;
-	r = remove_stale(t->socket, err);
+	r = vhu_unix_remove_stale(t->socket, err);
 	if (r < 0)
 		return r;
-	r = vhu_socket_listen(t->socket, err);
+	r = vhu_unix_listen(t->socket, err);
 	if (r < 0)
 		return r;
 	t->listen_fd = r;
@@ -295,7 +231,7 @@ static int start_process(struct vhu_target *t, struct vhu_err *err)
 	vhu_close(&t->ready_fd);
 	unlink(t->socket);
 	if (t->inherits_socket) {
-		io.inherit = vhu_socket_listen(t->socket, err);
+		io.inherit = vhu_unix_listen(t->socket, err);
 		if (io.inherit < 0)
 			return io.inherit;
 	}

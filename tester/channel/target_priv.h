@@ -1,10 +1,9 @@
 /* What target.c (options, life, questions) and target_connect.c (how it is reached) share. */
 #pragma once
 
-#include <sys/un.h>
-
 #include "base/arena.h"
 #include "channel/target.h"
+#include "channel/unix.h"
 #include "child.h"
 
 struct vhu_target {
@@ -42,7 +41,3 @@ struct vhu_target {
 void vhu_target_set_name(struct vhu_target *t);
 /* A word of the command with its placeholders filled in, of t's arena; NULL: out of memory. */
 char *vhu_target_expand(struct vhu_target *t, const char *word, const char *image);
-/* A connected socket, or negative errno. Never waits, not even for room in the backlog. */
-int vhu_socket_connect(const char *path);
-/* A listening socket, or negative errno. */
-int vhu_socket_listen(const char *path, struct vhu_err *err);

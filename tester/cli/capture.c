@@ -16,6 +16,7 @@ struct vhu_capture_opts {
 	struct vhu_source_opts source;
 	const char *output;
 	uint64_t duration_s;
+	char *proxy; /* what source.listen and source.target point into */
 	bool quiet, help, version;
 	struct vhu_parsed parsed;
 };
@@ -47,6 +48,25 @@ static int set_socket(void *opts, const char *arg, struct vhu_err *err)
 	return 0;
 }
 
+static int set_proxy(void *opts, const char *arg, struct vhu_err *err)
+{
+	struct vhu_capture_opts *o = opts;
+	char *sign;
+
+	if (o->proxy)
+		return vhu_err_set(err, -EINVAL, "one is enough");
+	o->proxy = strdup(arg);
+	if (!o->proxy)
+		return vhu_err_errno(err, -ENOMEM, "'%s'", arg);
+	sign = strchr(o->proxy, '=');
+	if (!sign || sign == o->proxy || !sign[1])
+		return vhu_err_set(err, -EINVAL, "'%s' is not LISTEN=TARGET, two paths of sockets", arg);
+	*sign = '\0';
+	o->source.listen = o->proxy;
+	o->source.target = sign + 1;
+	return 0;
+}
+
 #define AT(field) .offset = offsetof(struct vhu_capture_opts, field)
 #define WHAT	  "What to record"
 #define HOW	  "How"
@@ -57,6 +77,9 @@ static const struct vhu_option rows[] = {
 	 "sessions over this socket (abstract ones: @NAME), now or once it is there; repeatable",
 	 VHU_OPTION_CALL, .set = set_socket},
 	{"all", 'a', NULL, WHAT, "every vhost-user session of this machine", VHU_OPTION_FLAG, AT(source.all)},
+	{"proxy", 'x', "LISTEN=TARGET", WHAT,
+	 "be a socket at LISTEN, and pass on to TARGET what comes there; needs no privileges",
+	 VHU_OPTION_CALL, .set = set_proxy},
 	{"write", 'w', "FILE", HOW, "where to; the same as the word FILE. - is standard output, for a pipe",
 	 VHU_OPTION_TEXT, AT(output)},
 	{"duration", 'd', "SECONDS", HOW, "stop by itself after so long", VHU_OPTION_NUMBER, AT(duration_s),
@@ -71,13 +94,15 @@ static const struct vhu_option_part *const parts[] = {&part};
 
 const struct vhu_option_table vhu_capture_options = {
 	.program = "vhu-capture",
-	.usage = "FILE.pcap (--pid PID | --socket PATH | --all) [OPTIONS]",
+	.usage = "FILE.pcap (--pid PID | --socket PATH | --all | --proxy LISTEN=TARGET) [OPTIONS]",
 	.intro = "Records vhost-user sessions of other programs, without either side noticing: messages of "
 		 "both "
 		 "directions and all channels, and what is known of the descriptors that travel with them; "
 		 "never "
 		 "the guest's memory. Ctrl-C ends it.",
-	.outro = "It takes CAP_BPF and CAP_PERFMON (root has them), which are given up once it is attached.\n"
+	.outro = "It takes CAP_BPF and CAP_PERFMON (root has them), which are given up once it is attached; "
+		 "a proxy\n"
+		 "takes nothing: tell the front-end LISTEN in place of the back-end's socket.\n"
 		 "\n"
 		 "  vhu-capture -w - --all | wireshark -k -i -\n"
 		 "\n"
@@ -90,6 +115,8 @@ const struct vhu_option_table vhu_capture_options = {
 /* Which source the options ask for. */
 static const struct vhu_source_ops *source_of(const struct vhu_capture_opts *o)
 {
+	if (o->proxy)
+		return &vhu_source_proxy;
 	return o->source.all || o->source.n_pids || o->source.n_sockets ? &vhu_source_ebpf : NULL;
 }
 
@@ -107,7 +134,10 @@ static int check(struct vhu_capture_opts *o, struct vhu_err *err)
 	if (!o->output)
 		return vhu_err_set(err, -EINVAL, "where to: a file is missing\n  '-w -' writes into a pipe");
 	if (!source_of(o))
-		return vhu_err_set(err, -EINVAL, "what to record: none of --pid, --socket, --all was given");
+		return vhu_err_set(err, -EINVAL,
+				   "what to record: none of --pid, --socket, --all, --proxy was given");
+	if (o->proxy && (o->source.all || o->source.n_pids || o->source.n_sockets))
+		return vhu_err_set(err, -EINVAL, "--proxy goes with none of --pid, --socket, --all");
 	if (!strcmp(o->output, "-") && isatty(STDOUT_FILENO))
 		return vhu_err_set(err, -EINVAL,
 				   "-: a terminal cannot read captures\n  name a file, or a pipe");
@@ -239,6 +269,7 @@ int vhu_capture_main(int argc, char **argv)
 
 	if (vhu_options_parse(&vhu_capture_options, argc, argv, &o, &o.parsed, &err) < 0) {
 		vhu_complain("vhu-capture", &err);
+		free(o.proxy);
 		return VHU_EXIT_USAGE;
 	}
 	if (o.help) {
@@ -257,5 +288,6 @@ int vhu_capture_main(int argc, char **argv)
 		exit_code = VHU_EXIT_BROKEN;
 	}
 	vhu_parsed_done(&o.parsed);
+	free(o.proxy);
 	return exit_code;
 }

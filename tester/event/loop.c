@@ -264,6 +264,11 @@ void vhu_loop_free(struct vhu_loop *loop)
 	free(loop);
 }
 
+int vhu_loop_fd(const struct vhu_loop *loop)
+{
+	return loop->epoll_fd;
+}
+
 int vhu_loop_fds(const struct vhu_loop *loop)
 {
 	return 1 + (loop->signal_fd >= 0) + (int)loop->timers;

@@ -47,5 +47,9 @@ int vhu_loop_run_until(struct vhu_loop *loop, bool (*done)(void *ctx), void *ctx
 		       bool spin, struct vhu_err *err);
 /* Handles what is ready now, without waiting. */
 int vhu_loop_poll(struct vhu_loop *loop, struct vhu_err *err);
+/*
+ * A descriptor that is readable when something is ready, for loops of others: they call vhu_loop_poll then.
+ */
+int vhu_loop_fd(const struct vhu_loop *loop);
 /* Descriptors that the loop itself holds open, for leak accounting. */
 int vhu_loop_fds(const struct vhu_loop *loop);

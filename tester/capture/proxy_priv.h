@@ -1,0 +1,67 @@
+/* What proxy.c (connections) and proxy_record.c (what is written of them) share. */
+#pragma once
+
+#include "capture/source.h"
+#include "relay.h"
+#include "walk.h"
+
+struct vhu_source;
+
+/* One connection of a session: end 0 is that of who connected to us, end 1 the target's. */
+struct proxy_link {
+	struct proxy_session *session;
+	struct proxy_link *prev, *next;
+	enum vhu_cap_channel channel;
+	struct relay *relay;
+	struct vhu_stream *stream[2]; /* by the end that it comes from; made when it is known whose that is */
+	struct walk walk;	      /* MAIN: what the front-end sends */
+	bool ended, half;
+	unsigned first_end; /* that ended first */
+	int errno_value;
+};
+
+struct proxy_peer {
+	uint32_t tgid;
+	char comm[17];
+};
+
+struct proxy_session {
+	struct proxy *proxy;
+	struct proxy_session *prev, *next;
+	uint32_t connection;
+	struct proxy_link *links, *main; /* main: NULL before and after */
+	int waiting_fd;			 /* accepted, and not yet connected to the target */
+	struct vhu_source *retry;
+	struct proxy_peer peer[2];
+	uint64_t connected_ns;
+	bool begun; /* it is known which end the front-end is at */
+	unsigned front_end;
+	bool busy; /* somebody walks over its links */
+};
+
+struct proxy {
+	struct vhu_loop *loop;
+	vhu_record_sink *sink;
+	void *sink_ctx;
+	const char *listen, *target;
+	int listen_fd;
+	dev_t dev; /* the socket that we made */
+	ino_t inode;
+	struct vhu_source *listening, *pause;
+	struct proxy_session *sessions;
+	struct vhu_source_stats stats;
+	struct vhu_err err; /* the first, with `failed` */
+	int failed;
+	bool stopped; /* what ends now ends by our doing */
+};
+
+uint64_t vhu_proxy_realtime(void);
+/* Who is at the other ends of these two sockets. */
+void vhu_proxy_record_peers(struct proxy_session *s, const int fds[2]);
+void vhu_proxy_record_piece(struct proxy_link *l, unsigned from, const struct relay_piece *piece);
+/* The link's sockets are closed. */
+void vhu_proxy_record_over(struct proxy_link *l);
+/* The target could not be reached. */
+void vhu_proxy_record_refused(struct proxy_session *s, int errno_value);
+/* The recording ends before the session. */
+void vhu_proxy_record_stop(struct proxy_session *s);
