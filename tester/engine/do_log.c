@@ -240,7 +240,7 @@ void vhu_do_log(struct vhu_run *r, const struct vhu_step *s)
 
 /* --- inflight ------------------------------------------------------------------------------------------ */
 
-static void unmap_inflight(struct vhu_run *r)
+void vhu_run_inflight_release(struct vhu_run *r)
 {
 	struct vhu_inflight_run *in = &r->inflight;
 
@@ -269,7 +269,7 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 	if ((s->inflight.queues.n && !vhu_run_value(r, &s->inflight.queues, &queues)) ||
 	    (s->inflight.queue_size.n && !vhu_run_value(r, &s->inflight.queue_size, &size)))
 		return;
-	unmap_inflight(r);
+	vhu_run_inflight_release(r);
 	in->queues = (uint16_t)queues;
 	in->queue_size = (uint16_t)size;
 	if (!send_message(c, s, VHU_MSG_GET_INFLIGHT_FD, 0))

@@ -72,6 +72,13 @@ int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struc
 	return 0;
 }
 
+void vhu_engine_use_target(struct vhu_engine *e, struct vhu_target *target)
+{
+	vhu_target_on_exit(e->target, NULL, NULL);
+	e->target = target;
+	vhu_target_on_exit(target, on_exit_cb, e);
+}
+
 void vhu_engine_free(struct vhu_engine *e)
 {
 	if (!e)

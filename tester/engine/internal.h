@@ -262,6 +262,8 @@ bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to,
 bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile, const struct vhu_step *s);
 /* Stops one ring; the base of the reply in *ret_base. */
 bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base);
+/* The same for a ring that somebody else looks after: it is told where it stops, and nothing is reaped. */
+bool vhu_run_ring_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s);
 /* Attaches what a message carries by its row; false: BROKEN. */
 bool vhu_run_attach_fds(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_step_send *send);
 bool vhu_run_driver(struct vhu_run *r); /* makes memory and rings if there are none yet */
@@ -304,6 +306,8 @@ void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, cons
 void vhu_run_epilogue(struct vhu_run *r);
 /* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
+/* Lets go of the buffer. */
+void vhu_run_inflight_release(struct vhu_run *r);
 /* A place in the buffer ("inflight.desc[3].next") of the published layout. */
 void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value);
 

@@ -294,19 +294,41 @@ static void judge_base(struct vhu_conn *c, const struct vhu_step *s, unsigned qu
 	vhu_run_finding(c->r, &f);
 }
 
-bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
+static bool ask_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
 {
 	struct vhu_script_item item = {.msg = VHU_MSG_GET_VRING_BASE, .queue = queue};
 	struct vhu_step step = plain_step(s);
 	struct vhu_moment m = vhu_run_moment(c);
+
+	if (!vhu_run_item(c, &item, &step, &m))
+		return false;
+	*ret_base = c->have_answer ? (uint32_t)vhu_frame_u64(&c->answer, "num") : 0;
+	return true;
+}
+
+bool vhu_run_ring_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s)
+{
+	struct vhu_ring_run *ring = &c->r->rings[queue];
+	uint32_t base;
+
+	if (!ask_base(c, queue, s, &base))
+		return false;
+	ring->base = vhu_vring_base_cut(vhu_driver_ring(c->r->driver, queue), base);
+	ring->base_known = true;
+	ring->started = ring->stopped = false;
+	judge_base(c, s, queue, ring->base);
+	return true;
+}
+
+bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
+{
 	struct vhu_ring_run *ring = &c->r->rings[queue];
 	struct vhu_vring *v = vhu_driver_ring(c->r->driver, queue);
 	bool was_started = ring->started;
 
-	if (!vhu_run_item(c, &item, &step, &m))
+	if (!ask_base(c, queue, s, ret_base))
 		return false;
 	vhu_driver_poll(c->r->driver);
-	*ret_base = c->have_answer ? (uint32_t)vhu_frame_u64(&c->answer, "num") : 0;
 	ring->base = vhu_vring_base_cut(v, *ret_base);
 	ring->base_known = true;
 	ring->started = false;

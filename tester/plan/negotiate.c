@@ -3,24 +3,6 @@
 
 #include "internal.h"
 
-/* Bits whose own needs are not all there go, until none is left that lacks something. */
-static uint64_t close_over_needs(enum vhu_namespace ns, enum vhu_device device, uint64_t bits)
-{
-	uint64_t before;
-
-	do {
-		before = bits;
-		for (unsigned bit = 0; bit < 64; bit++) {
-			const struct vhu_feature_row *row =
-				bits >> bit & 1 ? vhu_feature_by_bit(ns, bit, device) : NULL;
-
-			if (row && (row->needs & ~bits))
-				bits &= ~(UINT64_C(1) << bit);
-		}
-	} while (bits != before);
-	return bits;
-}
-
 struct offer {
 	uint64_t named, dropped;
 	bool exactly;
@@ -54,7 +36,7 @@ static uint64_t choose(const struct compile *c, enum vhu_namespace ns, const str
 	if (ns == VHU_NS_VIRTIO)
 		wanted |= VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) |
 			  (c->plan->packed ? VHU_V(VIRTIO_F_RING_PACKED) : 0);
-	return close_over_needs(ns, c->facts.device, offered & wanted & ~o->dropped);
+	return vhu_features_with_needs(ns, c->facts.device, offered & wanted & ~o->dropped);
 }
 
 void vhu_plan_negotiate(struct compile *c, const struct node *top)

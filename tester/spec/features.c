@@ -133,6 +133,23 @@ uint64_t vhu_features_known(enum vhu_namespace ns, enum vhu_device device)
 	return known;
 }
 
+uint64_t vhu_features_with_needs(enum vhu_namespace ns, enum vhu_device device, uint64_t bits)
+{
+	uint64_t before;
+
+	do {
+		before = bits;
+		for (unsigned bit = 0; bit < 64; bit++) {
+			const struct vhu_feature_row *row =
+				bits >> bit & 1 ? vhu_feature_by_bit(ns, bit, device) : NULL;
+
+			if (row && (row->needs & ~bits))
+				bits &= ~(UINT64_C(1) << bit);
+		}
+	} while (bits != before);
+	return bits;
+}
+
 /* "VERSION_1" of VIRTIO_F_VERSION_1, "RO" of VIRTIO_BLK_F_RO. */
 static const char *short_name(const struct vhu_feature_row *row)
 {

@@ -217,6 +217,18 @@ static bool event_passed(const struct packed *p, uint16_t event, uint32_t slots)
 	return (uint16_t)(now - at - 1) < (uint16_t)(now - old);
 }
 
+bool vhu_packed_kick_wanted(const struct packed *p, uint32_t event, uint32_t slots)
+{
+	switch (event >> 16) {
+	case VHU_C_EVENT_DISABLE:
+		return false;
+	case VHU_C_EVENT_DESC:
+		return !p->v.event_idx || event_passed(p, (uint16_t)event, slots);
+	default:
+		return true;
+	}
+}
+
 static bool packed_publish(struct vhu_vring *v)
 {
 	struct packed *p = packed_of(v);
@@ -238,14 +250,7 @@ static bool packed_publish(struct vhu_vring *v)
 	p->published = p->avail;
 	ring_fence();
 	event = vhu_packed_device_event(p);
-	switch (event >> 16) {
-	case VHU_C_EVENT_DISABLE:
-		return false;
-	case VHU_C_EVENT_DESC:
-		return !p->v.event_idx || event_passed(p, (uint16_t)event, slots);
-	default:
-		return true;
-	}
+	return vhu_packed_kick_wanted(p, event, slots);
 }
 
 static bool packed_pending(const struct vhu_vring *v)

@@ -135,6 +135,8 @@ void vhu_packed_release(struct packed *p, uint16_t id);
 void vhu_packed_suppress(struct packed *p);
 /* Reads the device event structure and judges it when it changed. */
 uint32_t vhu_packed_device_event(struct packed *p);
+/* Whether that structure asks for a kick for the `slots` that were filled last. */
+bool vhu_packed_kick_wanted(const struct packed *p, uint32_t event, uint32_t slots);
 /* What the slot's marks are, in memory. */
 uint16_t vhu_packed_marks(const struct packed *p, uint16_t at);
 

@@ -9,6 +9,7 @@
 
 #include "cli/capture.h"
 #include "cli/conform.h"
+#include "cli/guest.h"
 #include "cli/options.h"
 #include "cli/trace.h"
 
@@ -19,6 +20,7 @@ static const struct program {
 } programs[] = {
 	{&vhu_capture_options, "record vhost-user sessions of other programs", NULL},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
+	{&vhu_guest_options, "put a vhost-user back-end under load without a virtual machine", NULL},
 	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats check diff case"},
 };
 

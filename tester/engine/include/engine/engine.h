@@ -34,6 +34,9 @@ int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struc
 		   struct vhu_engine **ret, struct vhu_err *err);
 void vhu_engine_free(struct vhu_engine *e);
 
+/* From now on this one is talked to; both are the caller's. */
+void vhu_engine_use_target(struct vhu_engine *e, struct vhu_target *target);
+
 /*
  * Tells the runs that follow to a capture (trace/file.h); NULL: no longer. The writer stays the caller's. A
  * run that is repeated to look for leaks is told once, the probe never. -ENOMEM.

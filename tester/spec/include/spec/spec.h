@@ -228,6 +228,8 @@ const struct vhu_feature_row *vhu_feature_by_name(enum vhu_namespace ns, const c
 const struct vhu_feature_row *vhu_feature_by_bit(enum vhu_namespace ns, unsigned bit, enum vhu_device device);
 /* All bits with a row that are not opt-in: what the tester negotiates by default. */
 uint64_t vhu_features_known(enum vhu_namespace ns, enum vhu_device device);
+/* `bits` without those whose own needs are not all there. */
+uint64_t vhu_features_with_needs(enum vhu_namespace ns, enum vhu_device device, uint64_t bits);
 /* "EVENT_IDX | VERSION_1 | bit 50", "none" for 0, in out (cut at cap). Returns out. */
 char *vhu_bit_names(enum vhu_namespace ns, enum vhu_device device, uint64_t value, char *out, size_t cap);
 

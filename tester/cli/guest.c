@@ -1,0 +1,299 @@
+/* vhu-guest's main function: the target, the load, the report. */
+#include "cli/guest.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "channel/target.h"
+#include "cli/conform.h"
+#include "engine/load.h"
+#include "event/loop.h"
+#include "plan/plan.h"
+
+enum { TRACE_TAIL = 24, LIVE_MS = 500 };
+
+static const uint64_t ms = 1000000;
+
+struct session {
+	const struct vhu_guest_cli *o;
+	struct vhu_loop *loop;
+	struct vhu_target *target, *then;
+	struct vhu_engine *engine;
+	struct vhu_facts facts;
+	struct vhu_load_progress last; /* what the live line has shown */
+	bool live;
+};
+
+static int complain(const struct vhu_err *err, int exit_code)
+{
+	vhu_complain(vhu_guest_options.program, err);
+	return exit_code;
+}
+
+static int print(struct vhu_buf *text)
+{
+	struct vhu_err err = {0};
+	int code = VHU_EXIT_OK;
+
+	if (text->failed || fputs(vhu_buf_text(text), stdout) < 0 || fflush(stdout)) {
+		vhu_err_errno(&err, text->failed ? -ENOMEM : -errno, "standard output");
+		code = complain(&err, VHU_EXIT_BROKEN);
+	}
+	vhu_buf_done(text);
+	return code;
+}
+
+/* --- the target ------------------------------------------------------------------------------ */
+
+/* The second program uses the disk of the first. */
+static int open_then(struct session *s, struct vhu_err *err)
+{
+	struct vhu_target_cli cli = s->o->target;
+	const char *at = strstr(s->o->then, "{image}"), *image = vhu_target_image(s->target);
+	struct vhu_buf command = {0};
+	int code;
+
+	if (at && !image)
+		return vhu_err_set(err, -EINVAL, "--then: {image} is that of --spawn, which names none");
+	for (const char *from = s->o->then;; from = at + strlen("{image}"), at = strstr(from, "{image}")) {
+		vhu_buf_printf(&command, "%.*s%s", at ? (int)(at - from) : (int)strlen(from), from,
+			       at ? image : "");
+		if (!at)
+			break;
+	}
+	cli.spawn = vhu_buf_text(&command);
+	cli.reference = false;
+	cli.image_size = 0;
+	code = command.failed ? vhu_err_errno(err, -ENOMEM, "--then")
+			      : vhu_target_cli_new(s->loop, &cli, &s->then, err);
+	vhu_buf_done(&command);
+	return code;
+}
+
+static int open_session(struct session *s, struct vhu_err *err)
+{
+	static const int signals[] = {SIGINT, SIGTERM};
+	const struct vhu_target_cli *t = &s->o->target;
+	struct vhu_engine_opts opts = {
+		.timeout_ns = t->timeout_ms * ms,
+		.settle_ns = t->settle_ms * ms,
+		.judge = {.spec = VHU_SINCE_V11_1},
+		.seed = s->o->seed,
+		.device = VHU_DEV_BLK,
+		.queues = (unsigned)t->queues,
+		.listen = t->listen != NULL,
+		.trace_entries = TRACE_TAIL,
+	};
+	int code = vhu_loop_new(&s->loop, err);
+
+	if (code == 0)
+		code = vhu_loop_watch_signals(s->loop, signals, VHU_ARRAY_SIZE(signals), err);
+	if (code == 0)
+		code = vhu_target_cli_new(s->loop, t, &s->target, err);
+	if (code == 0)
+		code = vhu_engine_new(s->loop, s->target, &opts, &s->engine, err);
+	if (code == 0 && s->o->then)
+		code = open_then(s, err);
+	return code;
+}
+
+static void close_session(struct session *s)
+{
+	vhu_engine_free(s->engine);
+	vhu_target_free(s->then);
+	vhu_target_free(s->target);
+	vhu_loop_free(s->loop);
+}
+
+/* --- whether what is asked for fits ------------------------------------------------------------ */
+
+static uint64_t config_field(const struct vhu_facts *f, const char *name)
+{
+	const struct vhu_config_row *row = vhu_config_by_name(VHU_DEV_BLK, name);
+
+	return row && row->offset + row->size <= f->config_size
+		       ? vhu_le_get(f->config + row->offset, row->size)
+		       : 0;
+}
+
+static int check_fit(const struct session *s, unsigned queues, uint64_t size, struct vhu_err *err)
+{
+	const struct vhu_facts *f = &s->facts;
+	const struct vhu_guest_cli *o = s->o;
+	uint64_t block = f->features & VHU_V(VIRTIO_BLK_F_BLK_SIZE) ? config_field(f, "blk_size") : 0;
+	uint64_t size_max = f->features & VHU_V(VIRTIO_BLK_F_SIZE_MAX) ? config_field(f, "size_max") : 0;
+
+	if (f->device != VHU_DEV_BLK)
+		return vhu_err_set(err, -EINVAL, "the back-end is no block device");
+	if (!f->capacity)
+		return vhu_err_set(err, -EINVAL,
+				   "the back-end does not tell the size of its disk, or it is 0");
+	if (size > f->capacity * VHU_C_SECTOR_SIZE)
+		return vhu_err_set(err, -EINVAL, "--size: the disk has %llu bytes",
+				   (unsigned long long)(f->capacity * VHU_C_SECTOR_SIZE));
+	if (vhu_guest_writes(o) && f->read_only)
+		return vhu_err_set(err, -EINVAL, "--rw %s: the disk is read-only", vhu_guest_rw_name(o->rw));
+	if (block && o->bs % block)
+		return vhu_err_set(err, -EINVAL,
+				   "--bs: the disk has blocks of %llu bytes, %llu is no multiple",
+				   (unsigned long long)block, (unsigned long long)o->bs);
+	if (size_max && o->bs > size_max)
+		return vhu_err_set(err, -EINVAL, "--bs: the back-end takes %llu bytes in one buffer",
+				   (unsigned long long)size_max);
+	if (queues > f->queues)
+		return vhu_err_set(err, -EINVAL, "--queues: the back-end serves %u", f->queues);
+	return 0;
+}
+
+/* --- the load -------------------------------------------------------------------------------- */
+
+static void show(void *ctx, const struct vhu_load_progress *p)
+{
+	struct session *s = ctx;
+	double t = (double)(p->at_ns - s->last.at_ns) / 1e9;
+	double iops = t > 0 ? (double)(p->sum.ios - s->last.sum.ios) / t : 0;
+
+	printf("\r%.0f s  %.0f IOPS  %.1f MiB/s  %.1f us%s", (double)p->at_ns / 1e9, iops,
+	       t > 0 ? (double)(p->sum.bytes - s->last.sum.bytes) / t / (1 << 20) : 0,
+	       iops > 0 ? (double)s->o->depth * (double)VHU_MAX(s->o->target.queues, (uint64_t)1) * 1e6 / iops
+			: 0,
+	       vhu_guest_errors(&p->sum.errors) ? "  ERRORS" : "");
+	if (p->crashes)
+		printf("  %llu crashes", (unsigned long long)p->crashes);
+	printf("\033[K");
+	fflush(stdout);
+	s->last = *p;
+}
+
+static struct vhu_load_opts load_opts(struct session *s, unsigned queues, uint64_t size)
+{
+	const struct vhu_guest_cli *o = s->o;
+	struct vhu_load_opts l = {
+		.guest = {.rw = o->rw,
+			  .read_percent = o->read_percent,
+			  .bs = (uint32_t)o->bs,
+			  .depth = (unsigned)o->depth,
+			  .queues = queues,
+			  .size = size,
+			  .ios = o->ios,
+			  .forever = o->runtime_ns != 0,
+			  .notify = o->notify,
+			  .indirect = o->indirect,
+			  .verify = o->verify,
+			  .seed = o->seed,
+			  .rate = o->rate,
+			  .timeout_ns = o->target.timeout_ms * ms,
+			  .n_cpus = o->n_cpus},
+		.packed = o->packed,
+		.event_idx = o->event_idx,
+		.in_order = o->in_order,
+		.ring_size = (uint16_t)o->ring_size,
+		.backing = o->target.memory,
+		.runtime_ns = o->runtime_ns,
+		.crash_every_ns = o->crash_every_ms * ms,
+		.reconnect_every_ns = o->reconnect_every_ms * ms,
+		.then = s->then,
+		.progress_ns = s->live ? LIVE_MS * ms : 0,
+		.progress = show,
+		.ctx = s,
+	};
+
+	memcpy(l.guest.cpu, o->cpu, sizeof(l.guest.cpu));
+	return l;
+}
+
+static int exit_code(const struct vhu_guest_cli *o, const struct vhu_load_result *r)
+{
+	if (r->result.verdict == VHU_BROKEN)
+		return VHU_EXIT_BROKEN;
+	if (r->result.target_died)
+		return VHU_EXIT_TARGET;
+	if (r->result.verdict == VHU_FAIL || vhu_guest_errors(&r->sum.errors))
+		return VHU_EXIT_FAILED;
+	/* Without a time a signal is how it is meant to end. */
+	if (r->signal && o->runtime_ns)
+		return VHU_EXIT_SIGNAL + r->signal;
+	return r->sum.ios ? VHU_EXIT_OK : VHU_EXIT_EMPTY;
+}
+
+static int report(const struct session *s, const struct vhu_load_result *r)
+{
+	struct vhu_buf text = {0};
+	struct vhu_err err = {0};
+	int code = VHU_EXIT_OK;
+
+	if (s->live)
+		printf("\r\033[K");
+	if (!s->o->json || strcmp(s->o->json, "-")) {
+		vhu_guest_report_text(s->o, r, &text);
+		code = print(&text);
+	}
+	if (s->o->json && vhu_guest_report_json(s->o, r, &err) < 0)
+		code = complain(&err, VHU_EXIT_BROKEN);
+	return code ? code : exit_code(s->o, r);
+}
+
+static int run(struct session *s)
+{
+	const struct vhu_guest_cli *o = s->o;
+	unsigned queues = o->target.queues ? (unsigned)o->target.queues : 1;
+	struct vhu_load_result result;
+	struct vhu_load_opts opts;
+	struct vhu_err err = {0};
+	uint64_t size;
+	int code = open_session(s, &err);
+
+	if (code < 0)
+		return complain(&err, code == -EINVAL ? VHU_EXIT_USAGE : VHU_EXIT_BROKEN);
+	code = vhu_engine_probe(s->engine, &s->facts, &err);
+	if (code == -EINTR)
+		return VHU_EXIT_SIGNAL + vhu_loop_signalled(s->loop);
+	if (code < 0)
+		return complain(&err, code == -ENOMEM || code == -EIO ? VHU_EXIT_BROKEN : VHU_EXIT_TARGET);
+	size = o->size ? o->size : s->facts.capacity * VHU_C_SECTOR_SIZE;
+	size -= size % o->bs;
+	if (check_fit(s, queues, size, &err) < 0)
+		return complain(&err, VHU_EXIT_USAGE);
+	opts = load_opts(s, queues, size);
+	code = vhu_engine_load(s->engine, &s->facts, &opts, &result, &err);
+	if (code < 0)
+		return complain(&err, code == -EINVAL ? VHU_EXIT_USAGE : VHU_EXIT_BROKEN);
+	code = report(s, &result);
+	vhu_load_result_done(&result);
+	return code;
+}
+
+/* A report's reader that goes away is a write error, not our end. */
+static void on_broken_pipe(int signal)
+{
+}
+
+int vhu_guest_main(int argc, char **argv)
+{
+	struct sigaction action = {.sa_handler = on_broken_pipe, .sa_flags = SA_RESTART};
+	const char *term = getenv("TERM");
+	struct vhu_guest_cli o;
+	struct session s = {.o = &o};
+	struct vhu_buf text = {0};
+	struct vhu_err err = {0};
+	int code;
+
+	sigaction(SIGPIPE, &action, NULL);
+	if (vhu_guest_opts_parse(argc, argv, &o, &err) < 0)
+		return complain(&err, VHU_EXIT_USAGE);
+	s.live = !o.quiet && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") &&
+		 !(o.json && !strcmp(o.json, "-"));
+	if (o.help) {
+		vhu_options_help(&vhu_guest_options, &text);
+		code = print(&text);
+	} else if (o.version) {
+		vhu_buf_puts(&text, "vhu-guest " VHU_VERSION "\n");
+		code = print(&text);
+	} else {
+		code = run(&s);
+		close_session(&s);
+	}
+	vhu_guest_opts_done(&o);
+	return code;
+}

@@ -1,0 +1,96 @@
+/* One queue of a guest under load, as the files of this room see it. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/rng.h"
+#include "device/guest.h"
+#include "vring/hot.h"
+#include "vring/vring.h"
+
+enum { GUEST_EVENTS = 64, GUEST_HEADER = 16 /* bytes: type, reserved, sector */ };
+
+enum guest_want { GUEST_RUN, GUEST_DRAIN, GUEST_PAUSE, GUEST_QUIT };
+enum guest_state { GUEST_BUSY, GUEST_PAUSED, GUEST_FINISHED };
+
+/* A request's place in memory; the same chain for ever. */
+struct guest_slot {
+	uint8_t *header; /* and its status, in one line of the cache */
+	uint8_t *data;
+	uint64_t sent_ns;
+	uint64_t block;
+	uint32_t generation; /* that it writes, or that a read must find */
+	bool write;
+	bool recovering; /* it was in flight when the back-end went */
+};
+
+/* Counted by the thread alone, read by anybody. */
+struct guest_counts {
+	_Atomic uint64_t ios, bytes, recovered, recovering, kicks, sleeps;
+	_Atomic uint64_t io, lost, duplicated, torn, stale, misplaced, ring, dropped;
+	_Atomic unsigned inflight;
+};
+
+struct guest_queue {
+	struct vhu_guest *g;
+	unsigned index;
+	struct vhu_vring *v;
+	struct vhu_hot *hot;
+	pthread_t thread;
+	bool started;
+	int epoll, wake;
+
+	struct guest_slot *slot;
+	uint16_t *free; /* a stack */
+	unsigned n_free;
+	struct vhu_hot_used *used;
+	uint16_t *batch;
+
+	/* its part of the disk, in blocks */
+	uint64_t first, blocks;
+	uint64_t next; /* of a pass in order */
+	bool reading;  /* VERIFY: the second half of a round */
+	uint64_t left; /* requests to send yet */
+	struct vhu_rng rng;
+	uint32_t *generation; /* of each block: what was written last; 0: not known */
+	uint8_t *busy;	      /* a request for it is in flight */
+	uint64_t quota_ns;    /* with a rate: when the next one may go */
+	uint64_t last_ns;     /* of progress */
+	bool resend, again;
+	bool stuck;
+	struct vhu_histogram latency;
+
+	/* what it has to tell: one producer, one consumer */
+	struct vhu_ring_event event[GUEST_EVENTS];
+	_Atomic unsigned put, taken;
+	_Atomic int state;
+	struct guest_counts counts;
+};
+
+struct vhu_guest {
+	struct vhu_guest_opts opts;
+	uint64_t content_seed;
+	int fd;
+	_Atomic int want;
+	struct guest_queue *queue;
+};
+
+/* guest_queue.c */
+void *vhu_guest_thread(void *queue);
+void vhu_guest_tell(void *queue, const struct vhu_ring_event *event);
+
+/* guest_data.c */
+/* Chooses what the slot does next. False if there is nothing (now, or at all). */
+bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s);
+/* It came back well: what was read is checked, what was written is known. */
+void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s);
+/* It failed: what the block holds is not known. */
+void vhu_guest_unsettle(struct guest_queue *q, struct guest_slot *s);
+
+static inline void vhu_guest_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* one writer: no need for a locked instruction */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}

@@ -1,0 +1,167 @@
+/* Split rings at full speed. */
+#include "access.h"
+#include "hot.h"
+#include "split.h"
+
+/* Descriptors from `at` on, in table order. */
+static void put(struct vhu_hot *h, struct split *s, unsigned chain, uint32_t at)
+{
+	struct hot_chain *c = &h->chain[chain];
+
+	c->head = (uint16_t)at;
+	h->owner[at] = (uint16_t)chain;
+	for (unsigned i = 0; i < c->n; i++) {
+		const struct vhu_raw_desc *d = &c->desc[i];
+		uint32_t next = (at + 1) & (s->size - 1);
+
+		vhu_split_desc_put(s, (uint16_t)at, d->addr, d->len, d->flags,
+				   (uint16_t)(i + 1 < c->n || s->v.in_order ? next : 0));
+		at = next;
+	}
+}
+
+/* IN_ORDER wants descriptors in the order of the table, so that they are written as they are sent. */
+static void place(struct vhu_hot *h, unsigned chain)
+{
+	struct split *s = split_of(h->v);
+
+	if (s->poison_known)
+		memset(s->poisoned, 0, s->size * sizeof(*s->poisoned));
+	s->poison_known = false;
+	s->untouched = false;
+	if (!s->v.in_order)
+		put(h, s, chain, chain * h->descs);
+}
+
+static void place_in_order(struct vhu_hot *h, struct split *s, unsigned chain)
+{
+	if (h->owner[s->cursor] != HOT_NONE)
+		h->owner[s->cursor] = HOT_NONE;
+	put(h, s, chain, s->cursor);
+	s->cursor = (uint16_t)((s->cursor + h->chain[chain].n) & (s->size - 1));
+}
+
+static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
+{
+	struct split *s = split_of(h->v);
+	uint16_t flags, event;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t at = AVAIL_RING + 2 * ((uint32_t)(s->avail_idx + i) & (s->size - 1));
+
+		if (s->v.in_order)
+			place_in_order(h, s, chains[i]);
+		vhu_le_put(s->avail_shadow + at, 2, h->chain[chains[i]].head);
+		ring_store16(s->avail + at, h->chain[chains[i]].head);
+		hot_sent(h, chains[i]);
+	}
+	s->owned += n;
+	s->avail_idx = (uint16_t)(s->avail_idx + n);
+	vhu_split_avail_put(s, AVAIL_IDX, s->avail_idx);
+	ring_fence();
+	s->v.reports = 1;
+	flags = vhu_split_flags(s);
+	if (!s->v.event_idx)
+		return !(flags & VHU_C_USED_F_NO_NOTIFY);
+	event = ring_load16(s->used + avail_event_at(s));
+	return (uint16_t)(s->avail_idx - event - 1) < n;
+}
+
+static bool jumped(struct vhu_hot *h, struct split *s, uint16_t idx)
+{
+	uint16_t ahead = (uint16_t)(idx - s->last_used);
+	struct vhu_ring_event event = {.breach = ahead > INT16_MAX ? VHU_BREACH_USED_IDX_BACK
+								   : VHU_BREACH_USED_IDX_JUMP,
+				       .gpa = s->v.layout->used + USED_IDX};
+
+	if (ahead <= h->inflight)
+		return false;
+	s->v.reports = 1;
+	vhu_vring_report(&s->v, &event, "used.idx went from %u to %u, %u chains are outstanding",
+			 s->last_used, idx, h->inflight);
+	vhu_hot_break(h);
+	return true;
+}
+
+/* IN_ORDER: one element for all chains up to the one that it names. Returns how many. */
+static unsigned give_batch(struct vhu_hot *h, uint16_t chain, uint32_t id, unsigned pending,
+			   struct vhu_hot_used *out)
+{
+	unsigned k = hot_position(h, chain);
+
+	if (k == 0 || k > pending) {
+		vhu_hot_overtaken(h, chain, id);
+		vhu_hot_break(h);
+		return 0;
+	}
+	for (unsigned i = 0; i < k; i++) {
+		uint16_t c = hot_oldest(h);
+
+		hot_back(h, c);
+		out[i] = (struct vhu_hot_used){.chain = c};
+	}
+	return k;
+}
+
+static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
+{
+	struct split *s = split_of(h->v);
+	uint16_t idx = ring_load16_acquire(s->used + USED_IDX);
+	unsigned n = 0;
+
+	if (idx == s->last_used || jumped(h, s, idx))
+		return 0;
+	while (s->last_used != idx && !h->broken) {
+		const uint8_t *p =
+			s->used + USED_RING + USED_ELEMENT * (size_t)(s->last_used & (s->size - 1));
+		uint32_t id = ring_load32(p), len = ring_load32(p + 4);
+		uint16_t chain = id < s->size ? h->owner[id] : HOT_NONE;
+		unsigned k = 1;
+
+		if (__builtin_expect(chain == HOT_NONE || h->state[chain] != HOT_SENT, 0)) {
+			vhu_hot_complain(h, id, len, chain);
+			s->last_used++;
+			continue;
+		}
+		if (__builtin_expect(len > h->room[chain], 0))
+			vhu_hot_too_long(h, chain, id, len);
+		if (s->v.in_order)
+			k = give_batch(h, chain, id, (uint16_t)(idx - s->last_used), &out[n]);
+		else
+			hot_back(h, chain);
+		if (k == 0)
+			break;
+		n += k;
+		out[n - 1] = (struct vhu_hot_used){.chain = chain, .len_known = true, .len = len};
+		s->last_used = (uint16_t)(s->last_used + k);
+	}
+	s->owned = h->inflight;
+	return n;
+}
+
+static bool arm(struct vhu_hot *h, unsigned after)
+{
+	struct split *s = split_of(h->v);
+
+	s->armed = true;
+	if (s->v.event_idx)
+		vhu_split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used + after - 1));
+	else
+		vhu_split_suppress(s);
+	ring_fence();
+	return (uint16_t)(ring_load16_acquire(s->used + USED_IDX) - s->last_used) < after;
+}
+
+/* What the driver owns was written to its shadow all along. */
+static void settle(struct vhu_hot *h)
+{
+	split_of(h->v)->consumed = 0;
+}
+
+const struct hot_ops vhu_hot_split = {
+	.place = place,
+	.send = send,
+	.reap = reap,
+	.arm = arm,
+	.settle = settle,
+};
