@@ -219,7 +219,10 @@ int vhu_reference_command(const struct vhu_target_cli *t, struct vhu_reference *
 	snprintf(queues, sizeof(queues), "%llu",
 		 (unsigned long long)(t->queues ? t->queues : REFERENCE_QUEUES));
 	code |= add_word(&r, &n, path) | add_word(&r, &n, "--socket") | add_word(&r, &n, "{socket}");
-	code |= add_word(&r, &n, "--queues") | add_word(&r, &n, queues);
+	if (t->like)
+		code |= add_word(&r, &n, "--like") | add_word(&r, &n, t->like);
+	if (t->queues || !t->like)
+		code |= add_word(&r, &n, "--queues") | add_word(&r, &n, queues);
 	if (t->device != VHU_DEV_ANY)
 		code |= add_word(&r, &n, "--device") | add_word(&r, &n, vhu_device_row(t->device)->name);
 	if (disk)

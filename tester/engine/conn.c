@@ -48,6 +48,10 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	observe(c, f, false);
 	if (serial)
 		c->last_serial = serial;
+	if (c->r->plan->recorded) {
+		vhu_run_came(c, f);
+		return;
+	}
 	if (serial && serial == c->watch && !c->have_answer) {
 		c->answer = *f;
 		c->have_answer = true;
@@ -96,6 +100,13 @@ void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64
 }
 
 /* The later step of the plan that wants to see this request itself; each takes one. */
+static bool takes(const struct vhu_step *s, const struct vhu_frame *f)
+{
+	if (s->verb == VHU_VERB_ANSWER)
+		return s->answer.channel == VHU_CHAN_BACKEND && s->answer.request == f->request;
+	return s->verb == VHU_VERB_RECV && s->recv.row == vhu_frame_row(f);
+}
+
 static const struct vhu_step *step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_plan *plan = c->r->plan;
@@ -106,8 +117,7 @@ static const struct vhu_step *step_wants(const struct vhu_conn *c, const struct 
 	for (size_t i = c->r->step_index; i < plan->n_steps; i++) {
 		const struct vhu_step *s = &plan->steps[i];
 
-		if (s->verb == VHU_VERB_RECV && s->conn == c->index && s->recv.row == vhu_frame_row(f) &&
-		    !before--)
+		if (s->conn == c->index && takes(s, f) && !before--)
 			return s;
 	}
 	return NULL;
@@ -122,6 +132,11 @@ static void keep(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_
 	struct vhu_inbox_item *item = &c->inbox[c->n_inbox++];
 
 	*item = (struct vhu_inbox_item){.f = *f};
+	if (s->verb == VHU_VERB_ANSWER) {
+		item->answered = true;
+		vhu_conn_answer(c, f, s->answer.value);
+		return;
+	}
 	item->answered = s->recv.answer == VHU_RECV_ACK || s->recv.answer == VHU_RECV_NACK;
 	if (item->answered)
 		vhu_conn_answer(c, f, s->recv.answer == VHU_RECV_NACK);
@@ -152,7 +167,7 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 	vhu_run_signalled(c, f);
 	vhu_run_shm(c, f);
 	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
-	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM))) {
+	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) && !c->r->plan->recorded) {
 		if (vhu_run_iotlb_keeps(c, f))
 			c->inbox[c->n_inbox++] = (struct vhu_inbox_item){.f = *f};
 		else
@@ -279,6 +294,9 @@ void vhu_conn_close(struct vhu_conn *c)
 	}
 	vhu_chan_free(c->main);
 	c->main = NULL;
+	for (size_t i = 0; i < c->n_came; i++)
+		vhu_frame_done(&c->came[i]);
+	c->n_came = 0;
 	vhu_conn_watch(c, 0);
 }
 

@@ -373,7 +373,7 @@ static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_s
 
 void vhu_do_connect(struct vhu_run *r, const struct vhu_step *s)
 {
-	if (r->e->opts.listen || vhu_target_one_shot(r->e->target)) {
+	if (!r->plan->recorded && (r->e->opts.listen || vhu_target_one_shot(r->e->target))) {
 		vhu_run_skip(r, "the back-end serves one connection: a second beside it cannot be made");
 		return;
 	}
@@ -397,6 +397,8 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
 
+	if (r->plan->recorded)
+		vhu_run_unasked(c, s);
 	if (s->close.backend)
 		vhu_conn_backend_close(c);
 	if (s->close.write_side && vhu_conn_live(c))

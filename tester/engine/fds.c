@@ -147,7 +147,8 @@ static struct vhu_vring *ring_of(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	uint64_t index = vhu_frame_u64(f, "index");
 
-	if (!vhu_run_driver(c->r))
+	/* A replay has rings of its own only where requests go through them. */
+	if (c->r->plan->recorded ? !c->r->driver : !vhu_run_driver(c->r))
 		return NULL;
 	return index < vhu_driver_rings(c->r->driver) ? vhu_driver_ring(c->r->driver, (unsigned)index) : NULL;
 }
@@ -230,6 +231,29 @@ static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 	}
 }
 
+/* What stands for a recorded descriptor; an eventfd as signalled as that was. */
+static bool give_object(struct vhu_run *r, struct vhu_frame *f, const struct vhu_fd_spec *spec)
+{
+	int fd = vhu_run_object(r, spec->object);
+
+	/* One that is full already is as signalled as can be. */
+	if (fd >= 0 && spec->signals && write(fd, &spec->signals, sizeof(spec->signals)) < 0 && errno != EAGAIN) {
+		vhu_run_broken(r, "an eventfd: %s", strerror(errno));
+		return false;
+	}
+	return give(r, f, fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+/* The channel of the back-end's requests is one that we listen on. */
+static bool give_socket(struct vhu_conn *c, struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+
+	if (c->r->plan->recorded && row && row->msg == VHU_MSG_SET_BACKEND_REQ_FD && !f->n_fds)
+		return give(c->r, f, vhu_conn_backend_open(c));
+	return give(c->r, f, socket_end(c->r));
+}
+
 /* The file is one for both sides: blocking for the peer, while we ask poll before each use. */
 static bool make_blocking(struct vhu_run *r, int fd)
 {
@@ -262,9 +286,12 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 	case VHU_FD_LOG:
 		return lend(r, f, r->log.fd);
 	case VHU_FD_INFLIGHT:
+		/* The target of a replay may have refused it, where the recorded one gave it. */
+		if (r->plan->recorded && r->inflight.fd < 0)
+			return give(r, f, memfd("inflight", 2 << 20));
 		return lend(r, f, r->inflight.fd);
 	case VHU_FD_SOCKET:
-		return give(r, f, socket_end(r));
+		return give_socket(c, f);
 	case VHU_FD_PIPE:
 		return give(r, f, pipe_end(r));
 	case VHU_FD_READONLY:
@@ -293,6 +320,8 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 		return give(r, f, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	case VHU_FD_MEMFD:
 		return give(r, f, memfd("memfd", size));
+	case VHU_FD_OBJECT:
+		return give_object(r, f, spec);
 	}
 	return true;
 }

@@ -19,6 +19,7 @@
 enum {
 	VHU_INBOX_MAX = 64, /* back-end requests that wait for a step */
 	VHU_LENT_MAX = 64,  /* descriptors kept open for the case's life */
+	VHU_CAME_MAX = 64,  /* messages that wait to be compared */
 };
 
 /* What a spawned target holds while one fresh connection is open. pid 0: unknown. */
@@ -71,6 +72,10 @@ struct vhu_conn {
 	} inbox[VHU_INBOX_MAX];
 	size_t n_inbox;
 	uint64_t requests; /* seen in all */
+
+	/* of a replay: messages on the main channel that no step has looked at yet */
+	struct vhu_frame came[VHU_CAME_MAX];
+	size_t n_came;
 };
 
 /* Per ring, what the driver does not know. */
@@ -127,6 +132,12 @@ struct vhu_inflight_run {
 	uint8_t *map;
 };
 
+/* A region that the target was given and that no guest memory of ours stands behind. */
+struct vhu_foreign {
+	uint64_t gpa, size, uaddr, offset;
+	int fd;
+};
+
 /* The transfer of device state that a step has begun, and what was saved last. */
 struct vhu_state_run {
 	int fd; /* our end of the channel; -1: none */
@@ -156,6 +167,10 @@ struct vhu_run {
 	struct vhu_iommu_run iommu;
 	struct vhu_state_run state;
 	struct vhu_program *program; /* another process of the target's program, or NULL */
+	struct vhu_foreign *foreign; /* of the table that the target has now */
+	size_t n_foreign;
+	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
+	uint64_t start_ns; /* of a replay: when its first step ran */
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
@@ -285,6 +300,29 @@ void vhu_run_shm(struct vhu_conn *c, const struct vhu_frame *f);
 /* Descriptors that the session was not given at the ring's start are none in service. */
 void vhu_run_drop_unsent(struct vhu_conn *c, unsigned queue);
 
+/* --- foreign.c ---------------------------------------------------------------------------------------- */
+
+/* A memory message of ours went out with these descriptors. */
+void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f);
+/*
+ * A ring in memory of which only the target knows what it is for is about to start: its indexes are put where
+ * SET_VRING_BASE said.
+ */
+void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f);
+/* The file and the place in it of `len` bytes at a user address; -1 if none holds them whole. */
+int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
+void vhu_run_foreign_release(struct vhu_run *r);
+
+/* --- do_replay.c -------------------------------------------------------------------------------------- */
+
+/* The descriptor that stands for object i of the plan, made when it is first asked for; -1 (errno). */
+int vhu_run_object(struct vhu_run *r, unsigned i);
+void vhu_run_objects_release(struct vhu_run *r);
+/* Takes a frame of the main channel for the step that will compare it. */
+void vhu_run_came(struct vhu_conn *c, struct vhu_frame *f);
+/* Tells of frames that came by now and that the recording does not have. */
+void vhu_run_unasked(struct vhu_conn *c, const struct vhu_step *s);
+
 /* --- do_*.c -------------------------------------------------------------------------------------------- */
 
 typedef void vhu_do_fn(struct vhu_run *r, const struct vhu_step *s);
@@ -294,6 +332,7 @@ vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu
 vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state;
 vhu_do_fn vhu_do_program;
+vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);

@@ -60,6 +60,9 @@ static bool speaks(const struct vhu_step *s)
 		return s->inflight.op == VHU_INFLIGHT_GET || s->inflight.op == VHU_INFLIGHT_SET;
 	case VHU_VERB_IOTLB:
 		return s->iotlb.op != VHU_IOTLB_MAP && s->iotlb.op != VHU_IOTLB_HOLD;
+	case VHU_VERB_RECORDED:
+	case VHU_VERB_ANSWER:
+	case VHU_VERB_END:
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_CLOSE:
 	case VHU_VERB_RECONNECT:

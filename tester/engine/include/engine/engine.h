@@ -11,10 +11,35 @@
 
 struct vhu_engine;
 struct vhu_facts;
+struct vhu_frame;
 struct vhu_loop;
 struct vhu_plan;
+struct vhu_step;
 struct vhu_target;
 struct vhu_trace_writer;
+
+/* In what a target's part of a session differs from the recorded one. */
+enum vhu_divergence {
+	VHU_DIVERGENCE_DIFFERS,		/* the message, in what it says */
+	VHU_DIVERGENCE_MISSING,		/* it did not come */
+	VHU_DIVERGENCE_OTHER,		/* another came in its place */
+	VHU_DIVERGENCE_EXTRA,		/* one came that the recording does not have */
+	VHU_DIVERGENCE_CLOSED,		/* the connection ended */
+	VHU_DIVERGENCE_OPEN,		/* the connection did not end */
+};
+
+/* How a plan made of a capture runs, and what came of it. */
+struct vhu_replay {
+	bool paced;			/* each step at its recorded time, not as soon as possible */
+	bool keep_going;		/* beyond the first divergence */
+	unsigned ios;			/* requests that go through each live ring after a message; 0: none */
+	bool writes;			/* of them, half write */
+	/* Called for each; `got` is the frame that came, or NULL. The step's record is the recorded one. */
+	void (*diverged)(void *ctx, enum vhu_divergence kind, const struct vhu_step *s,
+			 const struct vhu_frame *got);
+	void *ctx;
+	size_t sent, compared, divergences;
+};
 
 struct vhu_engine_opts {
 	uint64_t timeout_ns;		/* a reply's deadline */
@@ -28,6 +53,7 @@ struct vhu_engine_opts {
 	size_t trace_entries;		/* kept for failure blocks */
 	bool trace_all;			/* decoded messages of every case (-v), not only of failing ones */
 	bool trace_hex;
+	struct vhu_replay *replay;	/* for plans made of captures; borrowed */
 };
 
 int vhu_engine_new(struct vhu_loop *loop, struct vhu_target *target, const struct vhu_engine_opts *opts,

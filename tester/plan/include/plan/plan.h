@@ -96,11 +96,14 @@ enum vhu_fd_source {
 	VHU_FD_INFLIGHT, VHU_FD_SOCKET, VHU_FD_PIPE, VHU_FD_READONLY, VHU_FD_KICK_BLOCKING,
 	VHU_FD_PIPE_UNREAD, VHU_FD_PIPE_UNWRITTEN, VHU_FD_STATE, VHU_FD_STATE_NARROW, VHU_FD_KICK_PIPE,
 	VHU_FD_CALL_PIPE, VHU_FD_CALL_FULL, VHU_FD_CALL_OF_0, VHU_FD_DIRECTORY, VHU_FD_MEMFD,
+	VHU_FD_OBJECT,
 };
 
 struct vhu_fd_spec {
 	enum vhu_fd_source source;
 	struct vhu_value size;		/* MEMFD */
+	unsigned object;		/* OBJECT: index into plan->objects */
+	uint64_t signals;		/* OBJECT, an eventfd: written to it before it goes out */
 };
 
 /* Outcomes as bits. */
@@ -139,7 +142,9 @@ enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
 	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_PROGRAM, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN,
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
-	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_ASSERT, VHU_VERB_NOTE, VHU_VERB_MAX
+	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
+	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, /* of captures: no case file has them */
+	VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
 
@@ -357,6 +362,35 @@ struct vhu_step_state {
 	uint64_t pieces;		/* WRITE: each when the one before was taken */
 };
 
+/* A message that a capture says was sent: as it stands, whatever it breaks. */
+struct vhu_step_recorded {
+	const struct vhu_msg_row *row;	/* NULL: unknown request */
+	uint32_t request, flags, size;
+	const uint8_t *payload;
+	size_t n_payload;
+	const struct vhu_fd_spec *fds;	/* in place of those that travelled then */
+	size_t n_fds;
+	bool inflight;			/* size and offset are those of the buffer that the target gave us */
+	bool intended;			/* it broke a rule on purpose */
+};
+
+/*
+ * A message that a capture says came: the next one on the main channel, or one of the kind on the back-end
+ * channel, has to be like it.
+ */
+struct vhu_step_answer {
+	enum vhu_channel channel;
+	uint32_t request, flags;
+	const uint8_t *payload;
+	const uint8_t *mask;		/* bytes that count have their bits set; NULL: all count */
+	size_t n_payload;
+	size_t n_fds;
+	bool any_size;			/* the size of the payload may differ */
+	bool optional;			/* not waited for: what made the target send it is not in the capture */
+	bool answered;			/* back-end channel: by the front-end, with `value` */
+	uint64_t value;
+};
+
 enum vhu_cmp {
 	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
 };
@@ -379,13 +413,19 @@ struct vhu_step {
 	uint32_t expect, tolerate;	/* VHU_OUT_…; 0: the default */
 	uint32_t skip;			/* legal, but what follows is about another outcome */
 	struct vhu_breaks breaks;
+	uint32_t record;		/* number of the capture's record behind it */
+	uint64_t at_ns;			/* and its time, from the first of them */
 	union {
 		struct vhu_step_send send;
 		struct vhu_step_raw raw;
 		struct vhu_step_recv recv;
+		struct vhu_step_recorded recorded;
+		struct vhu_step_answer answer;
+		struct { bool provoked; } end;	/* the target hung up: over what it was sent, or not */
 		struct { const struct vhu_msg_row *row; } fence;	/* NULL: GET_FEATURES */
 		struct vhu_step_reconnect reconnect;	/* RECONNECT, and CONNECT (conn is the new one) */
-		struct { bool main, backend, write_side; } close;
+		/* unread: answers were on their way (captures) */
+		struct { bool main, backend, write_side, unread; } close;
 		struct { enum vhu_target_op op; int signal; } target;
 		struct { enum vhu_program_op op; } program;
 		struct vhu_step_ring ring;
@@ -420,6 +460,16 @@ struct vhu_facts {
 	uint64_t rtt_ns;		/* of the first GET_FEATURES */
 };
 
+/* --- what descriptors of a capture stood for --------------------------------------------------- */
+
+enum vhu_object_kind { VHU_OBJECT_FILE, VHU_OBJECT_EVENT };
+
+struct vhu_object {
+	enum vhu_object_kind kind;
+	uint64_t size;			/* FILE: sparse, so that any size will do */
+	bool hugetlb;			/* FILE: it was of huge pages; memory of another kind does as well */
+};
+
 /* --- the plan -------------------------------------------------------------------------------- */
 
 struct vhu_plan {
@@ -446,6 +496,9 @@ struct vhu_plan {
 	size_t n_vars;
 	const struct vhu_step *steps;
 	size_t n_steps;
+	bool recorded;			/* made of a capture */
+	const struct vhu_object *objects;
+	size_t n_objects;
 	const char *skip;		/* why it can't run on this target, or NULL */
 };
 
@@ -503,6 +556,30 @@ struct vhu_compile_opts {
  */
 int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_compile_opts *opts,
 		       struct vhu_plan **ret, struct vhu_diags *diags, struct vhu_err *err);
+
+/* --- from captures ----------------------------------------------------------------------------- */
+
+struct vhu_trace;
+
+struct vhu_replay_opts {
+	enum vhu_device device;
+	uint32_t session;		/* this connection alone; 0: all with the first one's socket */
+	uint32_t until;			/* no record behind this one; 0: all */
+	bool spawned;			/* we can kill the target and start it again */
+	bool io;			/* requests will go through the rings: what they change may differ */
+	const char *const *ignore;	/* "MESSAGE.field", or "MESSAGE": fields of replies that may differ */
+	size_t n_ignore;
+};
+
+/*
+ * Compiles a capture: what the front-end sent is sent again, in the order of the file, and what the
+ * back-end sent is expected. What cannot be replayed is left out, with a line in `notes`. -EINVAL with text
+ * if nothing of it can be, or for a field that no message has. The trace has to live as long as the plan.
+ */
+int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,
+			struct vhu_buf *notes, struct vhu_err *err);
+/* The device that a capture is of, by what it says and by its messages; VHU_DEV_ANY if nothing tells. */
+enum vhu_device vhu_trace_device(const struct vhu_trace *t);
 
 /* The JSON Schema (draft 2020-12) of case files, generated from the same rows that parse them. malloc'ed. */
 char *vhu_case_schema(void);

@@ -1,0 +1,172 @@
+/*
+ * Memory that the target was given and that is no guest memory of ours: regions of a replay, or of a case
+ * that says where they lie. Nothing is known of it but what the messages say, and the rings that start in it
+ * have to stand where they were said to.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum { INDEX_AT = 2 }; /* of the idx field in the available and the used ring of a split queue */
+
+static void drop(struct vhu_run *r, size_t i)
+{
+	vhu_close(&r->foreign[i].fd);
+	r->foreign[i] = r->foreign[--r->n_foreign];
+}
+
+static void drop_all(struct vhu_run *r)
+{
+	while (r->n_foreign)
+		drop(r, r->n_foreign - 1);
+}
+
+void vhu_run_foreign_release(struct vhu_run *r)
+{
+	drop_all(r);
+	free(r->foreign);
+	r->foreign = NULL;
+}
+
+static struct vhu_foreign region_of(const struct vhu_frame *f, enum vhu_payload pl, size_t i)
+{
+	struct vhu_foreign g = {.fd = -1};
+
+	vhu_frame_region(f, pl, i, "guest_phys_addr", &g.gpa);
+	vhu_frame_region(f, pl, i, "memory_size", &g.size);
+	vhu_frame_region(f, pl, i, "userspace_addr", &g.uaddr);
+	vhu_frame_region(f, pl, i, "mmap_offset", &g.offset);
+	return g;
+}
+
+static bool is_ours(const struct vhu_run *r, uint64_t gpa)
+{
+	const struct vhu_mem *mem = r->driver && !r->plan->recorded ? vhu_driver_mem(r->driver) : NULL;
+
+	for (size_t i = 0; mem && i < vhu_mem_regions(mem); i++)
+		if (vhu_mem_region(mem, i)->at.gpa == gpa)
+			return true;
+	return false;
+}
+
+static void add(struct vhu_run *r, const struct vhu_frame *f, enum vhu_payload pl, size_t i)
+{
+	struct vhu_foreign g = region_of(f, pl, i), *grown;
+
+	if (i >= f->n_fds || f->fds[i] < 0 || is_ours(r, g.gpa) || r->n_foreign == VHU_SESSION_REGIONS)
+		return;
+	grown = realloc(r->foreign, (r->n_foreign + 1) * sizeof(*grown));
+	if (grown)
+		r->foreign = grown;
+	g.fd = grown ? fcntl(f->fds[i], F_DUPFD_CLOEXEC, 3) : -1;
+	if (g.fd < 0) {
+		vhu_run_broken(r, "a region's file: %s", strerror(grown ? errno : ENOMEM));
+		return;
+	}
+	r->foreign[r->n_foreign++] = g;
+}
+
+static void remove_region(struct vhu_run *r, const struct vhu_frame *f)
+{
+	const struct vhu_foreign gone = region_of(f, VHU_PL_MEM_REG, 0);
+
+	for (size_t i = 0; i < r->n_foreign; i++)
+		if (r->foreign[i].gpa == gone.gpa && r->foreign[i].uaddr == gone.uaddr &&
+		    r->foreign[i].size == gone.size) {
+			drop(r, i);
+			return;
+		}
+}
+
+void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	uint64_t n = 0;
+
+	if (!row)
+		return;
+	switch ((int)row->msg) {
+	case VHU_MSG_SET_MEM_TABLE:
+		/* An acknowledgement of postcopy has this name too, and no regions. */
+		if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE || !f->n_fds)
+			return;
+		drop_all(c->r);
+		vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n);
+		for (size_t i = 0; i < VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS); i++)
+			add(c->r, f, VHU_PL_MEM_TABLE, i);
+		return;
+	case VHU_MSG_ADD_MEM_REG:
+		add(c->r, f, VHU_PL_MEM_REG, 0);
+		return;
+	case VHU_MSG_REM_MEM_REG:
+		remove_region(c->r, f);
+		return;
+	default:
+		return;
+	}
+}
+
+int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret_offset)
+{
+	for (size_t i = 0; i < r->n_foreign; i++) {
+		const struct vhu_foreign *g = &r->foreign[i];
+		uint64_t at = uaddr - g->uaddr; /* huge if it lies below */
+
+		if (at >= g->size || len > g->size - at || __builtin_add_overflow(at, g->offset, ret_offset))
+			continue;
+		return *ret_offset + len <= INT64_MAX ? g->fd : -1;
+	}
+	return -1;
+}
+
+/* Files of huge pages can't be written; nobody makes such for memory that is not looked at. */
+static void put_index(struct vhu_run *r, uint64_t ring, uint16_t index)
+{
+	uint8_t bytes[2];
+	uint64_t at;
+	int fd = vhu_run_foreign_at(r, ring + INDEX_AT, sizeof(bytes), &at);
+
+	vhu_le_put(bytes, sizeof(bytes), index);
+	if (fd >= 0 && pwrite(fd, bytes, sizeof(bytes), (off_t)at) < 0)
+		vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "a ring's index cannot be set: %s",
+				   strerror(errno));
+}
+
+/*
+ * While pages are missing on purpose (postcopy), whoever touches one waits for it. Those of rings are there,
+ * as with a guest that has used them.
+ */
+static void make_present(struct vhu_run *r, uint64_t uaddr, uint64_t len)
+{
+	uint64_t at;
+	int fd = vhu_run_foreign_at(r, uaddr, len, &at);
+
+	if (fd >= 0 && fallocate(fd, 0, (off_t)at, (off_t)len) < 0)
+		vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "pages of a ring: %s", strerror(errno));
+}
+
+void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	const struct vhu_session *s = &c->oracle.session;
+	bool packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
+	const struct vhu_ring_state *ring;
+
+	if (!c->r->n_foreign || !row || row->scope != VHU_SCOPE_RING)
+		return;
+	ring = vhu_session_ring(s, (uint32_t)vhu_frame_u64(f, "index"));
+	if (!ring)
+		return;
+	if (row->msg == VHU_MSG_SET_VRING_ADDR && s->postcopy_listening) {
+		make_present(c->r, vhu_frame_u64(f, "descriptor"), vhu_ring_desc_len(ring->num));
+		make_present(c->r, vhu_frame_u64(f, "available"), vhu_ring_avail_len(ring->num, packed));
+		make_present(c->r, vhu_frame_u64(f, "used"), vhu_ring_used_len(ring->num, packed));
+	}
+	/* Zeroed packed descriptors are available to nobody, wherever the ring stands. */
+	if (row->msg != VHU_MSG_SET_VRING_KICK || ring->started || !ring->addr_set || packed || !ring->base)
+		return;
+	put_index(c->r, ring->avail, (uint16_t)ring->base);
+	put_index(c->r, ring->used, (uint16_t)ring->base);
+}

@@ -1,0 +1,593 @@
+/* From a capture to a plan: its records in their order, each a step or none. */
+#include "trace_plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "oracle/oracle.h"
+
+enum { CONNS_MAX = 256 };
+
+static int oom(struct trace_compile *c)
+{
+	return vhu_err_errno(c->err, -ENOMEM, "capture");
+}
+
+static void VHU_PRINTF(2, 3) note(struct trace_compile *c, const char *format, ...)
+{
+	char text[300];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	vhu_buf_printf(c->notes, "%s\n", text);
+}
+
+struct vhu_step *vhu_trace_step(struct trace_compile *c, enum vhu_verb verb, const struct track *t,
+				const struct vhu_record *r)
+{
+	struct vhu_step *s;
+
+	if (c->n_steps == c->cap_steps) {
+		size_t cap = c->cap_steps ? 2 * c->cap_steps : 256;
+		struct vhu_step *steps = realloc(c->steps, cap * sizeof(*steps));
+
+		if (!steps) {
+			oom(c);
+			return NULL;
+		}
+		c->steps = steps;
+		c->cap_steps = cap;
+	}
+	s = &c->steps[c->n_steps];
+	*s = (struct vhu_step){.verb = verb, .conn = t ? t->conn : 0, .requirement = VHU_REQ_REPLY_02};
+	if (r) {
+		/* Clocks of two processes may be apart: time does not run backwards here. */
+		c->last_ns = VHU_MAX(c->last_ns, VHU_MAX(r->t_ns, c->start_ns) - c->start_ns);
+		s->record = r->seq;
+	}
+	s->at_ns = c->last_ns;
+	s->where = vhu_arena_printf(c->arena, "record %" PRIu32, r ? r->seq : 0);
+	if (!s->where) {
+		oom(c);
+		return NULL;
+	}
+	c->n_steps++;
+	return s;
+}
+
+/* --- connections ----------------------------------------------------------------------------------- */
+
+static bool spawn_step(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		       enum vhu_target_op op)
+{
+	struct vhu_step *s = vhu_trace_step(c, VHU_VERB_TARGET, t, r);
+
+	if (s)
+		s->target.op = op;
+	return s;
+}
+
+/* The lowest that is not in use, so that sessions after each other need but one. */
+static int take_conn(struct trace_compile *c, struct track *t)
+{
+	size_t i = 0;
+
+	while (i < c->n_conns && c->busy[i])
+		i++;
+	if (i == c->n_conns) {
+		bool *busy = i < CONNS_MAX ? realloc(c->busy, (i + 1) * sizeof(*busy)) : NULL;
+
+		if (i >= CONNS_MAX)
+			return vhu_err_set(c->err, -E2BIG,
+					   "more than %d sessions are open side by side (--session "
+					   "chooses one)",
+					   CONNS_MAX);
+		if (!busy)
+			return oom(c);
+		c->busy = busy;
+		c->n_conns++;
+	}
+	c->busy[i] = true;
+	t->conn = (unsigned)i;
+	return 0;
+}
+
+static int open_track(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	int rc;
+
+	if (t->opened)
+		return 0;
+	rc = take_conn(c, t);
+	if (rc < 0)
+		return rc;
+	t->session = malloc(sizeof(*t->session));
+	if (!t->session)
+		return oom(c);
+	vhu_session_init(t->session, c->opts->device, 0);
+	t->opened = true;
+	if (c->dead && !spawn_step(c, t, r, VHU_TARGET_RESTART))
+		return -ENOMEM;
+	c->dead = false;
+	/* The first is open when the steps begin. */
+	if (c->started && !vhu_trace_step(c, VHU_VERB_CONNECT, t, r))
+		return -ENOMEM;
+	c->started = true;
+	return 0;
+}
+
+static int close_track(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	struct vhu_step *s;
+
+	if (t->closed || !t->opened)
+		return 0;
+	t->closed = true;
+	c->busy[t->conn] = false;
+	s = vhu_trace_step(c, VHU_VERB_CLOSE, t, r);
+	if (!s)
+		return -ENOMEM;
+	s->close.main = s->close.backend = true;
+	s->close.unread = t->session->n_pending > 0;
+	free(t->session);
+	t->session = NULL;
+	return 0;
+}
+
+static int kill_target(struct trace_compile *c, const struct track *t, const struct vhu_record *r)
+{
+	if (c->dead || !c->opts->spawned)
+		return 0;
+	c->dead = true;
+	return spawn_step(c, t, r, VHU_TARGET_KILL) ? 0 : -ENOMEM;
+}
+
+/* It hung up: by itself over what it was sent, else because it ended. */
+static int closed_by_target(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	struct vhu_step *s;
+	int rc;
+
+	if (t->closed || !t->opened)
+		return 0;
+	if (!t->provoked) {
+		rc = kill_target(c, t, r);
+		if (rc < 0)
+			return rc;
+	}
+	s = vhu_trace_step(c, VHU_VERB_END, t, r);
+	if (!s)
+		return -ENOMEM;
+	s->end.provoked = t->provoked;
+	return close_track(c, t, r);
+}
+
+static int life(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	int rc;
+
+	switch (r->kind) {
+	case VHU_CAP_LIFE_CONNECT:
+	case VHU_CAP_LIFE_ACCEPT:
+		return open_track(c, t, r);
+	case VHU_CAP_LIFE_CLOSE:
+		rc = open_track(c, t, r);
+		if (rc < 0)
+			return rc;
+		return r->dir == VHU_CAP_DIR_BE ? closed_by_target(c, t, r) : close_track(c, t, r);
+	case VHU_CAP_LIFE_EXIT:
+		return t->opened && !t->closed ? closed_by_target(c, t, r) : kill_target(c, t, r);
+	case VHU_CAP_LIFE_LOST:
+		note(c, "record %" PRIu32 ": messages of session %" PRIu32 " were lost here", r->seq,
+		     t->connection);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* --- messages of the front-end --------------------------------------------------------------------- */
+
+/* Bytes that are no message: in the pieces that they were read in. */
+static int raw(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	const uint32_t whole = (uint32_t)r->len;
+	const uint32_t *pieces = r->n_recvs ? r->recvs : &whole;
+	size_t n = r->n_recvs ? r->n_recvs : 1, at = 0;
+
+	for (size_t i = 0; i < n && at < r->len; i++) {
+		size_t len = i + 1 == n ? r->len - at : VHU_MIN((size_t)pieces[i], r->len - at);
+		struct vhu_step *s = vhu_trace_step(c, VHU_VERB_RAW, t, r);
+
+		if (!s)
+			return -ENOMEM;
+		s->raw.bytes = r->payload + at;
+		s->raw.n_bytes = len;
+		s->raw.channel = VHU_CHAN_MAIN;
+		at += len;
+	}
+	t->provoked = true;
+	return 0;
+}
+
+/* The state that goes through a pipe is moved before the front-end asks how that went. */
+static int move_state(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	struct vhu_step *s;
+
+	if (!t->saving && !t->loading)
+		return 0;
+	if (t->saving) {
+		s = vhu_trace_step(c, VHU_VERB_STATE, t, r);
+		if (!s)
+			return -ENOMEM;
+		s->state.op = VHU_TRANSFER_READ;
+		c->saved_state = true;
+		t->saving = false;
+		return 0;
+	}
+	if (!c->saved_state)
+		note(c,
+		     "record %" PRIu32 ": the device state that was loaded is not in the capture; "
+		     "the verdict on it is not compared",
+		     r->seq);
+	for (int i = 0; i < 2; i++) {
+		s = vhu_trace_step(c, VHU_VERB_STATE, t, r);
+		if (!s)
+			return -ENOMEM;
+		s->state.op = i ? VHU_TRANSFER_CLOSE : VHU_TRANSFER_WRITE;
+		s->state.pieces = 1;
+	}
+	return 0;
+}
+
+static void note_request(struct track *t, const struct vhu_frame *f, const struct vhu_msg_row *row)
+{
+	if (!row || row->msg != VHU_MSG_SET_DEVICE_STATE_FD)
+		return;
+	t->loading = vhu_frame_u64(f, "direction") == 1;
+	t->saving = !t->loading;
+}
+
+static int request(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		   const struct vhu_frame *f)
+{
+	bool intended = r->flags & VHU_CAP_INTENDED;
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	struct vhu_illegal illegal;
+	struct vhu_step_recorded sent = {
+		.row = row, .request = f->request, .flags = f->flags, .size = f->size, .intended = intended};
+	struct vhu_step *s;
+	int rc = 0;
+
+	if (row && row->msg == VHU_MSG_CHECK_DEVICE_STATE)
+		rc = move_state(c, t, r);
+	if (rc == 0)
+		rc = vhu_trace_fds(c, t, r, f, &sent);
+	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_RECORDED, t, r) : NULL;
+	if (!s)
+		return rc < 0 ? rc : -ENOMEM;
+	sent.payload = r->payload + VHU_C_HEADER_SIZE;
+	sent.n_payload = f->len;
+	s->recorded = sent;
+	t->provoked = intended || vhu_oracle_illegal(t->session, f, &illegal, 1) > 0;
+	note_request(t, f, row);
+	vhu_session_apply(t->session, f, intended);
+	return 0;
+}
+
+static int sent(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		const struct vhu_frame *f)
+{
+	if (r->len < r->orig_len) {
+		note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
+		return 0;
+	}
+	if (f->defects & (VHU_DEFECT_OVERSIZED | VHU_DEFECT_TRUNCATED))
+		return raw(c, t, r);
+	return request(c, t, r, f);
+}
+
+/* --- messages of the back-end ---------------------------------------------------------------------- */
+
+/* What nothing but the guest's traffic, or somebody who operates the back-end, brings about. */
+static bool by_chance(const struct vhu_msg_row *row)
+{
+	return !row || row->msg == VHU_MSG_BACKEND_CONFIG_CHANGE_MSG ||
+	       row->msg == VHU_MSG_BACKEND_VRING_CALL || row->msg == VHU_MSG_BACKEND_VRING_ERR ||
+	       row->msg == VHU_MSG_BACKEND_IOTLB_MSG;
+}
+
+static int remember_asked(struct trace_compile *c, struct track *t)
+{
+	if (t->n_asked == t->cap_asked) {
+		size_t cap = t->cap_asked ? 2 * t->cap_asked : 16;
+		size_t *asked = realloc(t->asked, cap * sizeof(*asked));
+
+		if (!asked)
+			return oom(c);
+		t->asked = asked;
+		t->cap_asked = cap;
+	}
+	t->asked[t->n_asked++] = c->n_steps - 1;
+	return 0;
+}
+
+/* A message of the back-end, on either channel. */
+static int came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		const struct vhu_frame *f)
+{
+	bool backend = f->channel == VHU_CHAN_BACKEND;
+	struct vhu_step_answer answer = {.channel = f->channel,
+					 .request = f->request,
+					 .flags = f->flags,
+					 .payload = r->payload + VHU_C_HEADER_SIZE,
+					 .n_payload = f->len,
+					 .n_fds = r->n_fds};
+	struct vhu_step *s;
+	int rc;
+
+	if (f->defects & ~(uint32_t)VHU_DEFECT_FDS_LOST || r->len < r->orig_len) {
+		note(c, "record %" PRIu32 ": a message of the back-end that is not whole is not compared",
+		     r->seq);
+		return 0;
+	}
+	rc = vhu_trace_mask(c, t, f, &answer);
+	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_ANSWER, t, r) : NULL;
+	if (!s)
+		return rc < 0 ? rc : -ENOMEM;
+	/* It was asked in the middle of a request: without an answer to it that one's may not come. */
+	answer.optional = backend && (by_chance(vhu_frame_row(f)) || !vhu_session_overdue(t->session));
+	s->answer = answer;
+	if (backend && f->flags & VHU_C_HEADER_NEED_REPLY)
+		rc = remember_asked(c, t);
+	if (!backend && f->request == VHU_ID_GET_INFLIGHT_FD && r->n_fds)
+		c->have_inflight = true;
+	if (!backend)
+		t->provoked = false;
+	vhu_session_apply(t->session, f, false);
+	return rc;
+}
+
+/* What the front-end answered belongs to the oldest request that waits for it. */
+static void answered(struct trace_compile *c, struct track *t, const struct vhu_frame *f)
+{
+	struct vhu_step_answer *a;
+
+	vhu_session_apply(t->session, f, false);
+	if (!t->n_asked)
+		return;
+	a = &c->steps[t->asked[0]].answer;
+	memmove(t->asked, t->asked + 1, --t->n_asked * sizeof(*t->asked));
+	a->answered = f->len >= sizeof(uint64_t);
+	if (a->answered)
+		a->value = vhu_ne_get(f->payload, sizeof(uint64_t));
+}
+
+static int message(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
+	struct vhu_err ignored;
+	int rc = open_track(c, t, r);
+
+	if (rc < 0 || t->closed || r->channel == VHU_CAP_GPU)
+		return rc;
+	if (vhu_record_frame(r, &f, &ignored) < 0) {
+		note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
+		return 0;
+	}
+	if (f.dir == VHU_DIR_BE)
+		return came(c, t, r, &f);
+	if (f.channel == VHU_CHAN_MAIN)
+		return sent(c, t, r, &f);
+	answered(c, t, &f);
+	return 0;
+}
+
+/* --- which sessions -------------------------------------------------------------------------------- */
+
+static const char *path_of(const struct vhu_session_ref *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->records[i]->path)
+			return s->records[i]->path;
+	return NULL;
+}
+
+/* Sessions of one file go to one back-end, unless their sockets say otherwise. */
+static bool chosen(const struct trace_compile *c, const struct vhu_session_ref *s, const char *path)
+{
+	const char *own = path_of(s);
+
+	if (c->opts->session)
+		return s->connection == c->opts->session;
+	return !path || !own || !strcmp(own, path);
+}
+
+static void tell_partial(struct trace_compile *c, const struct vhu_session_ref *s)
+{
+	uint64_t off = 0;
+
+	if (!s->partial)
+		return;
+	for (size_t i = 0; i < s->n && !off; i++)
+		if (vhu_record_is_message(s->records[i]) && s->records[i]->channel == VHU_CAP_MAIN) {
+			off = s->records[i]->stream_off;
+			break;
+		}
+	if (off)
+		note(c,
+		     "session %" PRIu32 " began %" PRIu64
+		     " bytes before the capture: what was set up before is "
+		     "missing",
+		     s->connection, off);
+	else
+		note(c, "session %" PRIu32 ": the recorder lost messages", s->connection);
+}
+
+static int choose(struct trace_compile *c)
+{
+	const struct vhu_trace *t = c->trace;
+	const char *path = NULL;
+	size_t left_out = 0;
+
+	c->tracks = calloc(t->n_sessions + 1, sizeof(*c->tracks));
+	if (!c->tracks)
+		return oom(c);
+	for (size_t i = 0; i < t->n_sessions && !c->opts->session && !path; i++)
+		path = t->sessions[i].messages ? path_of(&t->sessions[i]) : NULL;
+	for (size_t i = 0; i < t->n_sessions; i++) {
+		struct track *k = &c->tracks[c->n_tracks];
+
+		if (!chosen(c, &t->sessions[i], path)) {
+			left_out += t->sessions[i].messages > 0 && !c->opts->session;
+			continue;
+		}
+		k->connection = t->sessions[i].connection;
+		c->n_tracks++;
+		tell_partial(c, &t->sessions[i]);
+	}
+	if (left_out)
+		note(c, "%zu sessions with other sockets are left out (--session chooses)", left_out);
+	if (!c->n_tracks && c->opts->session)
+		return vhu_err_set(c->err, -EINVAL, "there is no session %" PRIu32 " in the capture",
+				   c->opts->session);
+	return c->n_tracks ? 0 : vhu_err_set(c->err, -EINVAL, "there is no session in the capture");
+}
+
+/* The chosen session with that number, or NULL. */
+static struct track *track_of(const struct trace_compile *c, uint32_t connection)
+{
+	size_t low = 0, high = c->n_tracks;
+
+	/* They are in the order of their numbers. */
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (c->tracks[mid].connection < connection)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < c->n_tracks && c->tracks[low].connection == connection ? &c->tracks[low] : NULL;
+}
+
+/* --- the whole -------------------------------------------------------------------------------------- */
+
+static int record(struct trace_compile *c, const struct vhu_record *r)
+{
+	struct track *t = track_of(c, r->connection);
+
+	if (c->opts->until && r->seq > c->opts->until)
+		return 0;
+	/* A process that ended takes all its connections with it, which say so themselves. */
+	if (!r->connection && r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_EXIT && c->started)
+		return kill_target(c, NULL, r);
+	if (!t)
+		return 0;
+	if (!c->start_ns)
+		c->start_ns = r->t_ns;
+	if (vhu_record_is_message(r))
+		return message(c, t, r);
+	return r->channel == VHU_CAP_LIFE ? life(c, t, r) : 0;
+}
+
+static int walk(struct trace_compile *c)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->trace->n_records && rc == 0; i++)
+		rc = record(c, c->trace->records[i]);
+	/* A session whose end is not in the capture ends with it. */
+	for (size_t i = 0; i < c->n_tracks && rc == 0; i++)
+		rc = close_track(c, &c->tracks[i], NULL);
+	if (c->no_fds)
+		note(c, "the descriptors of %zu messages were not seen: others take their places", c->no_fds);
+	if (c->others_fds)
+		note(c, "%zu descriptors were of kinds that cannot be made again: others take their places",
+		     c->others_fds);
+	return rc;
+}
+
+static bool speaks(const struct trace_compile *c)
+{
+	for (size_t i = 0; i < c->n_steps; i++)
+		if (c->steps[i].verb == VHU_VERB_RECORDED || c->steps[i].verb == VHU_VERB_RAW)
+			return true;
+	return false;
+}
+
+static int finish(struct trace_compile *c)
+{
+	static const enum vhu_req requirements[] = {VHU_REQ_REPLY_02};
+	struct vhu_plan *p = c->plan;
+	const char **conns = vhu_arena_array(c->arena, c->n_conns, sizeof(*conns));
+
+	for (size_t i = 0; conns && i < c->n_conns; i++)
+		conns[i] = vhu_arena_printf(c->arena, "%zu", i + 1);
+	p->arena = c->arena;
+	p->id = p->title = "replay";
+	p->why = p->file = "";
+	p->requirements = requirements;
+	p->n_requirements = VHU_ARRAY_SIZE(requirements);
+	p->device = c->opts->device;
+	p->start = VHU_STATE_CONNECTED;
+	p->profile = "plain";
+	p->queues = 1;
+	p->recorded = true;
+	p->conns = conns;
+	p->n_conns = c->n_conns;
+	p->steps = vhu_arena_memdup(c->arena, c->steps, c->n_steps * sizeof(*c->steps));
+	p->n_steps = c->n_steps;
+	p->objects = vhu_arena_memdup(c->arena, c->objects, c->n_objects * sizeof(*c->objects));
+	p->n_objects = c->n_objects;
+	return conns && p->steps && (p->objects || !c->n_objects) ? 0 : oom(c);
+}
+
+static int compile(struct trace_compile *c)
+{
+	int rc = vhu_trace_mask_check(c->opts->ignore, c->opts->n_ignore, "--ignore", c->err);
+
+	if (rc == 0)
+		rc = choose(c);
+	if (rc == 0)
+		rc = walk(c);
+	if (rc == 0 && !speaks(c))
+		rc = vhu_err_set(c->err, -EINVAL,
+				 "nothing in the capture can be replayed: no message of a "
+				 "front-end is in it");
+	return rc == 0 ? finish(c) : rc;
+}
+
+static void end_track(struct track *t)
+{
+	free(t->asked);
+	free(t->session);
+}
+
+int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,
+			struct vhu_buf *notes, struct vhu_err *err)
+{
+	struct trace_compile c = {.trace = t, .opts = opts, .notes = notes, .err = err};
+	int rc = 0;
+
+	c.arena = vhu_arena_new();
+	c.plan = c.arena ? vhu_arena_alloc(c.arena, sizeof(*c.plan)) : NULL;
+	rc = c.plan ? compile(&c) : oom(&c);
+	for (size_t i = 0; i < c.n_tracks; i++)
+		end_track(&c.tracks[i]);
+	free(c.tracks);
+	free(c.busy);
+	free(c.steps);
+	free(c.objects);
+	free(c.known);
+	if (rc < 0)
+		vhu_arena_free(c.arena);
+	else
+		*ret = c.plan;
+	return rc;
+}

@@ -1,0 +1,66 @@
+/* What the files share that compile a capture. */
+#pragma once
+
+#include "plan/plan.h"
+#include "session/session.h"
+#include "trace/trace.h"
+#include "wire/frame.h"
+
+/* One connection of the capture while its records pass by. */
+struct track {
+	uint32_t connection;
+	unsigned conn;			/* index in the plan */
+	bool opened, closed;
+	bool provoked;			/* what was sent last may well have ended it */
+	bool saving, loading;		/* device state goes through a pipe */
+	struct vhu_session *session;	/* while it is open */
+	size_t *asked;			/* steps of back-end requests that were not answered yet */
+	size_t n_asked, cap_asked;
+};
+
+/* An object of the plan, and how later records name it. */
+struct known_object {
+	enum vhu_object_kind kind;
+	bool by_inode;
+	uint64_t a, b;			/* device and inode; or process and number */
+	unsigned object;
+};
+
+struct trace_compile {
+	const struct vhu_trace *trace;
+	const struct vhu_replay_opts *opts;
+	struct vhu_arena *arena;
+	struct vhu_plan *plan;
+	struct vhu_buf *notes;
+	struct track *tracks;
+	size_t n_tracks;
+	bool *busy;			/* connections of the plan; those that ended are used again */
+	size_t n_conns;
+	struct vhu_step *steps;
+	size_t n_steps, cap_steps;
+	struct vhu_object *objects;
+	struct known_object *known;
+	size_t n_objects, cap_objects;
+	uint64_t start_ns, last_ns;
+	bool started;			/* the first connection is open */
+	bool dead;			/* the target was killed: it is started before the next connection */
+	bool have_inflight;		/* the target gave a buffer by now */
+	bool saved_state;
+	size_t no_fds;			/* messages whose descriptors were not seen */
+	size_t others_fds;		/* descriptors of a kind that we don't make */
+	struct vhu_err *err;
+};
+
+/* A new step for this record; NULL: out of memory (told). */
+struct vhu_step *vhu_trace_step(struct trace_compile *c, enum vhu_verb verb, const struct track *t,
+				const struct vhu_record *r);
+
+/* trace_fds.c: fills in s->recorded.fds. -ENOMEM. */
+int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r, const struct vhu_frame *f,
+		  struct vhu_step_recorded *s);
+
+/* trace_mask.c: which bytes of a frame of the back-end have to be as they were. -ENOMEM, -EINVAL. */
+int vhu_trace_mask(struct trace_compile *c, const struct track *t, const struct vhu_frame *f,
+		   struct vhu_step_answer *s);
+/* -EINVAL with text unless each of them names a message, or a field of one of its replies. */
+int vhu_trace_mask_check(const char *const *names, size_t n, const char *what, struct vhu_err *err);
