@@ -23,8 +23,8 @@ static const struct vhu_option rows[] = {
 	 "push verified block I/O through each ring while it is enabled; it writes with --allow-writes",
 	 VHU_OPTION_FLAG, ROW(io)},
 	{"session", 'n', "N", group_replay,
-	 "this session alone; default: all whose socket is that of the first", VHU_OPTION_NUMBER, ROW(session),
-	 .min = 1, .max = UINT32_MAX},
+	 "this session alone; default: all whose socket is that of the first", VHU_OPTION_NUMBER,
+	 ROW(session), .min = 1, .max = UINT32_MAX},
 	{"until", 'u', "N", group_replay, "nothing behind record N", VHU_OPTION_NUMBER, ROW(until), .min = 1,
 	 .max = UINT32_MAX},
 	{"speed", 0, "HOW", group_replay, "asap (default), or recorded: each message at its time",
@@ -37,7 +37,8 @@ static const struct vhu_option rows[] = {
 	{"strict", 0, NULL, group_replay, "violations of SHOULD fail as well", VHU_OPTION_FLAG, ROW(strict)},
 	{"seed", 0, "S", group_replay, "of what --io writes; default 1", VHU_OPTION_NUMBER, ROW(seed),
 	 .max = UINT64_MAX},
-	{"json", 0, "FILE", group_report, "the result as JSON; - is standard output", VHU_OPTION_TEXT, ROW(json)},
+	{"json", 0, "FILE", group_report, "the result as JSON; - is standard output", VHU_OPTION_TEXT,
+	 ROW(json)},
 	{"help", 'h', NULL, group_report, "this text", VHU_OPTION_FLAG, ROW(help)},
 	{"version", 'V', NULL, group_report, "the program's version", VHU_OPTION_FLAG, ROW(version)},
 };
@@ -48,13 +49,14 @@ static const struct vhu_option_part *const parts[] = {&vhu_target_options, &part
 const struct vhu_option_table vhu_replay_options = {
 	.program = "vhu-replay",
 	.usage = "TARGET [OPTIONS] CAPTURE.pcap",
-	.intro = "Plays the front-end's side of a captured session against a live back-end and compares each answer "
-		 "with the recorded one. With --reference the back-end is made like the captured one.",
-	.outro = "The last line is 'N messages replayed, M replies compared, K divergences, I I/Os verified'.\n"
+	.intro = "Plays the front-end's side of a captured session against a live back-end and compares each "
+		 "answer with the recorded one. With --reference the back-end is made like the captured one.",
+	.outro = "The last line counts: 'N messages replayed, M replies compared, K divergences, I I/Os\n"
+		 "verified'.\n"
 		 "\n"
-		 "Exit codes: 0 no divergence, 1 a divergence, a violation that the capture does not have, or lost\n"
-		 "I/O, 2 usage or a wrong capture, 3 the tester itself is at fault, 4 the target died, hung or\n"
-		 "cannot be reached.\n"
+		 "Exit codes: 0 no divergence, 1 a divergence, a violation that is not in the capture, or\n"
+		 "lost I/O, 2 usage or a wrong capture, 3 the tester itself is at fault, 4 the target died,\n"
+		 "hung or cannot be reached.\n"
 		 "\n"
 		 "Examples:\n"
 		 "  vhu-replay --reference captures/blk-boot.pcap\n"
@@ -75,10 +77,11 @@ static int check(struct vhu_replay_cli *o, struct vhu_err *err)
 				   "  give --backend, --spawn, --listen or --reference");
 	if (o->parsed.rest.n != 1)
 		return vhu_err_set(err, -EINVAL, o->parsed.rest.n ? "usage: one capture at a time" :
-				   "usage: no capture is named\n  give a .pcap file, or - for standard input");
+				   "usage: no capture is named\n"
+				   "  give a .pcap file, or - for standard input");
 	if (o->target.reference && !strcmp(o->parsed.rest.items[0], "-"))
-		return vhu_err_set(err, -EINVAL, "--reference: the back-end reads the capture too, so it has to be "
-				   "a file");
+		return vhu_err_set(err, -EINVAL, "--reference: the back-end reads the capture too, so it has "
+				   "to be a file");
 	return 0;
 }
 

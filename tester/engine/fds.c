@@ -237,7 +237,8 @@ static bool give_object(struct vhu_run *r, struct vhu_frame *f, const struct vhu
 	int fd = vhu_run_object(r, spec->object);
 
 	/* One that is full already is as signalled as can be. */
-	if (fd >= 0 && spec->signals && write(fd, &spec->signals, sizeof(spec->signals)) < 0 && errno != EAGAIN) {
+	if (fd >= 0 && spec->signals && write(fd, &spec->signals, sizeof(spec->signals)) < 0 &&
+	    errno != EAGAIN) {
 		vhu_run_broken(r, "an eventfd: %s", strerror(errno));
 		return false;
 	}

@@ -68,7 +68,7 @@ static enum vhu_device by_message(const struct vhu_record *r)
 	return VHU_DEV_ANY;
 }
 
-enum vhu_device vhu_trace_device(const struct vhu_trace *t)
+enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t)
 {
 	enum vhu_device device = by_meta(t);
 

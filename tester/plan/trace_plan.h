@@ -9,12 +9,12 @@
 /* One connection of the capture while its records pass by. */
 struct track {
 	uint32_t connection;
-	unsigned conn;			/* index in the plan */
+	unsigned conn; /* index in the plan */
 	bool opened, closed;
-	bool provoked;			/* what was sent last may well have ended it */
-	bool saving, loading;		/* device state goes through a pipe */
-	struct vhu_session *session;	/* while it is open */
-	size_t *asked;			/* steps of back-end requests that were not answered yet */
+	bool provoked;		     /* what was sent last may well have ended it */
+	bool saving, loading;	     /* device state goes through a pipe */
+	struct vhu_session *session; /* while it is open */
+	size_t *asked;		     /* steps of back-end requests that were not answered yet */
 	size_t n_asked, cap_asked;
 };
 
@@ -22,7 +22,7 @@ struct track {
 struct known_object {
 	enum vhu_object_kind kind;
 	bool by_inode;
-	uint64_t a, b;			/* device and inode; or process and number */
+	uint64_t a, b; /* device and inode; or process and number */
 	unsigned object;
 };
 
@@ -34,7 +34,7 @@ struct trace_compile {
 	struct vhu_buf *notes;
 	struct track *tracks;
 	size_t n_tracks;
-	bool *busy;			/* connections of the plan; those that ended are used again */
+	bool *busy; /* connections of the plan; those that ended are used again */
 	size_t n_conns;
 	struct vhu_step *steps;
 	size_t n_steps, cap_steps;
@@ -42,12 +42,12 @@ struct trace_compile {
 	struct known_object *known;
 	size_t n_objects, cap_objects;
 	uint64_t start_ns, last_ns;
-	bool started;			/* the first connection is open */
-	bool dead;			/* the target was killed: it is started before the next connection */
-	bool have_inflight;		/* the target gave a buffer by now */
+	bool started;	    /* the first connection is open */
+	bool dead;	    /* the target was killed: it is started before the next connection */
+	bool have_inflight; /* the target gave a buffer by now */
 	bool saved_state;
-	size_t no_fds;			/* messages whose descriptors were not seen */
-	size_t others_fds;		/* descriptors of a kind that we don't make */
+	size_t no_fds;	   /* messages whose descriptors were not seen */
+	size_t others_fds; /* descriptors of a kind that we don't make */
 	struct vhu_err *err;
 };
 
@@ -56,8 +56,8 @@ struct vhu_step *vhu_trace_step(struct trace_compile *c, enum vhu_verb verb, con
 				const struct vhu_record *r);
 
 /* trace_fds.c: fills in s->recorded.fds. -ENOMEM. */
-int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r, const struct vhu_frame *f,
-		  struct vhu_step_recorded *s);
+int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		  const struct vhu_frame *f, struct vhu_step_recorded *s);
 
 /* trace_mask.c: which bytes of a frame of the back-end have to be as they were. -ENOMEM, -EINVAL. */
 int vhu_trace_mask(struct trace_compile *c, const struct track *t, const struct vhu_frame *f,

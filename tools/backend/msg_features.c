@@ -26,7 +26,7 @@ uint64_t session_offer(const struct session *s)
 	uint64_t offer = common_features | s->dev->features();
 
 	if (options.has_features)
-		offer &= options.features;
+		offer = options.exact ? options.features : offer & options.features;
 	if (fault(cfg_segmax_ring))
 		offer &= ~V(VIRTIO_RING_F_INDIRECT_DESC);
 	if (fault(feat_nobit30_dead))
@@ -46,7 +46,7 @@ uint64_t session_protocol_offer(const struct session *s)
 	if (postcopy_possible())
 		offer |= P(PAGEFAULT);
 	if (options.has_pfeatures)
-		offer &= options.pfeatures;
+		offer = options.exact ? options.pfeatures : offer & options.pfeatures;
 	if (fault(proto_no_mq))
 		offer &= ~P(MQ);
 	if (fault(feat_iommu_alone))
@@ -246,7 +246,7 @@ enum result msg_set_protocol_features(struct session *s, struct msg *m, struct r
 
 enum result msg_get_queue_num(struct session *s, struct msg *m, struct reply *r)
 {
-	uint64_t n = s->n_rings;
+	uint64_t n = options.queue_num ? options.queue_num : s->n_rings;
 
 	(void)m;
 	if (fault(mq_num_0))

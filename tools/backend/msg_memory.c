@@ -253,6 +253,16 @@ enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	return fault(memslot_rem_absent_ok) ? RES_OK : RES_REFUSED;
 }
 
+/* Back-ends differ in the form; nothing is read from it. */
+static void reply_log_base(const struct msg *m, struct reply *r)
+{
+	static const uint32_t sizes[] = {
+		[LOG_REPLY_ECHO] = PMAX_LOG, [LOG_REPLY_U64] = PMAX_U64, [LOG_REPLY_EMPTY] = 0};
+
+	memcpy(r->payload, m->payload, m->size);
+	r->size = sizes[options.log_reply];
+}
+
 /* Answered by its own payload; without LOG_SHMFD there is no memory that we could share. */
 enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
 {
@@ -277,8 +287,7 @@ enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
 	}
 	if (fault(log_fd_leak))
 		msg_take_fd(m);
-	memcpy(r->payload, m->payload, m->size);
-	r->size = m->size;
+	reply_log_base(m, r);
 	return RES_OK;
 }
 

@@ -210,6 +210,8 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 		base = 0;
 	if (fault(vring_base_high_bits))
 		base |= (uint64_t)ring->used_idx << 16;
+	if (options.base_low)
+		base &= UINT16_MAX;
 	FIELD_SET(r->payload, VRING_BASE, index, index);
 	FIELD_SET(r->payload, VRING_BASE, num, base);
 	r->size = PMAX_VRING_BASE;

@@ -13,6 +13,7 @@
 
 #include "device.h"
 #include "fault.h"
+#include "like.h"
 #include "options.h"
 #include "server.h"
 
@@ -46,11 +47,13 @@ enum {
 	OPT_FEATURES,
 	OPT_FLASH,
 	OPT_LATENCY,
+	OPT_LIKE,
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
 	OPT_NULL,
 	OPT_PRINT_CAPABILITIES,
 	OPT_PROTOCOL_FEATURES,
+	OPT_REPLY_STYLE,
 	OPT_SIZE,
 	OPT_SOCKET_PATH,
 	OPT_ZONED,
@@ -76,6 +79,8 @@ static const struct option table[] = {
 	{"features", required_argument, NULL, OPT_FEATURES},
 	{"protocol-features", required_argument, NULL, OPT_PROTOCOL_FEATURES},
 	{"config", required_argument, NULL, OPT_CONFIG},
+	{"reply-style", required_argument, NULL, OPT_REPLY_STYLE},
+	{"like", required_argument, NULL, OPT_LIKE},
 	{"fault", required_argument, NULL, 'F'},
 	{"list-faults", no_argument, NULL, OPT_LIST_FAULTS},
 	{"print-capabilities", no_argument, NULL, OPT_PRINT_CAPABILITIES},
@@ -109,6 +114,9 @@ static const char help[] =
 	"      --protocol-features MASK  offer only these of the protocol features\n"
 	"      --config HEX         config space begins with these bytes\n"
 	"      --mem-slots N        memory slots, 1 to 509 (32)\n"
+	"      --reply-style WORD   log-echo (default), log-u64 or log-empty: how SET_LOG_BASE is answered;\n"
+	"                           base-low: GET_VRING_BASE tells 16 bits only; may be given again\n"
+	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
 	"Faults:\n"
 	"  -F, --fault ID           misbehave; may be given again\n"
 	"      --list-faults        a line a fault: id, requirements, what it does wrong\n"
@@ -200,6 +208,20 @@ static void fault_parse(const char *id)
 	}
 }
 
+static void style_parse(const char *word)
+{
+	if (!strcmp(word, "log-echo"))
+		options.log_reply = LOG_REPLY_ECHO;
+	else if (!strcmp(word, "log-u64"))
+		options.log_reply = LOG_REPLY_U64;
+	else if (!strcmp(word, "log-empty"))
+		options.log_reply = LOG_REPLY_EMPTY;
+	else if (!strcmp(word, "base-low"))
+		options.base_low = true;
+	else
+		usage("--reply-style", "log-echo, log-u64, log-empty or base-low is expected");
+}
+
 /* What makes it look like another back-end. */
 static void look_option(int c)
 {
@@ -217,6 +239,12 @@ static void look_option(int c)
 		break;
 	case OPT_CONFIG:
 		config_parse(optarg);
+		break;
+	case OPT_REPLY_STYLE:
+		style_parse(optarg);
+		break;
+	case OPT_LIKE:
+		like_capture(optarg);
 		break;
 	case OPT_FLASH:
 		options.flash = true;

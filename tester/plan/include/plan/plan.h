@@ -386,7 +386,7 @@ struct vhu_step_answer {
 	size_t n_payload;
 	size_t n_fds;
 	bool any_size;			/* the size of the payload may differ */
-	bool optional;			/* not waited for: what made the target send it is not in the capture */
+	bool optional;			/* not waited for: what made it come is not in the capture */
 	bool answered;			/* back-end channel: by the front-end, with `value` */
 	uint64_t value;
 };
@@ -579,7 +579,7 @@ struct vhu_replay_opts {
 int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,
 			struct vhu_buf *notes, struct vhu_err *err);
 /* The device that a capture is of, by what it says and by its messages; VHU_DEV_ANY if nothing tells. */
-enum vhu_device vhu_trace_device(const struct vhu_trace *t);
+enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t);
 
 /* The JSON Schema (draft 2020-12) of case files, generated from the same rows that parse them. malloc'ed. */
 char *vhu_case_schema(void);

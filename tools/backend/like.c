@@ -1,0 +1,219 @@
+/*
+ * A capture is a pcap file with nanoseconds or microseconds, link type USER0, each packet a pseudo-header,
+ * TLVs and one message. Only answers on the main channel are looked at; the first of each kind counts.
+ */
+#include "like.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	EXIT_USAGE = 2,
+	FILE_HEADER = 24,
+	PACKET_HEADER = 16,
+	PACKET_MAX = 262144,
+	LINKTYPE = 147,
+	PSEUDO_HEADER = 56,
+	CHANNEL_META = 0,
+	CHANNEL_MAIN = 1,
+	FROM_FRONT = 1,
+	FROM_BACK = 2,
+	HEADER_FLAGS = 4,
+	LOW_HALF = 0xffff,
+	SLOTS_MAX = 65536, /* more are told by nobody, and would cost memory */
+};
+
+struct reading {
+	const char *path;
+	FILE *file;
+	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
+	bool queue_num, mem_slots, config, log_base, packed;
+	uint32_t rings; /* highest index that was used, plus 1 */
+	uint8_t packet[PACKET_MAX];
+};
+
+__attribute__((noreturn)) static void refuse(const struct reading *r, const char *why)
+{
+	complain("--like %s: %s", r->path, why);
+	exit(EXIT_USAGE);
+}
+
+static uint32_t file_u32(const struct reading *r, const uint8_t *at)
+{
+	uint32_t v;
+
+	memcpy(&v, at, sizeof(v));
+	return r->swapped ? __builtin_bswap32(v) : v;
+}
+
+static uint32_t le16(const uint8_t *at)
+{
+	uint16_t v;
+
+	memcpy(&v, at, sizeof(v));
+	return le16toh(v);
+}
+
+static void open_file(struct reading *r)
+{
+	static const uint32_t magics[] = {0xa1b23c4d, 0xa1b2c3d4};
+	uint8_t head[FILE_HEADER];
+	uint32_t magic;
+	bool known = false;
+
+	r->file = fopen(r->path, "re");
+	if (!r->file)
+		refuse(r, strerror(errno));
+	if (fread(head, sizeof(head), 1, r->file) != 1)
+		refuse(r, "it is no capture: too short");
+	memcpy(&magic, head, sizeof(magic));
+	for (size_t i = 0; i < sizeof(magics) / sizeof(*magics); i++) {
+		known |= magic == magics[i] || magic == __builtin_bswap32(magics[i]);
+		r->swapped |= magic == __builtin_bswap32(magics[i]);
+	}
+	if (!known)
+		refuse(r, "it is no pcap file");
+	if ((file_u32(r, head + 20) & 0xffff) != LINKTYPE)
+		refuse(r, "it is no capture of vhost-user: another link type");
+}
+
+/* The next packet's length; 0 at the end, which may be a cut one. */
+static size_t next_packet(struct reading *r)
+{
+	uint8_t head[PACKET_HEADER];
+	uint32_t len;
+
+	if (fread(head, sizeof(head), 1, r->file) != 1)
+		return 0;
+	len = file_u32(r, head + 8);
+	return len <= PACKET_MAX && fread(r->packet, 1, len, r->file) == len ? len : 0;
+}
+
+/* --- what an answer tells ------------------------------------------------------------------------- */
+
+static void take_config(struct reading *r, const uint8_t *payload, size_t len)
+{
+	uint64_t offset, size;
+
+	if (r->config || len < OFF_CONFIG_payload)
+		return;
+	offset = FIELD(payload, CONFIG, offset);
+	size = FIELD(payload, CONFIG, size);
+	if (!size || offset > C_CONFIG_SIZE_MAX || size > C_CONFIG_SIZE_MAX - offset ||
+	    size > len - OFF_CONFIG_payload)
+		return;
+	r->config = true;
+	memcpy(options.config + offset, payload + OFF_CONFIG_payload, size);
+	options.config_len = (unsigned)(offset + size);
+}
+
+/* The front-end's own numbers are echoed, or there is one number, or nothing. */
+static void take_log_base(struct reading *r, size_t len)
+{
+	if (r->log_base)
+		return;
+	r->log_base = true;
+	options.log_reply = len == PMAX_LOG ? LOG_REPLY_ECHO : len ? LOG_REPLY_U64 : LOG_REPLY_EMPTY;
+}
+
+static void take_u64(struct reading *r, uint32_t request, uint64_t value)
+{
+	switch (request) {
+	case MSG_MAIN_GET_FEATURES:
+		if (!options.has_features)
+			options.features = value;
+		options.has_features = options.exact = true;
+		break;
+	case MSG_MAIN_GET_PROTOCOL_FEATURES:
+		if (!options.has_pfeatures)
+			options.pfeatures = value;
+		options.has_pfeatures = options.exact = true;
+		break;
+	case MSG_MAIN_GET_QUEUE_NUM:
+		if (!r->queue_num)
+			options.queue_num = value;
+		r->queue_num = true;
+		break;
+	case MSG_MAIN_GET_MAX_MEM_SLOTS:
+		if (!r->mem_slots && value && value <= SLOTS_MAX)
+			options.mem_slots = (unsigned)value;
+		r->mem_slots = true;
+		break;
+	case MSG_MAIN_GET_VRING_BASE:
+		/* Without its upper half the used position of a packed ring is missing. */
+		options.base_low |= r->packed && value >> 32 <= LOW_HALF;
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_answer(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
+{
+	if (request == MSG_MAIN_GET_CONFIG)
+		take_config(r, payload, len);
+	else if (request == MSG_MAIN_SET_LOG_BASE)
+		take_log_base(r, len);
+	else if (len == PMAX_U64)
+		take_u64(r, request, FIELD(payload, U64, u64));
+}
+
+static void take_request(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
+{
+	uint32_t index;
+
+	if (request == MSG_MAIN_SET_FEATURES && len == PMAX_U64)
+		r->packed = FIELD(payload, U64, u64) & V(VIRTIO_F_RING_PACKED);
+	if (request == MSG_MAIN_SET_VRING_ENABLE || request == MSG_MAIN_SET_VRING_NUM)
+		index = (uint32_t)FIELD(payload, VRING_STATE, index);
+	else if (request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK)
+		index = *payload;
+	else
+		return;
+	if (len >= PMIN_VRING_STATE && index <= C_VRING_INDEX_MAX && index >= r->rings)
+		r->rings = index + 1;
+}
+
+static void take_packet(struct reading *r, size_t len)
+{
+	size_t head = le16(r->packet + 2), from = r->packet[1];
+	const uint8_t *message;
+	uint32_t request;
+
+	if (r->packet[4] != CHANNEL_MAIN || head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE)
+		return;
+	message = r->packet + head;
+	memcpy(&request, message, sizeof(request));
+	if (from == FROM_FRONT)
+		take_request(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
+	else if (from == FROM_BACK && (message[HEADER_FLAGS] & C_HEADER_REPLY))
+		take_answer(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
+}
+
+void like_capture(const char *path)
+{
+	struct reading *r = calloc(1, sizeof(*r));
+	size_t len;
+
+	if (!r) {
+		complain("--like: out of memory");
+		exit(EXIT_FAILURE);
+	}
+	r->path = path;
+	open_file(r);
+	len = next_packet(r);
+	if (len < PSEUDO_HEADER || r->packet[4] != CHANNEL_META)
+		refuse(r, "it is no capture of vhost-user: it does not begin with one's first record");
+	while ((len = next_packet(r)) >= PSEUDO_HEADER)
+		take_packet(r, len);
+	/* How many are served, whatever the number that is told. */
+	if (r->queue_num && options.queue_num <= C_VRING_INDEX_MAX + 1 && options.queue_num > r->rings)
+		r->rings = (uint32_t)options.queue_num;
+	if (r->rings)
+		options.queues = r->rings;
+	fclose(r->file);
+	free(r);
+}
