@@ -11,6 +11,7 @@
 #include "cli/conform.h"
 #include "cli/guest.h"
 #include "cli/options.h"
+#include "cli/replay.h"
 #include "cli/trace.h"
 
 static const struct program {
@@ -20,6 +21,7 @@ static const struct program {
 } programs[] = {
 	{&vhu_capture_options, "record vhost-user sessions of other programs", NULL},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
+	{&vhu_replay_options, "replay captured vhost-user sessions against a back-end", NULL},
 	{&vhu_guest_options, "put a vhost-user back-end under load without a virtual machine", NULL},
 	{&vhu_trace_options, "read captures of vhost-user sessions", "show stats check diff case"},
 };
