@@ -1,4 +1,4 @@
-/* chan IFACE N: sets the number of combined channels of a network device, as `ethtool -L IFACE combined N` does. */
+/* chan IFACE N: sets a network device's number of combined channels, as `ethtool -L IFACE combined N`. */
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
