@@ -101,6 +101,8 @@ static int report_next(struct vhu_campaign *c, struct vhu_err *err)
 	vhu_summary_add(&c->summary, o);
 	for (size_t r = 0; r < c->n_reports && code == 0; r++)
 		code = vhu_report_case(c->reports[r], o, err);
+	if (code == 0)
+		code = vhu_bundle_case(&c->bundle, o, err);
 	vhu_outcome_done(o);
 	c->next++;
 	return code;

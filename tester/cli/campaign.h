@@ -1,12 +1,13 @@
 /* All cases of one run: what came of them, in which order it is told, and why the run ends. */
 #pragma once
 
+#include "bundle.h"
 #include "cli/baseline.h"
 #include "cli/conform.h"
 #include "plan/plan.h"
 #include "report/report.h"
 
-enum { VHU_CAMPAIGN_REPORTS = 4 };
+enum { VHU_CAMPAIGN_REPORTS = 10 };
 
 struct vhu_campaign {
 	const struct vhu_conform_opts *o;
@@ -20,6 +21,7 @@ struct vhu_campaign {
 	struct vhu_report *reports[VHU_CAMPAIGN_REPORTS];
 	size_t n_reports;
 	struct vhu_baseline *baseline;	/* or NULL */
+	struct vhu_bundle bundle;	/* zeroed: none */
 	struct vhu_summary summary;
 	bool found[VHU_REQ_MAX];	/* by a case that failed or warned */
 	char *stop;			/* why what is left is skipped, or NULL */

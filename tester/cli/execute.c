@@ -159,6 +159,8 @@ static int open_reports(struct vhu_campaign *c, struct vhu_err *err)
 		code = add_report(c, "junit", o->junit, err);
 	if (code == 0 && o->json)
 		code = add_report(c, "json", o->json, err);
+	if (code == 0 && c->bundle.report)
+		code = add_report(c, "json", c->bundle.report, err);
 	return code;
 }
 
@@ -300,6 +302,10 @@ static int run_and_report(struct execution *e)
 		vhu_conform_complain(&err, 0);
 		c->tester_fault = true;
 	}
+	if (vhu_bundle_write(&c->bundle, &err) < 0) {
+		vhu_conform_complain(&err, 0);
+		c->tester_fault = true;
+	}
 	if (c->o->update_baseline && vhu_baseline_save(c->baseline, c->o->baseline, &err) < 0) {
 		vhu_conform_complain(&err, 0);
 		c->tester_fault = true;
@@ -327,7 +333,7 @@ static int prepare(struct execution *e)
 	return code ? code : compile(e);
 }
 
-int vhu_conform_execute(const struct vhu_conform_opts *o)
+int vhu_conform_execute(struct vhu_conform_opts *o)
 {
 	struct execution *e = calloc(1, sizeof(*e));
 	struct vhu_err err = {0};
@@ -340,10 +346,12 @@ int vhu_conform_execute(const struct vhu_conform_opts *o)
 	e->o = e->c.o = o;
 	e->c.start_ns = vhu_now_ns();
 	vhu_target_cli_name(&o->target, &e->target_name);
-	code = prepare(e);
+	code = vhu_bundle_begin(o, &e->c.bundle, &err);
+	code = code < 0 ? vhu_conform_complain(&err, VHU_EXIT_BROKEN) : prepare(e);
 	if (code == 0)
 		code = run_and_report(e);
 	vhu_runner_close(&e->runner);
+	vhu_bundle_done(&e->c.bundle);
 	free_campaign(&e->c);
 	vhu_selection_done(&e->selection);
 	vhu_case_set_free(e->set);

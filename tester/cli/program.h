@@ -27,4 +27,4 @@ bool vhu_conform_asks(const struct vhu_conform_opts *o);
 int vhu_conform_answer(const struct vhu_conform_opts *o);
 
 /* Runs the cases. */
-int vhu_conform_execute(const struct vhu_conform_opts *o);
+int vhu_conform_execute(struct vhu_conform_opts *o);

@@ -100,6 +100,23 @@ static void a_finding_stands_beside_its_message(void **state)
 	vhu_trace_free(t);
 }
 
+static void a_bundle_holds_what_failed(void **state)
+{
+	char command[512];
+
+	assert_int_equal(run("--bundle '%s/b.tar' --reference=hdr-reply-bit core/features", folder), 1);
+	/* The results as JSON, and sessions of failed cases only. */
+	snprintf(command, sizeof(command),
+		 "cd '%s' && mkdir x && tar -C x -xf b.tar && test -s x/report.json && "
+		 "test -s x/sessions/core/features/stable.pcap && rm -r x",
+		 folder);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(run("--bundle '%s/c.tar' core/features/stable", folder), 0);
+	snprintf(command, sizeof(command), "test \"$(tar -tf '%s/c.tar')\" = report.json", folder);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(run("--bundle /nowhere/c.tar core/features/stable"), 3);
+}
+
 static void a_file_that_cannot_be_written_is_told(void **state)
 {
 	assert_int_equal(run("--record /dev/null blk/read-write"), 3);
@@ -123,6 +140,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_case_is_recorded),
 		cmocka_unit_test(a_finding_stands_beside_its_message),
+		cmocka_unit_test(a_bundle_holds_what_failed),
 		cmocka_unit_test(a_file_that_cannot_be_written_is_told),
 	};
 

@@ -34,7 +34,7 @@ struct vhu_conform_opts {
 	const char *baseline;
 	bool update_baseline, allow_empty;
 	bool tap;
-	const char *junit, *json, *record;
+	const char *junit, *json, *record, *bundle;
 	unsigned verbose;
 	bool quiet;
 	const char *program;		/* argv[0] */
