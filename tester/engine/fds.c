@@ -1,6 +1,7 @@
 /* The descriptors that a message carries: by its row, or as the case says. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -11,6 +12,8 @@
 
 /* Sparse files of regions that no guest memory backs: large enough to map, never filled. */
 #define STRANGER_MAX (UINT64_C(1) << 32)
+
+enum { HUGE_FILE = 8 << 20 };
 
 static bool give(struct vhu_run *r, struct vhu_frame *f, int fd)
 {
@@ -53,6 +56,26 @@ static int memfd(const char *name, uint64_t size)
 	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
 		vhu_close(&fd);
 	return fd;
+}
+
+/* A file of huge pages. It needs none until somebody touches it. */
+static int huge_memfd(void)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+
+	if (fd >= 0 && ftruncate(fd, HUGE_FILE) < 0)
+		vhu_close(&fd);
+	return fd;
+}
+
+static bool give_huge(struct vhu_run *r, struct vhu_frame *f)
+{
+	int fd = huge_memfd();
+
+	if (fd >= 0)
+		return give(r, f, fd);
+	vhu_run_skip(r, "no files of huge pages here: %s", strerror(errno));
+	return false;
 }
 
 /* A memfd that can't be written: reopened read-only. */
@@ -319,6 +342,8 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 		       lend(r, f, vhu_vring_fd(vhu_driver_ring(r->driver, 0), VHU_VRING_CALL));
 	case VHU_FD_DIRECTORY:
 		return give(r, f, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	case VHU_FD_HUGE:
+		return give_huge(r, f);
 	case VHU_FD_MEMFD:
 		return give(r, f, memfd("memfd", size));
 	case VHU_FD_OBJECT:

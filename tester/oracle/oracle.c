@@ -95,22 +95,40 @@ static const char *pending_name(const struct vhu_pending *p, char *buf, size_t c
 	return buf;
 }
 
+static unsigned acks_due(const struct vhu_session *s)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < s->n_pending; i++)
+		n += s->pending[i].due == VHU_DUE_ACK;
+	return n;
+}
+
+static void tell_passed_over(struct vhu_oracle *o, const struct vhu_frame *f, const struct vhu_pending *p,
+			     enum vhu_req req)
+{
+	struct vhu_judgement j = {.s = &o->session, .f = f};
+	struct vhu_finding finding;
+	char name[32];
+
+	vhu_finding_init(&finding, req, VHU_FINDING_RULE, "%s was not answered",
+			 pending_name(p, name, sizeof(name)));
+	vhu_differs(&j, p->due == VHU_DUE_ACK ? "its acknowledgement" : "its reply",
+		    "the answer to a later request");
+	report(o, &finding, &j);
+}
+
 /* Requests that had to be answered and were passed over by a later reply. */
 static void judge_passed_over(struct vhu_oracle *o, const struct vhu_frame *f, int match)
 {
 	for (int i = 0; i < match; i++) {
 		const struct vhu_pending *p = &o->session.pending[i];
-		struct vhu_judgement j = {.s = &o->session, .f = f};
-		struct vhu_finding finding;
-		char name[32];
 
 		if (p->due < VHU_DUE_ACK || p->intended)
 			continue;
-		vhu_finding_init(&finding, vhu_answer_req(p), VHU_FINDING_RULE, "%s was not answered",
-				 pending_name(p, name, sizeof(name)));
-		vhu_differs(&j, p->due == VHU_DUE_ACK ? "its acknowledgement" : "its reply",
-			    "the answer to a later request");
-		report(o, &finding, &j);
+		tell_passed_over(o, f, p, vhu_answer_req(p));
+		if (p->due == VHU_DUE_ACK && acks_due(&o->session) > 1)
+			tell_passed_over(o, f, p, VHU_REQ_REPLY_25);
 	}
 }
 

@@ -12,7 +12,7 @@ enum {
 	SIGNALS = FD(CALL) | FD(KICK) | FD(ERR) | FD(EVENTFD) | FD(PIPE) | FD(KICK_BLOCKING) |
 		  FD(PIPE_UNREAD) | FD(PIPE_UNWRITTEN) | FD(KICK_PIPE) | FD(CALL_PIPE) | FD(CALL_FULL) |
 		  FD(CALL_OF_0),
-	MEMORY = FD(MEMORY) | FD(LOG) | FD(INFLIGHT) | FD(MEMFD),
+	MEMORY = FD(MEMORY) | FD(LOG) | FD(INFLIGHT) | FD(MEMFD) | FD(HUGE),
 };
 
 /* What descriptors of each message can be. Those that are not here take none, or any. */

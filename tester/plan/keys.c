@@ -39,7 +39,7 @@ const char *const vhu_words_fd[] =
 	{"call", "kick", "err", "eventfd", "memory", "log", "inflight", "socket", "pipe",
 				"readonly", "kick-blocking", "pipe-unread", "pipe-unwritten", "state",
 				"state-narrow", "kick-pipe", "call-pipe", "call-full", "call-of-0",
-				"directory", NULL};
+				"directory", "huge", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
@@ -113,11 +113,11 @@ static const struct form form_tag = {"^[a-z0-9-]+$", "a word of lower-case lette
 static const struct form form_fd = {
 	"^(auto|call|kick|err|eventfd|memory|log|inflight|socket|pipe|readonly|"
 	"kick-blocking|pipe-unread|pipe-unwritten|state|state-narrow|kick-pipe|call-pipe|call-full|"
-	"call-of-0|directory|"
+	"call-of-0|directory|huge|"
 	"memfd:(0x[0-9a-fA-F]{1,16}|[0-9]{1,20}|\\$[A-Za-z_][A-Za-z0-9_.]*))$",
 	"one of auto, call, kick, err, eventfd, memory, log, inflight, socket, pipe, readonly, "
 	"kick-blocking, pipe-unread, pipe-unwritten, state, state-narrow, kick-pipe, call-pipe, call-full, "
-	"call-of-0, directory, memfd:SIZE",
+	"call-of-0, directory, huge, memfd:SIZE",
 	fd_ok};
 static const struct form form_fill = {
 	"^(fill:[0-9a-fA-F]{2}|seed:[0-9]{1,19})$", "fill:AB or seed:N", fill_ok};

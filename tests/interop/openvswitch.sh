@@ -4,6 +4,7 @@
 set -eu
 socket=$1
 dir=$socket.ovs
+rm -rf "$dir"
 mkdir -p "$dir"
 export OVS_RUNDIR="$dir" OVS_LOGDIR="$dir" OVS_DBDIR="$dir" OVS_SYSCONFDIR="$dir"
 database=unix:$dir/db.sock

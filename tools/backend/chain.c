@@ -76,8 +76,11 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 			c->first_out = all;
 		c->out_len += left;
 	}
-	if (left && addr + left - 1 < addr)
+	if (left && addr + left - 1 < addr) {
+		if (fault(desc_wrap_crash))
+			fault_crash();
 		return false;
+	}
 	while (left) {
 		uint64_t len = left, real = 0;
 		uint8_t *p = dma_at(r->s, addr, &len, in ? PERM_WRITE : PERM_READ, &real);
@@ -136,6 +139,8 @@ bool table_open(const struct ring *r, uint64_t addr, uint32_t len, uint16_t flag
 		return false;
 	*t = (struct table){.gpa = addr, .n = len / C_DESC_SIZE, .indirect = true};
 	t->at = dma_at(r->s, addr, &piece, PERM_READ, NULL);
+	if (fault(ind_addr_crash) && !t->at && !r->s->iotlb.stalled)
+		fault_crash();
 	if (piece < len)
 		t->at = NULL;
 	return true;

@@ -164,6 +164,9 @@ int region_open(struct region *r, int fd)
 		return -EFAULT;
 	if (fault(mem_offset))
 		offset = 0;
+	if (fault(mem_huge_offset_crash) && offset % page_of(fd) &&
+	    !(offset % (uint64_t)sysconf(_SC_PAGESIZE)))
+		fault_crash();
 	if (fault(mem_unaligned_crash) && offset % (uint64_t)sysconf(_SC_PAGESIZE))
 		fault_crash();
 	err = mapping_open(&r->map, fd, offset, r->size);
@@ -223,6 +226,9 @@ uint8_t *memory_uva(const struct memory *m, uint64_t uva, uint64_t len)
 	for (unsigned i = 0; i < m->n; i++) {
 		const struct region *r = &m->regions[i];
 		uint64_t start = fault(mem_ring_gpa) ? r->gpa : r->uva;
+
+		if (fault(mem_uva_last))
+			start = r->gpa + m->regions[m->n - 1].uva - m->regions[m->n - 1].gpa;
 
 		if (uva >= start && uva - start < r->size)
 			return r->size - (uva - start) >= len ? r->map.at + (uva - start) : NULL;

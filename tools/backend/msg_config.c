@@ -20,6 +20,8 @@ static unsigned config_bytes(struct session *s, uint8_t *to)
 	len = s->dev->config(s, to);
 	if (fault(config_leak))
 		len = C_CONFIG_SIZE_MAX;
+	if (fault(cfg_early_zero) && !s->features_set)
+		memset(to + CFG_BLK_size_max, 0, C_CONFIG_SIZE_MAX - CFG_BLK_size_max);
 	if (fault(config_unstable))
 		to[CFG_BLK_unused1] = ++counter;
 	return len;

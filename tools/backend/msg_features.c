@@ -60,6 +60,8 @@ uint64_t session_protocol_offer(const struct session *s)
 		offer &= ~(P(BACKEND_REQ) | P(HOST_NOTIFIER) | P(SHMEM_MAP) | P(INBAND_NOTIFICATIONS));
 	if (fault(proto_inband_alone))
 		offer &= ~P(REPLY_ACK);
+	if (fault(proto_xen))
+		offer |= P(XEN_MMAP);
 	if (fault(proto_unknown_bits))
 		offer |= 1ULL << 40;
 	return offer;

@@ -9,7 +9,7 @@
 #include "options.h"
 #include "session.h"
 
-enum { FAULT_PAGE = 2 << 20 };
+enum { FAULT_PAGE = 2 << 20, RECORD = 2048 };
 
 static void region_parse(struct region *r, const uint8_t *at)
 {
@@ -74,12 +74,28 @@ static bool same_table(const struct session *s, const struct msg *m, uint64_t n)
 	return true;
 }
 
+/* The place in the table of the region that holds a user address, for a planted fault. */
+static unsigned region_of(const struct memory *m, uint64_t uva)
+{
+	unsigned i = 0;
+
+	while (i < m->n && (uva < m->regions[i].uva || uva - m->regions[i].uva >= m->regions[i].size))
+		i++;
+	return i;
+}
+
 /* Ring addresses in the new table; a table that lacks a running ring leaves it waiting. */
-static void take_table(struct session *s, const struct region *regions, unsigned n)
+static void take_table(struct session *s, struct region *regions, unsigned n)
 {
 	struct memory *mem = &s->mem;
-	unsigned kept = 0;
+	unsigned kept = 0, was;
 
+	if (fault(mem_table_noop) || (fault(reply_table_kept) && s->first_table_seen)) {
+		while (n)
+			region_close(&regions[--n]);
+		return;
+	}
+	was = region_of(mem, s->rings[0].desc_addr);
 	if (fault(mem_stale))
 		kept = mem->n < mem->max - n ? mem->n : mem->max - n;
 	else if (!fault(mem_leak_old))
@@ -89,6 +105,8 @@ static void take_table(struct session *s, const struct region *regions, unsigned
 	mem->n = n + kept;
 	s->first_table_seen = true;
 	session_remap(s);
+	if (fault(mem_ring_slot) && was != region_of(mem, s->rings[0].desc_addr))
+		s->rings[0].desc = NULL;
 	if (fault(mem_ring_gone_crash) && lost_ring(s))
 		fault_crash();
 	if (fault(mem_table_stops)) {
@@ -131,6 +149,8 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 		       m->size, m->n_fds);
 		return RES_REFUSED;
 	}
+	if (fault(proto_xen) && (s->pfeatures & P(XEN_MMAP)))
+		fault_crash();
 	opened = open_table(regions, (unsigned)n, m, &ok);
 	if (ok) {
 		take_table(s, regions, opened);
@@ -142,7 +162,7 @@ enum result msg_set_mem_table(struct session *s, struct msg *m, struct reply *r)
 	remark("SET_MEM_TABLE: region %u cannot be used", opened);
 	while (opened)
 		region_close(&regions[--opened]);
-	return RES_REFUSED;
+	return fault(mem_refusal_0) ? RES_OK : RES_REFUSED;
 }
 
 enum result msg_get_max_mem_slots(struct session *s, struct msg *m, struct reply *r)
@@ -176,6 +196,7 @@ static bool deadly_region(const struct session *s, const struct region *r)
 enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 {
 	struct region region;
+	void *record;
 	unsigned max = fault(memslot_max_half) ? options.mem_slots / 2 : options.mem_slots;
 
 	(void)r;
@@ -198,6 +219,8 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 		remark("ADD_MEM_REG: the region cannot be used");
 		return fault(memslot_map_ok) ? RES_OK : RES_REFUSED;
 	}
+	if (fault(memslot_record) && (record = malloc(RECORD)))
+		memset(record, 1, RECORD);
 	if (fault(memslot_add_noop)) {
 		region_close(&region);
 		return RES_OK;

@@ -51,6 +51,10 @@ static bool ring_live(const struct ring *r)
 	if ((fault(mq_last_only) && r->s->last_started != r->index) ||
 	    (fault(mq_all_enabled) && some_disabled(r->s)))
 		return false;
+	if (fault(mq_first_two) && r->index > 1)
+		return false;
+	if (fault(feat_packed_dead) && format_of(r) == &packed_format)
+		return false;
 	return (r->started || fault(process_stopped)) && r->enabled && r->desc && !r->broken && !r->deaf &&
 	       !session_held(r->s);
 }
@@ -85,6 +89,8 @@ void ring_call(struct ring *r)
 
 	if (fault(call_old_fd) && r->old_call_fd >= 0)
 		fd = r->old_call_fd;
+	if (fault(call_every_other) && r->calls++ % 2)
+		return;
 	if (fault(inband_call_besides) && fd >= 0 && channel_signal(r, &r->tell_call))
 		return;
 	/* a descriptor that comes later must not have missed it */
@@ -125,7 +131,7 @@ static bool execute(struct ring *r, uint16_t head)
 	int64_t len;
 
 	if (head >= r->num) {
-		if (fault(bad_head_crash))
+		if (fault(bad_head_crash) || (fault(head_last_crash) && head == UINT16_MAX))
 			fault_crash();
 		return false;
 	}
@@ -136,6 +142,8 @@ static bool execute(struct ring *r, uint16_t head)
 	total = c.out_len + c.in_len;
 	if ((fault(ro_write) || (fault(packed_ro_write) && format_of(r) == &packed_format)) && c.n_out)
 		*(uint8_t *)c.out[0].iov_base ^= UINT8_MAX;
+	if (fault(ro_data_write) && c.n_out > 1)
+		*(uint8_t *)c.out[1].iov_base ^= UINT8_MAX;
 	if (fault(data_after_idx)) {
 		format_of(r)->push(r, &c, (uint32_t)c.in_len);
 		format_of(r)->publish(r);
@@ -228,7 +236,8 @@ static bool take(struct ring *r)
 		return false;
 	/* what is in flight still has its place in the ring */
 	if (n + (uint16_t)(r->last_avail - r->done) + to_redo(r) > r->num) {
-		if (fault(avail_jump_crash) || (fault(avail_back_crash) && n > INT16_MAX))
+		if (fault(avail_jump_crash) || (fault(avail_one_more_crash) && n == r->num + 1) ||
+		    (fault(avail_back_crash) && n > INT16_MAX))
 			fault_crash();
 		ring_break(r);
 		return false;

@@ -81,7 +81,7 @@ struct ring {
 	int kick_fd, call_fd, err_fd;
 
 	/* only planted faults look at these */
-	unsigned completions, deaf;
+	unsigned completions, deaf, calls;
 	unsigned enables;
 	bool lazy, enable_named, lost;
 	int old_call_fd;

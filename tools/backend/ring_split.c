@@ -108,6 +108,8 @@ static uint32_t split_base(const struct ring *r)
 /* It goes on from the used index that memory holds. */
 static void split_start(struct ring *r)
 {
+	if (fault(vring_used_kept) && r->starts > 1)
+		return;
 	r->used_idx = r->published = fault(used_ring_first_zero) ? 0 : split_used_index(r);
 }
 
@@ -126,6 +128,8 @@ static unsigned split_waiting(const struct ring *r)
 	uint16_t avail = split_avail_index(r);
 	uint16_t n = (uint16_t)(avail - r->last_avail);
 
+	if (fault(avail_wrap_15))
+		n = (uint16_t)((avail & INT16_MAX) - r->last_avail);
 	if (fault(avail_wrap_signed))
 		n = avail > r->last_avail ? (uint16_t)(avail - r->last_avail) : 0;
 	if (fault(avail_full_empty) && n == r->num)
@@ -184,20 +188,22 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 
 	for (uint32_t steps = 0;; steps++) {
 		if (i >= t->n) {
-			if (fault(bad_next_crash))
+			if (fault(bad_next_crash) || (fault(next_last_crash) && i == UINT16_MAX))
 				fault_crash();
 			return false;
 		}
 		if (steps >= t->n) { /* longer than the table: a loop */
 			if (fault(loop_spin))
 				fault_hang();
+			if (fault(loop_two_crash) && c->last != i)
+				fault_crash();
 			return false;
 		}
 		if (!read_desc(r, t, i, &d))
 			return false;
 		if (!t->indirect)
 			c->last = (uint16_t)i;
-		if ((d.flags & C_DESC_F_INDIRECT) && !fault(ind_off)) {
+		if ((d.flags & C_DESC_F_INDIRECT) && !fault(ind_off) && !fault(feat_indirect_dead)) {
 			if (t->indirect && fault(ind_nested))
 				fault_hang();
 			return !t->indirect && table_open(r, d.addr, d.len, d.flags, !steps, inner);
@@ -254,7 +260,8 @@ static void split_push(struct ring *r, const struct chain *c, uint32_t len)
 		store(&r->used[1], (uint16_t)(r->used_idx + 1));
 		fault_pause_ms(2);
 	}
-	write_elem(r, slot, id, len);
+	if (!fault(in_order_first) || !in_order || r->used_idx == r->published)
+		write_elem(r, slot, id, len);
 	inflight_link(r, c->head);
 	r->used_idx++;
 	if (fault(used_dup) && r->completions % FAULT_EVERY == FAULT_EVERY - 1)
