@@ -296,16 +296,40 @@ static void tell_missing(struct vhu_conn *c, const struct vhu_step *s)
 	r->res->deadline = true;
 }
 
-/* A request of the back-end: it was answered when it came. */
-static void compare_backend(struct vhu_conn *c, const struct vhu_step *s)
+/* A request that was not waited for, and comes only now. */
+static bool is_late(const struct vhu_run *r, const struct vhu_step *s, const struct vhu_frame *f)
+{
+	for (const struct vhu_step *was = r->plan->steps; was < s; was++)
+		if (was->verb == VHU_VERB_ANSWER && was->conn == s->conn && was->answer.optional &&
+		    same(&was->answer, f))
+			return true;
+	return false;
+}
+
+/* The request's place in the inbox, or -1. */
+static int await_asked(struct vhu_conn *c, const struct vhu_step *s)
 {
 	struct answer_wait w = {.c = c, .s = s};
+	uint64_t deadline = vhu_run_deadline(c->r, s);
 	int i;
 
 	vhu_conn_backend_catch_up(c);
-	if (!s->answer.optional && c->backend && !has_come(&w))
-		vhu_run_wait(c->r, has_come, &w, vhu_run_deadline(c->r, s), false);
-	i = find_asked(c, s);
+	for (;;) {
+		if (!s->answer.optional && c->backend && !has_come(&w))
+			vhu_run_wait(c->r, has_come, &w, deadline, false);
+		i = find_asked(c, s);
+		if (i < 0 || s->answer.optional || same(&s->answer, &c->inbox[i].f) ||
+		    !is_late(c->r, s, &c->inbox[i].f))
+			return i;
+		vhu_conn_inbox_drop(c, (size_t)i);
+	}
+}
+
+/* A request of the back-end: it was answered when it came. */
+static void compare_backend(struct vhu_conn *c, const struct vhu_step *s)
+{
+	int i = await_asked(c, s);
+
 	if (i < 0) {
 		if (!s->answer.optional)
 			tell_missing(c, s);

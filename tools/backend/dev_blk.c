@@ -524,6 +524,7 @@ static void blk_reset(struct session *s)
 {
 	release_held(held.r);
 	blk.writeback = true;
+	blk.writeback_set = false;
 	blk.writeback_wide = false;
 	(void)s;
 }

@@ -23,6 +23,7 @@ struct blk {
 	bool read_only;
 	bool flash;	     /* wear figures and secure erase */
 	bool writeback;	     /* the cache mode that config space shows */
+	bool writeback_set;  /* by the driver: in place of what --config says */
 	bool writeback_wide; /* a planted fault: a write to it went too far */
 };
 

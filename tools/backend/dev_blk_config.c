@@ -48,8 +48,10 @@ void blk_features_set(struct session *s, uint64_t old)
 {
 	uint64_t cache = V(VIRTIO_BLK_F_FLUSH) | V(VIRTIO_BLK_F_CONFIG_WCE);
 
-	if ((s->features ^ old) & cache)
-		blk.writeback = (s->features & cache) != V(VIRTIO_BLK_F_CONFIG_WCE) || fault(cfg_wce_init);
+	if (!((s->features ^ old) & cache))
+		return;
+	blk.writeback_set = false;
+	blk.writeback = (s->features & cache) != V(VIRTIO_BLK_F_CONFIG_WCE) || fault(cfg_wce_init);
 }
 
 static void put(uint8_t *at, unsigned len, uint64_t value)
@@ -132,6 +134,8 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	memset(to + CFG_BLK_unused1, 0, CFGLEN_BLK_unused1);
 	if (options.config_len)
 		memcpy(to, options.config, options.config_len);
+	if (blk.writeback_set)
+		PUT(to, writeback, blk.writeback);
 	return options.config_len > CONFIG_SIZE_BLK ? options.config_len : CONFIG_SIZE_BLK;
 }
 
@@ -142,6 +146,7 @@ static bool set_by_driver(struct session *s, uint32_t offset, uint32_t size, con
 	    size != CFGLEN_BLK_writeback || bytes[0] > 1)
 		return false;
 	blk.writeback = bytes[0];
+	blk.writeback_set = true;
 	blk.writeback_wide = fault(config_set_wide);
 	return true;
 }

@@ -22,6 +22,7 @@ enum {
 	FROM_FRONT = 1,
 	FROM_BACK = 2,
 	HEADER_FLAGS = 4,
+	INTENDED = 1 << 6, /* a violation on purpose */
 	LOW_HALF = 0xffff,
 	SLOTS_MAX = 65536, /* more are told by nobody, and would cost memory */
 };
@@ -30,8 +31,11 @@ struct reading {
 	const char *path;
 	FILE *file;
 	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
-	bool queue_num, mem_slots, config, log_base, packed;
-	uint32_t rings; /* highest index that was used, plus 1 */
+	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
+	uint32_t rings;	     /* highest index that was used, plus 1 */
+	uint32_t connection; /* whose state this is: */
+	uint64_t pfeatures;
+	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
 	uint8_t packet[PACKET_MAX];
 };
 
@@ -55,6 +59,12 @@ static uint32_t le16(const uint8_t *at)
 
 	memcpy(&v, at, sizeof(v));
 	return le16toh(v);
+}
+
+/* Pseudo-headers are little-endian always. */
+static uint32_t file_connection(const struct reading *r)
+{
+	return le16(r->packet + 8) | le16(r->packet + 10) << 16;
 }
 
 static void open_file(struct reading *r)
@@ -144,7 +154,8 @@ static void take_u64(struct reading *r, uint32_t request, uint64_t value)
 		break;
 	case MSG_MAIN_GET_VRING_BASE:
 		/* Without its upper half the used position of a packed ring is missing. */
-		options.base_low |= r->packed && value >> 32 <= LOW_HALF;
+		r->told_low |= r->packed && r->base_high && value >> 32 <= LOW_HALF;
+		r->told_all |= value >> 32 > LOW_HALF;
 		break;
 	default:
 		break;
@@ -153,6 +164,8 @@ static void take_u64(struct reading *r, uint32_t request, uint64_t value)
 
 static void take_answer(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
+	options.ack_always |= r->asked && request == r->asked;
+	r->asked = 0;
 	if (request == MSG_MAIN_GET_CONFIG)
 		take_config(r, payload, len);
 	else if (request == MSG_MAIN_SET_LOG_BASE)
@@ -165,8 +178,12 @@ static void take_request(struct reading *r, uint32_t request, const uint8_t *pay
 {
 	uint32_t index;
 
+	if (request == MSG_MAIN_SET_PROTOCOL_FEATURES && len == PMAX_U64)
+		r->pfeatures = FIELD(payload, U64, u64);
 	if (request == MSG_MAIN_SET_FEATURES && len == PMAX_U64)
 		r->packed = FIELD(payload, U64, u64) & V(VIRTIO_F_RING_PACKED);
+	if (request == MSG_MAIN_SET_VRING_BASE && len == PMAX_VRING_BASE)
+		r->base_high = FIELD(payload, VRING_BASE, num) > LOW_HALF;
 	if (request == MSG_MAIN_SET_VRING_ENABLE || request == MSG_MAIN_SET_VRING_NUM)
 		index = (uint32_t)FIELD(payload, VRING_STATE, index);
 	else if (request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK)
@@ -177,19 +194,44 @@ static void take_request(struct reading *r, uint32_t request, const uint8_t *pay
 		r->rings = index + 1;
 }
 
+/* Before its answer is known: what it asks for without having agreed on it. */
+static void take_liberties(struct reading *r, uint32_t request, uint32_t flags)
+{
+	const struct msg_row *row = proto_row(request);
+
+	if (!row)
+		return;
+	options.ungated |= (row->gate & ~r->pfeatures) != 0;
+	if (row->answer == ANSWER_ON_NEED_REPLY && (flags & C_HEADER_NEED_REPLY) &&
+	    !(r->pfeatures & P(REPLY_ACK)))
+		r->asked = request;
+}
+
+static void new_connection(struct reading *r, uint32_t connection)
+{
+	if (connection == r->connection)
+		return;
+	r->connection = connection;
+	r->pfeatures = 0;
+	r->asked = 0;
+}
+
 static void take_packet(struct reading *r, size_t len)
 {
 	size_t head = le16(r->packet + 2), from = r->packet[1];
 	const uint8_t *message;
-	uint32_t request;
+	uint32_t request, flags;
 
 	if (r->packet[4] != CHANNEL_MAIN || head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE)
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
-	if (from == FROM_FRONT)
+	memcpy(&flags, message + HEADER_FLAGS, sizeof(flags));
+	new_connection(r, file_connection(r));
+	if (from == FROM_FRONT && !(le16(r->packet + 6) & INTENDED)) {
+		take_liberties(r, request, flags);
 		take_request(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
-	else if (from == FROM_BACK && (message[HEADER_FLAGS] & C_HEADER_REPLY))
+	} else if (from == FROM_BACK && (message[HEADER_FLAGS] & C_HEADER_REPLY))
 		take_answer(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
 }
 
@@ -212,6 +254,7 @@ void like_capture(const char *path)
 	/* How many are served, whatever the number that is told. */
 	if (r->queue_num && options.queue_num <= C_VRING_INDEX_MAX + 1 && options.queue_num > r->rings)
 		r->rings = (uint32_t)options.queue_num;
+	options.base_low = r->told_low && !r->told_all;
 	if (r->rings)
 		options.queues = r->rings;
 	fclose(r->file);

@@ -115,7 +115,9 @@ static const char help[] =
 	"      --config HEX         config space begins with these bytes\n"
 	"      --mem-slots N        memory slots, 1 to 509 (32)\n"
 	"      --reply-style WORD   log-echo (default), log-u64 or log-empty: how SET_LOG_BASE is answered;\n"
-	"                           base-low: GET_VRING_BASE tells 16 bits only; may be given again\n"
+	"                           base-low: GET_VRING_BASE tells 16 bits only; ungated: messages are\n"
+	"                           served without their protocol feature; ack-always: need_reply is\n"
+	"                           answered without REPLY_ACK; may be given again\n"
 	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
 	"Faults:\n"
 	"  -F, --fault ID           misbehave; may be given again\n"
@@ -218,8 +220,13 @@ static void style_parse(const char *word)
 		options.log_reply = LOG_REPLY_EMPTY;
 	else if (!strcmp(word, "base-low"))
 		options.base_low = true;
+	else if (!strcmp(word, "ungated"))
+		options.ungated = true;
+	else if (!strcmp(word, "ack-always"))
+		options.ack_always = true;
 	else
-		usage("--reply-style", "log-echo, log-u64, log-empty or base-low is expected");
+		usage("--reply-style",
+		      "log-echo, log-u64, log-empty, base-low, ungated or ack-always is expected");
 }
 
 /* What makes it look like another back-end. */

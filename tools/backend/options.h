@@ -28,7 +28,9 @@ struct options {
 	bool exact;		      /* it is offered as it stands, also what is not served */
 	uint64_t queue_num;	      /* what GET_QUEUE_NUM tells; 0: how many there are */
 	enum { LOG_REPLY_ECHO, LOG_REPLY_U64, LOG_REPLY_EMPTY } log_reply;
-	bool base_low; /* GET_VRING_BASE tells bits 0 to 15 only */
+	bool base_low;	 /* GET_VRING_BASE tells bits 0 to 15 only */
+	bool ungated;	 /* messages are served without their protocol feature */
+	bool ack_always; /* need_reply is answered without REPLY_ACK */
 	uint8_t config[C_CONFIG_SIZE_MAX];
 	unsigned config_len; /* bytes of config that replace the device's own; 0: none */
 };

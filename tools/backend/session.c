@@ -23,6 +23,15 @@ enum {
 };
 
 /* Requests that we serve; others are unknown to us, whatever the tables say. */
+/* What other devices serve, which are only imitated here: it is taken, and nothing comes of it. */
+static enum result msg_taken(struct session *s, struct msg *m, struct reply *r)
+{
+	(void)s;
+	(void)m;
+	(void)r;
+	return options.exact ? RES_OK : RES_REFUSED;
+}
+
 static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_FEATURES] = msg_get_features,
 	[MSG_MAIN_SET_FEATURES] = msg_set_features,
@@ -41,6 +50,9 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_PROTOCOL_FEATURES] = msg_get_protocol_features,
 	[MSG_MAIN_SET_PROTOCOL_FEATURES] = msg_set_protocol_features,
 	[MSG_MAIN_GET_QUEUE_NUM] = msg_get_queue_num,
+	[MSG_MAIN_NET_SET_MTU] = msg_taken,
+	[MSG_MAIN_SEND_RARP] = msg_taken,
+	[MSG_MAIN_GPU_SET_SOCKET] = msg_taken,
 	[MSG_MAIN_SET_VRING_ENABLE] = msg_set_vring_enable,
 	[MSG_MAIN_SET_BACKEND_REQ_FD] = msg_set_backend_req_fd,
 	[MSG_MAIN_IOTLB_MSG] = msg_iotlb,
@@ -249,7 +261,7 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		remark("request %u is unknown", m->request);
 		return RES_REFUSED;
 	}
-	if (row->gate & ~s->pfeatures) {
+	if ((row->gate & ~s->pfeatures) && !options.ungated) {
 		if (fault(proto_ungated_crash) ||
 		    (fault(inband_unneg_crash) && m->request == MSG_MAIN_VRING_KICK))
 			fault_crash();
@@ -353,7 +365,7 @@ static void dispatch(struct session *s)
 	struct msg *m = &s->wire.msg;
 	const struct msg_row *row = proto_row(m->request);
 	struct reply reply = {.size = 0, .fd = -1};
-	bool acks = s->pfeatures & P(REPLY_ACK), asked;
+	bool acks = (s->pfeatures & P(REPLY_ACK)) || options.ack_always, asked;
 	enum result res = judge(s, m, row);
 
 	s->messages++;
