@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "plan/persona.h"
 #include "plan/plan.h"
 #include "spec/layout.h"
 #include "spec/spec.h"
@@ -56,17 +57,9 @@ int vhu_send_build(const struct vhu_step_send *s, const struct vhu_moment *m, co
 size_t vhu_send_illegal(const struct vhu_session *session, const struct vhu_step_send *s,
 			const struct vhu_frame *f, struct vhu_illegal *out, size_t max);
 
-/* One message of a persona's script. */
-struct vhu_script_item {
-	enum vhu_msg msg;
-	unsigned queue;
-	size_t region;
-	bool need_reply;
-	uint8_t status;
-};
-
 struct vhu_script_opts {
 	const char *profile;
+	enum vhu_device device;
 	enum vhu_state from, to;	/* from == to: nothing */
 	uint64_t features_offered;	/* decides what is sent at all */
 	uint64_t features, pfeatures;	/* negotiated in this session */
@@ -84,6 +77,3 @@ long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out,
 /* The messages that start one ring (`ring: start`), in the persona's order. */
 long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,
 		     size_t max, struct vhu_err *err);
-/* Whether this persona asks for an acknowledgement of `msg` where it may. */
-bool vhu_profile_need_reply(const char *profile, enum vhu_msg msg);
-bool vhu_profile_known(const char *profile);

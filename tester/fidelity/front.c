@@ -1,0 +1,160 @@
+/* What a front-end knows of its device, from one event to the next. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BIT30 VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
+
+enum { PACKED_START = 0x80008000 };
+
+void front_connect(struct front *f, const struct segment *s)
+{
+	f->seg = s;
+	memset(f->cursor, 0, sizeof(f->cursor));
+	for (size_t q = 0; q < RINGS_MAX; q++)
+		f->ring[q].stops = 0;
+	f->facts.status = 0;
+	f->n_misses = 0;
+}
+
+static bool has_region(const struct region *list, size_t n, const struct region *r)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].gpa == r->gpa && list[i].size == r->size)
+			return true;
+	return false;
+}
+
+/* A whole set of regions: what was told before holds, unless there is something new in it. */
+static void take_all_regions(struct front *f, const struct choice *c)
+{
+	bool news = f->n_regions == 0;
+
+	for (size_t i = 0; i < c->n_regions; i++)
+		news |= !has_region(f->regions, f->n_regions, &c->regions[i]);
+	if (news) {
+		memcpy(f->regions, c->regions, c->n_regions * sizeof(*c->regions));
+		f->n_regions = c->n_regions;
+	}
+}
+
+static void take_regions(struct front *f, const struct choice *c)
+{
+	if (!(f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)) || !f->mem_known) {
+		take_all_regions(f, c);
+		memcpy(f->fresh, f->regions, sizeof(f->fresh));
+		f->n_fresh = f->n_regions;
+	} else {
+		f->n_fresh = 0;
+		for (size_t i = 0; i < c->n_regions && f->n_regions < REGIONS_MAX; i++)
+			if (!has_region(f->regions, f->n_regions, &c->regions[i]))
+				f->regions[f->n_regions++] = f->fresh[f->n_fresh++] = c->regions[i];
+	}
+	f->mem_known = true;
+}
+
+static uint32_t base_of(const struct front *f, const struct choice *c, unsigned q)
+{
+	const struct ring *r = &f->ring[q];
+
+	if (f->lost_started)
+		return c->base[q]; /* the used index, which only the guest's memory knows */
+	if ((f->keeps || f->incoming) && r->base_known)
+		return r->base;
+	if (f->incoming)
+		return c->base[q];
+	return f->facts.features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
+}
+
+/* A recording without marks does not say whether a stop was a reset; the rings do. */
+static bool goes_on(const struct front *f, const struct choice *c)
+{
+	for (unsigned q = 0; q < f->queues; q++)
+		if (f->ring[q].base_known && c->base_seen[q] && c->base[q] == f->ring[q].base && c->base[q] != 0)
+			return true;
+	return false;
+}
+
+void front_prepare_start(struct front *f, const struct choice *c)
+{
+	const uint64_t kept = BIT30 | VHU_V(VHOST_F_LOG_ALL);
+
+	f->facts.features = (c->features & ~kept) | (f->facts.features_offered & BIT30);
+	f->facts.has_mtu = c->features & VHU_V(VIRTIO_NET_F_MTU);
+	if (!f->marked)
+		f->keeps = goes_on(f, c);
+	if (!f->keeps && !f->lost_started && !f->incoming)
+		f->facts.has_area = false;
+	for (unsigned q = 0; q < f->queues; q++) {
+		f->ready[q] = c->ready[q];
+		f->ring[q].num = c->num[q];
+		f->ring[q].base = base_of(f, c, q);
+	}
+	take_regions(f, c);
+}
+
+void front_plug(struct front *f, const struct choice *c)
+{
+	static const struct region unknown = {0};
+
+	if (!(f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS))) {
+		take_all_regions(f, c);
+		return;
+	}
+	f->fresh[0] = unknown;
+	if (c->n_regions && !has_region(f->regions, f->n_regions, &c->regions[0]))
+		f->fresh[0] = c->regions[0];
+	f->n_fresh = 1;
+	if (f->n_regions < REGIONS_MAX)
+		f->regions[f->n_regions++] = f->fresh[0];
+}
+
+void front_unplug(struct front *f, const struct region *gone)
+{
+	f->n_fresh = 1;
+	for (size_t i = 0; i < f->n_regions; i++)
+		if (f->regions[i].gpa == gone->gpa && f->regions[i].size == gone->size) {
+			memmove(&f->regions[i], &f->regions[i + 1], (--f->n_regions - i) * sizeof(f->regions[0]));
+			return;
+		}
+}
+
+void front_stopped(struct front *f)
+{
+	f->started = false;
+	if (!f->keeps)
+		f->facts.pairs_on = 1;
+}
+
+/* --- walking a persona ------------------------------------------------------------------------------------ */
+
+struct walk {
+	struct front *f;
+	const struct choice *c;
+	struct speech *out;
+};
+
+static int hear(void *ctx, const struct vhu_script_item *item)
+{
+	struct walk *w = ctx;
+
+	if (w->out->n == SPOKEN_MAX)
+		return -E2BIG;
+	return speak(w->f, w->c, item, &w->out->said[w->out->n++]);
+}
+
+int front_walk(struct front *f, const struct choice *c, enum vhu_phase from, enum vhu_phase to, struct speech *out,
+	       struct vhu_err *err)
+{
+	struct walk w = {.f = f, .c = c, .out = out};
+	int rc;
+
+	f->facts.queues = f->queues;
+	f->facts.ready = f->ready;
+	f->facts.regions = f->n_fresh;
+	rc = vhu_persona_walk(&f->facts, from, to, hear, &w, err);
+	if (rc < 0 && err && err->text[0] == '\0')
+		vhu_err_errno(err, rc, "a phase of the persona");
+	return rc;
+}

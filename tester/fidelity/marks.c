@@ -1,0 +1,50 @@
+/* What the recorder's marks mean: who ran the test, and the guest, did this. */
+#include "internal.h"
+
+#include <string.h>
+
+/* The modules that drive a device. */
+static const char *const modules[VHU_DEV_MAX] = {
+	[VHU_DEV_BLK] = "virtio_blk", [VHU_DEV_NET] = "virtio_net", [VHU_DEV_FS] = "virtiofs",
+	[VHU_DEV_VSOCK] = "vmw_vsock_virtio_transport", [VHU_DEV_SCSI] = "virtio_scsi", [VHU_DEV_GPU] = "virtio_gpu",
+	[VHU_DEV_INPUT] = "virtio_input", [VHU_DEV_RNG] = "virtio_rng", [VHU_DEV_CONSOLE] = "virtio_console",
+	[VHU_DEV_I2C] = "i2c_virtio", [VHU_DEV_GPIO] = "gpio_virtio", [VHU_DEV_SOUND] = "virtio_snd",
+	[VHU_DEV_CRYPTO] = "virtio_crypto",
+};
+
+/* Words that begin the mark, and a word that it has somewhere; the first row that fits counts. */
+static const struct { const char *begin, *has; enum mark mark; } table[] = {
+	{"destination qemu starts", "", MARK_INCOMING},
+	{"qemu start", "", MARK_START},
+	{"guest: modprobe virtio_pci", "", MARK_MODPROBE_PCI},
+	{"guest: poweroff", "", MARK_GUEST_OFF},
+	{"guest: reboot", "", MARK_REBOOT},
+	{"guest: echo", "cache_type", MARK_WRITE_CONFIG},
+	{"qmp: system_reset", "", MARK_MACHINE_RESET},
+	{"qmp: stop", "", MARK_PAUSE},
+	{"qmp: set_link", " off", MARK_PAUSE},
+	{"qmp: cont", "", MARK_RESUME},
+	{"qmp: set_link", " on", MARK_RESUME},
+	{"qmp: migrate_cancel", "", MARK_MIGRATE_CANCEL},
+	{"qmp: migrate", "", MARK_MIGRATE},
+	{"source: migrate-start-postcopy", "", MARK_POSTCOPY},
+	{"source:", "migrate", MARK_MIGRATE},
+	{"qmp: object-add", "pc-dimm", MARK_PLUG},
+	{"qmp: device_del", " dm", MARK_NONE},
+	{"qmp: device_del", "", MARK_GUEST_RESET},
+	{"qmp: device_add", "", MARK_ADD_DEVICE},
+	{"qmp: quit", "", MARK_QUIT},
+	{"back-end killed", "", MARK_KILLED},
+};
+
+enum mark mark_of(const char *text, enum vhu_device device)
+{
+	const char *module = device < VHU_DEV_MAX ? modules[device] : NULL;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(table); i++)
+		if (strncmp(text, table[i].begin, strlen(table[i].begin)) == 0 && strstr(text, table[i].has))
+			return table[i].mark;
+	if (module && strncmp(text, "guest: rmmod ", 13) == 0 && strcmp(text + 13, module) == 0)
+		return MARK_GUEST_RESET;
+	return MARK_NONE;
+}

@@ -1,0 +1,6 @@
+#pragma once
+
+#include "internal.h"
+
+typedef void peer_odd(void *ctx, const struct vhu_tape_item *item, const char *what);
+void peer_check(const struct segment *seg, peer_odd *odd, void *ctx);
