@@ -37,10 +37,10 @@ static int set_device(void *opts, const char *arg, struct vhu_err *err)
 
 #define AT(member) .offset = offsetof(struct opts, member)
 static const struct vhu_option rows[] = {
-	{"persona", 'p', "NAME", "Options", "the front-end to be (default: as the recording says)", VHU_OPTION_CALL,
-	 .set = set_persona},
-	{"device", 'd', "NAME", "Options", "the device type (default: as the recording says)", VHU_OPTION_CALL,
-	 .set = set_device},
+	{"persona", 'p', "NAME", "Options", "the front-end to be (default: as the recording says)",
+	 VHU_OPTION_CALL, .set = set_persona},
+	{"device", 'd', "NAME", "Options", "the device type (default: as the recording says)",
+	 VHU_OPTION_CALL, .set = set_device},
 	{"verbose", 'v', NULL, "Options", "each difference; twice: each phase that the device lives through",
 	 VHU_OPTION_COUNT, AT(verbose)},
 	{"markdown", 0, NULL, "Options", "the lines as a table", VHU_OPTION_FLAG, AT(markdown)},
@@ -52,9 +52,11 @@ static const struct vhu_option_part *const parts[] = {&part};
 static const struct vhu_option_table table = {
 	.program = "vhu-fidelity",
 	.usage = "RECORDED… [OPTIONS]",
-	.intro = "Plays a persona's phases against the back-end's side of recorded sessions, and compares what both "
+	.intro = "Plays a persona's phases against the back-end's side of recorded sessions, and compares "
+		 "what both "
 		 "front-ends sent.",
-	.outro = "Exit status: 0 no difference; 1 differences; 2 usage, or a file that is no recording; 3 our own failure.\n",
+	.outro = "Exit status: 0 no difference; 1 differences; 2 usage, or a file that is no recording; 3 "
+		 "our own failure.\n",
 	.parts = parts,
 	.n_parts = VHU_ARRAY_SIZE(parts),
 };
@@ -65,7 +67,9 @@ static int complain(const struct vhu_err *err, int code)
 	return code;
 }
 
-struct sums { size_t sessions, messages, differences; };
+struct sums {
+	size_t sessions, messages, differences;
+};
 
 /* Lines that begin with a tab: phases are in brackets, differences are not. */
 static void print_details(const char *text, unsigned verbose)
@@ -96,8 +100,8 @@ static int judge(const struct opts *o, const char *path, struct sums *sums, stru
 		return vhu_err_prefix(err, "%s", path);
 	}
 	if (o->markdown)
-		printf("| %s | %s | %zu | %zu |\n", strrchr(path, '/') ? strrchr(path, '/') + 1 : path, result.profile,
-		       result.messages, result.differences);
+		printf("| %s | %s | %zu | %zu |\n", strrchr(path, '/') ? strrchr(path, '/') + 1 : path,
+		       result.profile, result.messages, result.differences);
 	else
 		printf("%s: %zu messages, %zu differences\n", path, result.messages, result.differences);
 	print_details(vhu_buf_text(&text), o->verbose);
@@ -123,7 +127,8 @@ static int judge_all(const struct opts *o, struct vhu_err *err)
 	}
 	if (o->markdown)
 		printf("\n");
-	printf("%zu sessions, %zu messages, %zu differences\n", sums.sessions, sums.messages, sums.differences);
+	printf("%zu sessions, %zu messages, %zu differences\n", sums.sessions, sums.messages,
+	       sums.differences);
 	if (fflush(stdout) || ferror(stdout))
 		return VHU_EXIT_BROKEN;
 	return code == VHU_EXIT_OK && sums.differences ? VHU_EXIT_FAILED : code;

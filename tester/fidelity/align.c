@@ -6,7 +6,8 @@
 
 enum { SLACK = 8 };
 
-/* --- one message ------------------------------------------------------------------------------------------- */
+/* --- one message -------------------------------------------------------------------------------------------
+ */
 
 static enum match differs(char *why, size_t cap, const char *what)
 {
@@ -18,11 +19,12 @@ static bool kind_fits(const struct spoken_fd *s, const struct vhu_tape_fd *fd)
 {
 	if (s->kind != VHU_FDK_UNKNOWN)
 		return s->kind == fd->kind;
-	return fd->kind == VHU_FDK_MEMFD || fd->kind == VHU_FDK_HUGETLB || fd->kind == VHU_FDK_FILE;
+	return fd->kind == VHU_FDK_MEMFD ||
+	       (!s->only_memfd && (fd->kind == VHU_FDK_HUGETLB || fd->kind == VHU_FDK_FILE));
 }
 
-static enum match match_fd(const struct bindings *b, const struct spoken_fd *s, const struct vhu_tape_fd *fd, char *why,
-			   size_t cap)
+static enum match match_fd(const struct bindings *b, const struct spoken_fd *s, const struct vhu_tape_fd *fd,
+			   char *why, size_t cap)
 {
 	uint32_t label = fd->label < LABELS_TRACKED ? fd->label : 0;
 
@@ -36,9 +38,13 @@ static enum match match_fd(const struct bindings *b, const struct spoken_fd *s, 
 		return differs(why, cap, "another memfd");
 	if (s->label && label && s->label != label)
 		return differs(why, cap, "another object than before");
+	if (!s->symbol && label && b->symbol_of[label] && b->symbol_of[label] != s->shared)
+		return differs(why, cap, "an object used before");
 	if (s->symbol && label &&
 	    (b->label_of[s->symbol] ? b->label_of[s->symbol] != label : b->symbol_of[label] != 0))
-		return differs(why, cap, b->label_of[s->symbol] ? "another object than before" : "an object used before");
+		return differs(why, cap,
+			       b->label_of[s->symbol] ? "another object than before"
+						      : "an object used before");
 	return MATCH_SAME;
 }
 
@@ -54,8 +60,8 @@ static enum match match_payload(const struct spoken *s, const struct vhu_frame *
 	return MATCH_SAME;
 }
 
-enum match match_spoken(const struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item, char *why,
-			size_t cap)
+enum match vhu_match_spoken(const struct bindings *b, const struct spoken *s,
+			    const struct vhu_tape_item *item, char *why, size_t cap)
 {
 	const struct vhu_msg_row *row = vhu_msg_row(s->msg);
 	const struct vhu_frame *f = &item->frame;
@@ -78,26 +84,31 @@ enum match match_spoken(const struct bindings *b, const struct spoken *s, const 
 	return m;
 }
 
-void bind_fds(struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item)
+void vhu_bind_fds(struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item)
 {
 	for (size_t i = 0; i < VHU_MIN(s->n_fds, item->n_fds); i++) {
 		uint32_t symbol = s->fds[i].symbol, label = item->fds[i].label;
 
-		if (symbol == 0 || symbol >= SYMBOLS_MAX || label == 0 || label >= LABELS_TRACKED ||
-		    b->label_of[symbol] || b->symbol_of[label])
+		if (symbol >= SYMBOLS_MAX || label == 0 || label >= LABELS_TRACKED || b->symbol_of[label] ||
+		    (symbol && b->label_of[symbol]))
 			continue;
+		if (symbol == 0) {
+			b->symbol_of[label] = s->fds[i].shared;
+			continue;
+		}
 		b->label_of[symbol] = label;
-		b->symbol_of[label] = symbol;
+		b->symbol_of[label] = s->fds[i].shared ? s->fds[i].shared : symbol;
 	}
 }
 
-/* --- a phase ----------------------------------------------------------------------------------------------- */
+/* --- a phase -----------------------------------------------------------------------------------------------
+ */
 
 /* cost * WEIGHT - matches: fewest differences first, then most that is right. */
 enum { WEIGHT = 1 << 16 };
 
 struct grid {
-	int *value;		/* (m + 1) rows of (width + 1) */
+	int *value; /* (m + 1) rows of (width + 1) */
 	size_t m, width;
 };
 
@@ -106,12 +117,12 @@ static int *at_grid(const struct grid *g, size_t i, size_t j)
 	return &g->value[i * (g->width + 1) + j];
 }
 
-static int pair_value(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at, size_t i,
-		      size_t j)
+static int pair_value(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at,
+		      size_t i, size_t j)
 {
 	char why[16];
 
-	switch (match_spoken(b, &s->said[i], said_at(seg, at + j), why, sizeof(why))) {
+	switch (vhu_match_spoken(b, &s->said[i], vhu_said_at(seg, at + j), why, sizeof(why))) {
 	case MATCH_SAME:
 		return -1;
 	case MATCH_DIFFERS:
@@ -122,8 +133,8 @@ static int pair_value(const struct bindings *b, const struct speech *s, const st
 	return 2 * WEIGHT + 1;
 }
 
-static void fill_grid(const struct grid *g, const struct bindings *b, const struct speech *s, const struct segment *seg,
-		      size_t at)
+static void fill_grid(const struct grid *g, const struct bindings *b, const struct speech *s,
+		      const struct segment *seg, size_t at)
 {
 	for (size_t j = 0; j <= g->width; j++)
 		*at_grid(g, 0, j) = (int)j * WEIGHT;
@@ -133,7 +144,8 @@ static void fill_grid(const struct grid *g, const struct bindings *b, const stru
 			int both = *at_grid(g, i - 1, j - 1), best;
 
 			/* Far from the diagonal nothing is worth a look. */
-			both += i > j + 64 || j > i + 64 ? 2 * WEIGHT + 1 : pair_value(b, s, seg, at, i - 1, j - 1);
+			both += i > j + 64 || j > i + 64 ? 2 * WEIGHT + 1
+							 : pair_value(b, s, seg, at, i - 1, j - 1);
 			best = VHU_MIN(both, VHU_MIN(*at_grid(g, i - 1, j), *at_grid(g, i, j - 1)) + WEIGHT);
 			*at_grid(g, i, j) = best;
 		}
@@ -151,10 +163,13 @@ static size_t best_end(const struct grid *g)
 }
 
 /* The way back through the grid, told in order. */
-static int tell(const struct grid *g, const struct bindings *b, const struct speech *s, const struct segment *seg,
-		size_t at, size_t end, align_step *step, void *ctx)
+static int tell(const struct grid *g, const struct bindings *b, const struct speech *s,
+		const struct segment *seg, size_t at, size_t end, align_step *step, void *ctx)
 {
-	struct pair { const struct spoken *expected; const struct vhu_tape_item *recorded; } *way;
+	struct pair {
+		const struct spoken *expected;
+		const struct vhu_tape_item *recorded;
+	} * way;
 	size_t i = g->m, j = end, n = 0;
 
 	way = calloc(i + j + 1, sizeof(*way));
@@ -168,11 +183,11 @@ static int tell(const struct grid *g, const struct bindings *b, const struct spe
 		    here == *at_grid(g, i - 1, j - 1) + pair_value(b, s, seg, at, i - 1, j - 1) &&
 		    pair_value(b, s, seg, at, i - 1, j - 1) <= WEIGHT) {
 			p->expected = &s->said[--i];
-			p->recorded = said_at(seg, at + --j);
+			p->recorded = vhu_said_at(seg, at + --j);
 		} else if (i && here == *at_grid(g, i - 1, j) + WEIGHT) {
 			p->expected = &s->said[--i];
 		} else {
-			p->recorded = said_at(seg, at + --j);
+			p->recorded = vhu_said_at(seg, at + --j);
 		}
 	}
 	while (n--)
@@ -181,8 +196,8 @@ static int tell(const struct grid *g, const struct bindings *b, const struct spe
 	return 0;
 }
 
-int align(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at,
-	  struct alignment *ret, align_step *step, void *ctx)
+int vhu_align(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at,
+	      struct alignment *ret, align_step *step, void *ctx)
 {
 	size_t left = seg->n_said - VHU_MIN(at, seg->n_said);
 	struct grid g = {.m = s->n, .width = VHU_MIN(left, s->n + SLACK)};
@@ -195,13 +210,15 @@ int align(const struct bindings *b, const struct speech *s, const struct segment
 	fill_grid(&g, b, s, seg, at);
 	end = best_end(&g);
 	value = *at_grid(&g, g.m, end);
+	/* Cut off by the back-end: it may end anywhere, if the recording does. */
+	for (size_t i = 0; i < g.m && seg->by_be && !seg->killed && g.width == left; i++)
+		if (*at_grid(&g, i, left) < value) {
+			value = *at_grid(&g, i, left);
+			end = left;
+		}
 	ret->consumed = end;
-	ret->matches = (size_t)(WEIGHT - value % WEIGHT) % WEIGHT;
-	ret->cost = ((size_t)value + ret->matches) / WEIGHT;
-	if (value < 0) {
-		ret->matches = (size_t)-value;
-		ret->cost = 0;
-	}
+	ret->cost = value > 0 ? ((size_t)value + WEIGHT - 1) / WEIGHT : 0;
+	ret->matches = (size_t)((long)(ret->cost * WEIGHT) - value);
 	if (step)
 		rc = tell(&g, b, s, seg, at, end, step, ctx);
 	free(g.value);

@@ -1,6 +1,6 @@
 /*
- * What the guest chose: features, rings and their sizes, where the used index stands, where its memory lies. A choice
- * shows in several messages, so that one that is missing or wrong does not change the story.
+ * What the guest chose: features, rings and their sizes, where the used index stands, where its memory lies.
+ * A choice shows in several messages, so that one that is missing or wrong does not change the story.
  */
 #include "internal.h"
 
@@ -18,7 +18,11 @@ static bool ends_start(const struct vhu_tape_item *item, const struct choice *c)
 }
 
 /* More than half of the votes; else the last one. */
-struct votes { uint64_t value[16]; unsigned n[16]; size_t len; };
+struct votes {
+	uint64_t value[16];
+	unsigned n[16];
+	size_t len;
+};
 
 static void vote(struct votes *v, uint64_t value)
 {
@@ -48,10 +52,17 @@ static uint64_t winner(const struct votes *v)
 
 static void add_region(struct choice *c, const struct vhu_tape_item *item, enum vhu_payload pl, size_t i)
 {
-	struct region r = {.label = i < item->n_fds ? item->fds[i].label : 0};
+	struct region r = {0};
+
+	if (i < item->n_fds) {
+		r.label = item->fds[i].label;
+		r.file = item->fds[i].size;
+	}
 
 	if (c->n_regions < REGIONS_MAX && vhu_frame_region(&item->frame, pl, i, "guest_phys_addr", &r.gpa) &&
-	    vhu_frame_region(&item->frame, pl, i, "memory_size", &r.size))
+	    vhu_frame_region(&item->frame, pl, i, "memory_size", &r.size) &&
+	    vhu_frame_region(&item->frame, pl, i, "userspace_addr", &r.uaddr) &&
+	    vhu_frame_region(&item->frame, pl, i, "mmap_offset", &r.offset))
 		c->regions[c->n_regions++] = r;
 }
 
@@ -69,7 +80,7 @@ static void read_table(struct choice *c, const struct vhu_tape_item *item)
 
 struct reading {
 	struct choice *c;
-	unsigned seen[RINGS_MAX];	/* messages that speak of the ring */
+	unsigned seen[RINGS_MAX]; /* messages that speak of the ring */
 	bool rings, pairs;
 	bool num_seen[RINGS_MAX], kicked[RINGS_MAX];
 	struct votes features, num;
@@ -94,6 +105,10 @@ static bool read_ring(struct reading *r, const struct vhu_tape_item *item)
 	case VHU_ID_SET_VRING_BASE:
 		r->c->base[queue] = (uint32_t)value;
 		r->c->base_seen[queue] = true;
+		break;
+	case VHU_ID_SET_VRING_ADDR:
+		r->c->desc[queue] = vhu_frame_u64(&item->frame, "descriptor");
+		r->c->used[queue] = vhu_frame_u64(&item->frame, "used");
 		break;
 	case VHU_ID_SET_VRING_KICK:
 		if (r->kicked[queue])
@@ -138,18 +153,19 @@ static bool read_message(struct reading *r, const struct vhu_tape_item *item)
 	}
 }
 
-void choice_read(const struct front *f, size_t at, struct choice *ret)
+void vhu_choice_read(const struct front *f, size_t at, struct choice *ret)
 {
 	const struct segment *s = f->seg;
+	size_t i = at;
 	struct reading r = {.c = ret, .pairs = vhu_profile_has_pairs(f->facts.profile, f->facts.device)};
 
 	memset(ret, 0, sizeof(*ret));
-	for (size_t i = at; i < s->n_said && !ends_start(said_at(s, i), ret); i++)
-		if (!read_message(&r, said_at(s, i)))
+	for (; i < s->n_said && !ends_start(vhu_said_at(s, i), ret); i++)
+		if (!read_message(&r, vhu_said_at(s, i)))
 			break;
 	ret->features = winner(&r.features);
 	for (unsigned q = 0; q < RINGS_MAX; q++) {
-		ret->ready[q] = r.seen[q] >= 2;
+		ret->ready[q] = r.seen[q] >= (s->by_be && i == s->n_said ? 1 : 2);
 		if (!r.num_seen[q])
 			ret->num[q] = (uint32_t)winner(&r.num);
 	}

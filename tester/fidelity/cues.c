@@ -3,7 +3,7 @@
 
 #include "story.h"
 
-void story_due(struct story *s, enum event e)
+void vhu_story_due(struct story *s, enum event e)
 {
 	if (s->n_due < PENDING_MAX)
 		s->due[s->n_due++].event = e;
@@ -20,31 +20,32 @@ static void write_cache(struct story *s, const char *text)
 	struct front *f = &s->front;
 	uint8_t wanted = strstr(text, "write back") != NULL;
 
-	if (f->facts.device != VHU_DEV_BLK || !f->started || !f->write_cache_known || f->write_cache == wanted ||
-	    !(f->facts.features & VHU_V(VIRTIO_BLK_F_CONFIG_WCE)))
+	if (f->facts.device != VHU_DEV_BLK || !f->started || !f->write_cache_known ||
+	    f->write_cache == wanted || !(f->facts.features & VHU_V(VIRTIO_BLK_F_CONFIG_WCE)))
 		return;
 	f->write_cache = wanted;
-	story_due(s, EVENT_WRITE_CONFIG);
+	vhu_story_due(s, EVENT_WRITE_CONFIG);
 }
 
 static void machine_reset(struct story *s, bool guest_first)
 {
 	s->resets = true;
 	s->pci = false;
-	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so before. */
+	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
+	 * before. */
 	if (is_connected(s)) {
-		story_due(s, EVENT_RESET);
+		vhu_story_due(s, EVENT_RESET);
 		if (guest_first || !s->front.started)
-			story_due(s, EVENT_RESET);
+			vhu_story_due(s, EVENT_RESET);
 	}
 }
 
-void story_mark(struct story *s, const char *text)
+void vhu_story_mark(struct story *s, const char *text)
 {
 	struct front *f = &s->front;
 	const bool here = is_connected(s), postcopy = f->facts.pfeatures & VHU_P(PAGEFAULT);
 
-	switch (mark_of(text, f->facts.device)) {
+	switch (vhu_mark_of(text, f->facts.device)) {
 	case MARK_NONE:
 	case MARK_RESUME:
 	case MARK_ADD_DEVICE:
@@ -59,7 +60,7 @@ void story_mark(struct story *s, const char *text)
 	case MARK_MODPROBE_PCI:
 		s->resets = true;
 		if (here && !s->pci && !f->started && f->set_up)
-			story_due(s, EVENT_RESET);
+			vhu_story_due(s, EVENT_RESET);
 		s->pci = true;
 		break;
 	case MARK_GUEST_RESET:
@@ -75,12 +76,12 @@ void story_mark(struct story *s, const char *text)
 	case MARK_MIGRATE:
 		s->resets = false;
 		if (here && f->incoming && postcopy)
-			story_due(s, EVENT_ADVISE);
+			vhu_story_due(s, EVENT_ADVISE);
 		break;
 	case MARK_POSTCOPY:
 		s->resets = false;
 		if (here && f->incoming && postcopy)
-			story_due(s, EVENT_LISTEN);
+			vhu_story_due(s, EVENT_LISTEN);
 		break;
 	case MARK_MIGRATE_CANCEL:
 		if (!f->started)
@@ -91,8 +92,11 @@ void story_mark(struct story *s, const char *text)
 		s->resets = false;
 		break;
 	case MARK_PLUG:
-		if (here && f->started)
-			story_due(s, f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS) ? EVENT_PLUG : EVENT_PLUG_TABLE);
+		if (!here || !f->started)
+			f->pending++;
+		else
+			vhu_story_due(s, f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS) ? EVENT_PLUG
+											 : EVENT_PLUG_TABLE);
 		break;
 	case MARK_WRITE_CONFIG:
 		write_cache(s, text);
@@ -105,12 +109,12 @@ static void request(struct story *s, const struct vhu_frame *frame)
 	struct front *f = &s->front;
 
 	if (frame->request == VHU_ID_BACKEND_CONFIG_CHANGE_MSG && f->started)
-		story_due(s, EVENT_RECONFIG);
+		vhu_story_due(s, EVENT_RECONFIG);
 	else if (frame->request == VHU_ID_BACKEND_IOTLB_MSG && f->n_misses < MISSES_MAX)
 		f->misses[f->n_misses++] = vhu_frame_u64(frame, "iova");
 }
 
-void story_cues(struct story *s)
+void vhu_story_cues(struct story *s)
 {
 	const struct segment *seg = s->front.seg;
 	size_t here = s->at < seg->n_said ? seg->said[s->at] : seg->end;
@@ -121,19 +125,20 @@ void story_cues(struct story *s)
 		const struct vhu_tape_item *item = &seg->tape->items[s->cue];
 
 		if (item->kind == VHU_TAPE_MARK)
-			story_mark(s, item->text);
-		else if (item->kind == VHU_TAPE_FRAME && item->conn == seg->conn && item->frame.dir == VHU_DIR_BE &&
-			 item->frame.channel == VHU_CHAN_BACKEND)
+			vhu_story_mark(s, item->text);
+		else if (item->kind == VHU_TAPE_FRAME && item->conn == seg->conn &&
+			 item->frame.dir == VHU_DIR_BE && item->frame.channel == VHU_CHAN_BACKEND)
 			request(s, &item->frame);
 	}
 }
 
-void story_followed(struct story *s, enum event e)
+void vhu_story_followed(struct story *s, enum event e)
 {
 	struct front *f = &s->front;
 
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
-		memmove(&s->due[1], &s->due[0], VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));
+		memmove(&s->due[1], &s->due[0],
+			VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));
 		s->n_due = VHU_MIN(s->n_due + 1, (size_t)PENDING_MAX);
 		s->due[0].event = EVENT_RESET;
 	}

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define BIT30 VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
+#define BIT30	VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
 #define LOG_ALL VHU_V(VHOST_F_LOG_ALL)
 
 /* --- helpers -------------------------------------------------------------------------------------------- */
@@ -38,7 +38,7 @@ static struct spoken_fd *last_fd(struct spoken *s)
 /* What the back-end answered this time; NULL if it did not. */
 static const struct vhu_tape_item *take_reply(struct front *f, uint32_t id)
 {
-	const struct vhu_tape_item *item = id < ID_MAX ? reply_at(f->seg, id, f->cursor[id]) : NULL;
+	const struct vhu_tape_item *item = id < ID_MAX ? vhu_reply_at(f->seg, id, f->cursor[id]) : NULL;
 
 	if (item)
 		f->cursor[id]++;
@@ -54,13 +54,13 @@ static bool take_u64(struct front *f, uint32_t id, uint64_t *ret)
 
 /* --- features ------------------------------------------------------------------------------------------- */
 
-static void say_get_features(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_features(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	if (take_u64(f, VHU_ID_GET_FEATURES, &f->facts.features_offered))
 		f->facts.features = (f->facts.features & ~BIT30) | (f->facts.features_offered & BIT30);
 }
 
-static void say_get_protocol(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_protocol(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	uint64_t offered;
 
@@ -68,17 +68,17 @@ static void say_get_protocol(struct front *f, const struct choice *c, const stru
 		f->facts.pfeatures = vhu_profile_takes(f->facts.profile, f->facts.device, offered);
 }
 
-static void say_set_protocol(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_set_protocol(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, f->facts.pfeatures);
 }
 
-static void say_set_features(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_set_features(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, f->facts.features | (f->facts.logging ? LOG_ALL : 0));
 }
 
-static void say_get_status(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_status(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	uint64_t status;
 
@@ -86,15 +86,16 @@ static void say_get_status(struct front *f, const struct choice *c, const struct
 		f->facts.status = (uint8_t)status;
 }
 
-static void say_set_status(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_set_status(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, i->status);
 }
 
-/* --- rings -------------------------------------------------------------------------------------------------- */
+/* --- rings
+ * -------------------------------------------------------------------------------------------------- */
 
-static void say_ring_fd(struct front *f, const struct vhu_script_item *i, struct spoken *s, uint32_t *symbol, long least,
-			long most)
+static void say_ring_fd(struct front *f, const struct vhu_script_item *i, struct spoken *s, uint32_t *symbol,
+			long least, long most)
 {
 	put_number(s, 0, 8, i->queue);
 	*symbol = give(f, s, VHU_FDK_EVENTFD, *symbol);
@@ -102,63 +103,65 @@ static void say_ring_fd(struct front *f, const struct vhu_script_item *i, struct
 	last_fd(s)->most = most;
 }
 
-static void say_call(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_call(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	struct ring *r = &f->ring[i->queue];
 	bool again = i->role == VHU_CALL_SAME || (i->role == VHU_CALL_SETUP && f->set_up);
-	/* A device that takes its notifiers from the guest's vectors may pass one on that was signalled before. */
-	bool fresh = f->facts.device == VHU_DEV_BLK || f->facts.device == VHU_DEV_NET;
+	/* A device that takes its notifiers from the guest's vectors may pass one on that was signalled
+	 * before. */
+	bool by_vector = f->facts.device == VHU_DEV_FS || f->facts.device == VHU_DEV_GPU;
 
 	if (i->role == VHU_CALL_NEW)
 		r->call = 0;
 	else if (i->role == VHU_CALL_SETUP && !f->set_up)
 		r->setup_call = 0;
-	say_ring_fd(f, i, s, i->role == VHU_CALL_SETUP ? &r->setup_call : &r->call, 0, fresh && !again ? 0 : 1);
+	say_ring_fd(f, i, s, i->role == VHU_CALL_SETUP ? &r->setup_call : &r->call, 0,
+		    by_vector || again ? 1 : 0);
 }
 
-static void say_err(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_err(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	uint32_t symbol = 0;
 
 	say_ring_fd(f, i, s, &symbol, 0, 0);
 }
 
-static void say_kick(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_kick(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	uint32_t symbol = 0;
 
 	say_ring_fd(f, i, s, &symbol, 1, 2);
 }
 
-static void say_num(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_num(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 4, i->queue);
 	put_number(s, 4, 4, f->ring[i->queue].num);
 }
 
-static void say_base(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_base(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 4, i->queue);
 	put_number(s, 4, 4, f->ring[i->queue].base);
 }
 
-static void say_addr(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_addr(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 4, i->queue);
 	put_number(s, 4, 4, f->facts.logging);
 	mask(s, 8, 32);
 }
 
-static void say_enable(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_enable(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 4, i->queue);
 	put_number(s, 4, 4, i->enable);
 }
 
-static void say_get_base(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_base(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	struct ring *r = &f->ring[i->queue];
-	const struct vhu_tape_item *item = reply_of_ring(f->seg, i->queue, r->stops);
+	const struct vhu_tape_item *item = vhu_reply_of_ring(f->seg, i->queue, r->stops);
 
 	put_number(s, 0, 4, i->queue);
 	put_number(s, 4, 4, 0);
@@ -169,44 +172,53 @@ static void say_get_base(struct front *f, const struct choice *c, const struct v
 	}
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------ */
+/* --- memory ------------------------------------------------------------------------------------------------
+ */
 
-static void give_region(struct front *f, struct spoken *s, const struct region *r)
+/* Addresses and sizes are the guest's; that they come in order is not. */
+static void give_region(struct front *f, struct spoken *s, size_t at, const struct region *r)
 {
+	put_number(s, at, 8, r->gpa);
+	put_number(s, at + 8, 8, r->size);
+	put_number(s, at + 16, 8, r->uaddr);
+	put_number(s, at + 24, 8, r->offset);
+	if (!r->size)
+		mask(s, at, 32);
 	give(f, s, VHU_FDK_UNKNOWN, 0);
-	last_fd(s)->symbol = 0;
+	if (!f->plugged)
+		last_fd(s)->symbol = 0;
+	last_fd(s)->shared = SHARED_MEMORY;
 	last_fd(s)->label = r->label;
+	last_fd(s)->only_memfd = f->plain_memory;
 }
 
-static void say_mem_table(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_mem_table(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, 0);
 	if (i->go_on)
 		return;
 	put_number(s, 0, 4, f->n_regions);
 	for (size_t k = 0; k < VHU_MIN(f->n_regions, (size_t)VHU_C_MEM_TABLE_REGIONS); k++) {
-		mask(s, 8 + 32 * k, 32);
-		give_region(f, s, &f->regions[k]);
+		give_region(f, s, 8 + 32 * k, &f->regions[k]);
 	}
 }
 
-static void say_add_region(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_add_region(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, 0);
 	if (i->go_on)
 		return;
-	mask(s, 8, 32);
 	if (i->region < f->n_fresh)
-		give_region(f, s, &f->fresh[i->region]);
+		give_region(f, s, 8, &f->fresh[i->region]);
 }
 
-static void say_rem_region(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_rem_region(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, 0);
 	mask(s, 8, 32);
 }
 
-static void say_log(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_log(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	mask(s, 0, 8);
 	put_number(s, 8, 8, 0);
@@ -223,7 +235,7 @@ static void put_area(struct front *f, struct spoken *s, uint64_t size, uint64_t 
 	put_number(s, 20, 4, 0);
 }
 
-static void say_get_inflight(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_inflight(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	const struct vhu_tape_item *item = take_reply(f, VHU_ID_GET_INFLIGHT_FD);
 
@@ -237,14 +249,17 @@ static void say_get_inflight(struct front *f, const struct choice *c, const stru
 	f->area_label = item->n_fds ? item->fds[0].label : 0;
 }
 
-static void say_set_inflight(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_set_inflight(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_area(f, s, f->area_size, f->area_offset);
 	give(f, s, VHU_FDK_MEMFD, 0);
+	last_fd(s)->symbol = 0; /* the back-end's object, not ours */
+	last_fd(s)->shared = SHARED_AREA;
 	last_fd(s)->label = f->area_label;
 }
 
-/* --- the device's own ------------------------------------------------------------------------------------- */
+/* --- the device's own -------------------------------------------------------------------------------------
+ */
 
 static void put_config(struct spoken *s, uint32_t offset, uint32_t size)
 {
@@ -253,7 +268,7 @@ static void put_config(struct spoken *s, uint32_t offset, uint32_t size)
 	put_number(s, 8, 4, 0);
 }
 
-static void say_get_config(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_get_config(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	size_t size = vhu_profile_config(f->facts.profile, f->facts.device);
 	const struct vhu_tape_item *item = take_reply(f, VHU_ID_GET_CONFIG);
@@ -267,7 +282,7 @@ static void say_get_config(struct front *f, const struct choice *c, const struct
 }
 
 /* Which bytes, and what, is the guest's choice; a disk's only such field is its cache mode. */
-static void say_set_config(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_set_config(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	bool disk = f->facts.device == VHU_DEV_BLK;
 
@@ -278,12 +293,12 @@ static void say_set_config(struct front *f, const struct choice *c, const struct
 	s->any_len = !disk;
 }
 
-static void say_socket(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_socket(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	give(f, s, VHU_FDK_SOCKET, 0);
 }
 
-static void say_state(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_state(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 4, i->load);
 	put_number(s, 4, 4, 0);
@@ -291,18 +306,24 @@ static void say_state(struct front *f, const struct choice *c, const struct vhu_
 }
 
 /* The user's number, or the guest's address. */
-static void say_any_u64(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+static void say_any_u64(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	mask(s, 0, 8);
 }
 
-/* Addresses and rights are the guest's; whether it maps or unmaps as well. */
-static void say_iotlb(struct front *f, const struct choice *c, const struct vhu_script_item *i, struct spoken *s)
+/* A question is answered before anything else is said; what the guest unmaps is its own affair. */
+static void say_iotlb(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	mask(s, 0, 32);
+	if (f->translating == TRANSLATING_GUEST)
+		return;
+	put_number(s, 0, 8, f->translating == TRANSLATING_PAGE ? f->translated : UINT64_MAX);
+	put_number(s, 25, 1, VHU_C_IOTLB_UPDATE);
+	memset(s->masked, 0, 8);
+	s->masked[25] = 0;
 }
 
-typedef void say_fn(struct front *f, const struct choice *c, const struct vhu_script_item *item, struct spoken *ret);
+typedef void say_fn(struct front *f, const struct vhu_script_item *item, struct spoken *ret);
 
 static say_fn *const says[VHU_MSG_MAX] = {
 	[VHU_MSG_GET_FEATURES] = say_get_features,
@@ -338,11 +359,12 @@ static say_fn *const says[VHU_MSG_MAX] = {
 /* Requests whose reply is looked at nowhere else, so that the next one is the next one's. */
 static bool has_own_cursor(enum vhu_msg msg)
 {
-	return msg == VHU_MSG_GET_FEATURES || msg == VHU_MSG_GET_PROTOCOL_FEATURES || msg == VHU_MSG_GET_STATUS ||
-	       msg == VHU_MSG_GET_INFLIGHT_FD || msg == VHU_MSG_GET_CONFIG || msg == VHU_MSG_GET_VRING_BASE;
+	return msg == VHU_MSG_GET_FEATURES || msg == VHU_MSG_GET_PROTOCOL_FEATURES ||
+	       msg == VHU_MSG_GET_STATUS || msg == VHU_MSG_GET_INFLIGHT_FD || msg == VHU_MSG_GET_CONFIG ||
+	       msg == VHU_MSG_GET_VRING_BASE;
 }
 
-int speak(struct front *f, const struct choice *c, const struct vhu_script_item *item, struct spoken *ret)
+int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken *ret)
 {
 	const struct vhu_msg_row *row = vhu_msg_row(item->msg);
 
@@ -353,7 +375,7 @@ int speak(struct front *f, const struct choice *c, const struct vhu_script_item 
 	if (row->scope == VHU_SCOPE_RING && item->queue >= RINGS_MAX)
 		return -E2BIG;
 	if (says[item->msg])
-		says[item->msg](f, c, item, ret);
+		says[item->msg](f, item, ret);
 	if (!has_own_cursor(item->msg) && item->need_reply)
 		take_reply(f, row->id);
 	return 0;

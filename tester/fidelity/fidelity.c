@@ -5,14 +5,30 @@
 #include "peer.h"
 #include "story.h"
 
-/* --- what the recording is of ------------------------------------------------------------------------------ */
+/* --- what the recording is of ------------------------------------------------------------------------------
+ */
 
 /* Words of a back-end's name that say what device it is. */
-static const struct { const char *word; enum vhu_device device; } back_ends[] = {
-	{"storage-daemon", VHU_DEV_BLK}, {"user-blk", VHU_DEV_BLK}, {"vhost-blk", VHU_DEV_BLK}, {"testpmd", VHU_DEV_NET},
-	{"passt", VHU_DEV_NET}, {"vswitch", VHU_DEV_NET}, {"virtiofsd", VHU_DEV_FS}, {"vsock", VHU_DEV_VSOCK},
-	{"gpu", VHU_DEV_GPU}, {"scsi", VHU_DEV_SCSI}, {"input", VHU_DEV_INPUT}, {"rng", VHU_DEV_RNG},
-	{"i2c", VHU_DEV_I2C}, {"gpio", VHU_DEV_GPIO}, {"sound", VHU_DEV_SOUND}, {"console", VHU_DEV_CONSOLE},
+static const struct {
+	const char *word;
+	enum vhu_device device;
+} back_ends[] = {
+	{"storage-daemon", VHU_DEV_BLK},
+	{"user-blk", VHU_DEV_BLK},
+	{"vhost-blk", VHU_DEV_BLK},
+	{"testpmd", VHU_DEV_NET},
+	{"passt", VHU_DEV_NET},
+	{"vswitch", VHU_DEV_NET},
+	{"virtiofsd", VHU_DEV_FS},
+	{"vsock", VHU_DEV_VSOCK},
+	{"gpu", VHU_DEV_GPU},
+	{"scsi", VHU_DEV_SCSI},
+	{"input", VHU_DEV_INPUT},
+	{"rng", VHU_DEV_RNG},
+	{"i2c", VHU_DEV_I2C},
+	{"gpio", VHU_DEV_GPIO},
+	{"sound", VHU_DEV_SOUND},
+	{"console", VHU_DEV_CONSOLE},
 	{"crypto", VHU_DEV_CRYPTO},
 };
 
@@ -27,8 +43,8 @@ static enum vhu_device device_of_back_end(const char *name)
 /* "dev0 ONE, dev1 OTHER" of a recording whose name ends in "-dev1" is OTHER. */
 static const char *own_back_end(const struct vhu_tape *t)
 {
-	const char *dev = strstr(t->name, "-dev");
-	const char *own = dev ? strstr(t->back, dev + 1) : NULL;
+	const char *dev = strrchr(t->name, '-');
+	const char *own = dev && strncmp(dev, "-dev", 4) == 0 ? strstr(t->back, dev + 1) : NULL;
 
 	return own ? own : t->back;
 }
@@ -78,8 +94,9 @@ static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 		const struct vhu_frame *f = &t->items[i].frame;
 		const struct vhu_msg_row *row = vhu_msg_by_id(f->channel, f->request);
 
-		if (t->items[i].kind == VHU_TAPE_FRAME && f->channel == VHU_CHAN_MAIN && f->dir == VHU_DIR_FE && row &&
-		    row->scope == VHU_SCOPE_RING && f->len >= 4 && vhu_ne_get(f->payload, 4) < RINGS_MAX)
+		if (t->items[i].kind == VHU_TAPE_FRAME && f->channel == VHU_CHAN_MAIN &&
+		    f->dir == VHU_DIR_FE && row && row->scope == VHU_SCOPE_RING && f->len >= 4 &&
+		    vhu_ne_get(f->payload, 4) < RINGS_MAX)
 			seen[vhu_ne_get(f->payload, 4)] = true;
 	}
 	while (n < RINGS_MAX && seen[n])
@@ -111,9 +128,11 @@ static int get_segment(const struct vhu_tape *t, size_t first, struct segment *r
 		if (is_said(item, ret->conn)) {
 			ret->said[ret->n_said++] = i;
 			killed = false;
-		} else if (item->kind == VHU_TAPE_MARK && mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
+		} else if (item->kind == VHU_TAPE_MARK &&
+			   vhu_mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
 			killed = true;
-		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn && strcmp(item->text, "main") == 0) {
+		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn &&
+			   strcmp(item->text, "main") == 0) {
 			ret->by_be = item->by_be;
 			break;
 		}
@@ -123,7 +142,8 @@ static int get_segment(const struct vhu_tape *t, size_t first, struct segment *r
 	return 0;
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------
+ */
 
 static void on_odd(void *ctx, const struct vhu_tape_item *item, const char *what)
 {
@@ -132,7 +152,8 @@ static void on_odd(void *ctx, const struct vhu_tape_item *item, const char *what
 
 	s->result->differences++;
 	if (s->text)
-		vhu_buf_printf(s->text, "\t%zu: %s: %s\n", item->line, row ? row->name : "unknown message", what);
+		vhu_buf_printf(s->text, "\t%zu: %s: %s\n", item->line, row ? row->name : "unknown message",
+			       what);
 }
 
 /* Another process: it knows nothing; but where the rings stood migrates with the guest. */
@@ -142,7 +163,7 @@ static void new_front(struct story *s)
 	struct ring rings[RINGS_MAX];
 	uint32_t symbols = f->symbols;
 	unsigned queues = f->queues;
-	bool marked = f->marked;
+	bool marked = f->marked, plain = f->plain_memory;
 
 	memcpy(rings, f->ring, sizeof(rings));
 	memset(f, 0, sizeof(*f));
@@ -151,6 +172,7 @@ static void new_front(struct story *s)
 	f->symbols = symbols;
 	f->queues = queues;
 	f->marked = marked;
+	f->plain_memory = plain;
 	f->incoming = s->starting_incoming;
 	f->facts.profile = s->result->profile;
 	f->facts.device = s->result->device;
@@ -185,7 +207,7 @@ static int tell_all(struct story *s)
 		struct segment seg;
 
 		if (t->items[i].kind == VHU_TAPE_MARK)
-			story_mark(s, t->items[i].text);
+			vhu_story_mark(s, t->items[i].text);
 		if (t->items[i].kind != VHU_TAPE_OPEN) {
 			i++;
 			continue;
@@ -195,8 +217,8 @@ static int tell_all(struct story *s)
 			return vhu_err_errno(s->err, rc, "a recording");
 		if (s->starting)
 			new_front(s);
-		peer_check(&seg, on_odd, s);
-		rc = story_connection(s, &seg);
+		vhu_peer_check(&seg, on_odd, s);
+		rc = vhu_story_connection(s, &seg);
 		connection_lost(s, &seg);
 		s->front.seg = NULL;
 		i = seg.end + 1;
@@ -250,9 +272,11 @@ int vhu_fidelity_run(const struct vhu_tape *tape, const struct vhu_fidelity_opts
 		.device = opts->device != VHU_DEV_ANY ? opts->device : device_of(tape),
 	};
 	if (!ret->profile)
-		return vhu_err_set(err, -EINVAL, "the recording does not say which front-end it is of: --persona does");
+		return vhu_err_set(err, -EINVAL,
+				   "the recording does not say which front-end it is of: --persona does");
 	if (ret->device == VHU_DEV_ANY)
-		return vhu_err_set(err, -EINVAL, "the recording does not say which device it is of: --device does");
+		return vhu_err_set(err, -EINVAL,
+				   "the recording does not say which device it is of: --device does");
 	s = new_story();
 	if (!s)
 		return vhu_err_set(err, -ENOMEM, "out of memory");
@@ -262,6 +286,8 @@ int vhu_fidelity_run(const struct vhu_tape *tape, const struct vhu_fidelity_opts
 	s->err = err;
 	s->starting = true;
 	s->front.marked = has_marks(tape);
+	s->front.plain_memory = tape->scenario[0] && !strstr(tape->scenario, "memory-backend-file") &&
+				!strstr(tape->scenario, "hugetlb");
 	s->front.queues = queues_of(tape, vhu_profile_has_pairs(ret->profile, ret->device));
 	err->text[0] = '\0';
 	rc = tell_all(s);

@@ -8,7 +8,7 @@
 
 enum { PACKED_START = 0x80008000 };
 
-void front_connect(struct front *f, const struct segment *s)
+void vhu_front_connect(struct front *f, const struct segment *s)
 {
 	f->seg = s;
 	memset(f->cursor, 0, sizeof(f->cursor));
@@ -26,6 +26,45 @@ static bool has_region(const struct region *list, size_t n, const struct region 
 	return false;
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const struct region *x = a, *y = b;
+
+	return (x->gpa > y->gpa) - (x->gpa < y->gpa);
+}
+
+/* Whether some region reaches to the end of the file that this one lies in. */
+static bool is_used_up(const struct front *f, const struct region *r)
+{
+	for (size_t i = 0; i < f->n_regions; i++)
+		if (f->regions[i].label == r->label && f->regions[i].offset + f->regions[i].size >= r->file)
+			return true;
+	return r->label == 0;
+}
+
+/*
+ * Guest memory begins at 0, takes its files up to their ends, and rings lie in it: a region that this says is
+ * missing, is.
+ */
+static void add_what_must_be(struct front *f, const struct choice *c)
+{
+	static const struct region unknown = {0};
+	bool whole = f->n_regions > 0 && f->regions[0].gpa == 0;
+
+	for (size_t i = 0; whole && i < f->n_regions; i++)
+		whole = is_used_up(f, &f->regions[i]);
+	for (unsigned q = 0; whole && q < f->queues; q++) {
+		bool in = !c->ready[q] || c->desc[q] == 0 || (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM));
+
+		for (size_t i = 0; !in && i < f->n_regions; i++)
+			in = c->desc[q] - f->regions[i].uaddr < f->regions[i].size;
+		whole &= in;
+	}
+	if (!whole && f->n_regions < REGIONS_MAX)
+		f->regions[f->n_regions++] = unknown;
+	qsort(f->regions, f->n_regions, sizeof(f->regions[0]), by_address);
+}
+
 /* A whole set of regions: what was told before holds, unless there is something new in it. */
 static void take_all_regions(struct front *f, const struct choice *c)
 {
@@ -37,20 +76,32 @@ static void take_all_regions(struct front *f, const struct choice *c)
 		memcpy(f->regions, c->regions, c->n_regions * sizeof(*c->regions));
 		f->n_regions = c->n_regions;
 	}
+	qsort(f->regions, f->n_regions, sizeof(f->regions[0]), by_address);
+}
+
+static void take_new_regions(struct front *f, const struct choice *c)
+{
+	static const struct region unknown = {0};
+
+	f->n_fresh = 0;
+	for (size_t i = 0; i < c->n_regions && f->n_regions < REGIONS_MAX; i++)
+		if (!has_region(f->regions, f->n_regions, &c->regions[i]))
+			f->regions[f->n_regions++] = f->fresh[f->n_fresh++] = c->regions[i];
+	while (f->n_fresh < f->pending && f->n_regions < REGIONS_MAX)
+		f->regions[f->n_regions++] = f->fresh[f->n_fresh++] = unknown;
 }
 
 static void take_regions(struct front *f, const struct choice *c)
 {
 	if (!(f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)) || !f->mem_known) {
 		take_all_regions(f, c);
+		add_what_must_be(f, c);
 		memcpy(f->fresh, f->regions, sizeof(f->fresh));
 		f->n_fresh = f->n_regions;
 	} else {
-		f->n_fresh = 0;
-		for (size_t i = 0; i < c->n_regions && f->n_regions < REGIONS_MAX; i++)
-			if (!has_region(f->regions, f->n_regions, &c->regions[i]))
-				f->regions[f->n_regions++] = f->fresh[f->n_fresh++] = c->regions[i];
+		take_new_regions(f, c);
 	}
+	f->pending = 0;
 	f->mem_known = true;
 }
 
@@ -71,17 +122,32 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 static bool goes_on(const struct front *f, const struct choice *c)
 {
 	for (unsigned q = 0; q < f->queues; q++)
-		if (f->ring[q].base_known && c->base_seen[q] && c->base[q] == f->ring[q].base && c->base[q] != 0)
+		if (f->ring[q].base_known && c->base_seen[q] && c->base[q] == f->ring[q].base &&
+		    c->base[q] != 0)
 			return true;
 	return false;
 }
 
-void front_prepare_start(struct front *f, const struct choice *c)
+/* What the front-end translates by itself at a start: where each used ring lies. */
+static void will_translate(struct front *f, const struct choice *c)
+{
+	f->n_misses = 0;
+	for (unsigned q = 0; q < f->queues && (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)); q++)
+		if (c->ready[q] && f->n_misses < MISSES_MAX)
+			f->misses[f->n_misses++] = c->used[q];
+}
+
+void vhu_front_take_features(struct front *f, const struct choice *c)
 {
 	const uint64_t kept = BIT30 | VHU_V(VHOST_F_LOG_ALL);
 
 	f->facts.features = (c->features & ~kept) | (f->facts.features_offered & BIT30);
 	f->facts.has_mtu = c->features & VHU_V(VIRTIO_NET_F_MTU);
+}
+
+void vhu_front_prepare_start(struct front *f, const struct choice *c)
+{
+	vhu_front_take_features(f, c);
 	if (!f->marked)
 		f->keeps = goes_on(f, c);
 	if (!f->keeps && !f->lost_started && !f->incoming)
@@ -92,9 +158,10 @@ void front_prepare_start(struct front *f, const struct choice *c)
 		f->ring[q].base = base_of(f, c, q);
 	}
 	take_regions(f, c);
+	will_translate(f, c);
 }
 
-void front_plug(struct front *f, const struct choice *c)
+void vhu_front_plug(struct front *f, const struct choice *c)
 {
 	static const struct region unknown = {0};
 
@@ -103,35 +170,74 @@ void front_plug(struct front *f, const struct choice *c)
 		return;
 	}
 	f->fresh[0] = unknown;
-	if (c->n_regions && !has_region(f->regions, f->n_regions, &c->regions[0]))
-		f->fresh[0] = c->regions[0];
+	/* Of those to come the lowest: addresses are given out in order. */
+	for (size_t i = 0; i < c->n_regions; i++)
+		if (!has_region(f->regions, f->n_regions, &c->regions[i]) &&
+		    (f->fresh[0].size == 0 || c->regions[i].gpa < f->fresh[0].gpa))
+			f->fresh[0] = c->regions[i];
 	f->n_fresh = 1;
 	if (f->n_regions < REGIONS_MAX)
 		f->regions[f->n_regions++] = f->fresh[0];
 }
 
-void front_unplug(struct front *f, const struct region *gone)
+/* Whether an update for that page comes, here or later. */
+static bool is_answered(const struct front *f, size_t at, uint64_t page)
+{
+	for (size_t i = at; i < f->seg->n_said; i++) {
+		const struct vhu_frame *frame = &vhu_said_at(f->seg, i)->frame;
+
+		if (frame->request == VHU_ID_IOTLB_MSG &&
+		    vhu_frame_u64(frame, "type") == VHU_C_IOTLB_UPDATE &&
+		    page - vhu_frame_u64(frame, "iova") < VHU_MAX(vhu_frame_u64(frame, "size"), UINT64_C(1)))
+			return true;
+	}
+	return false;
+}
+
+void vhu_front_translate(struct front *f, size_t at)
+{
+	const struct vhu_frame *frame = &vhu_said_at(f->seg, at)->frame;
+	bool update = vhu_frame_u64(frame, "type") == VHU_C_IOTLB_UPDATE;
+
+	f->translating = TRANSLATING_NOTHING;
+	while (f->n_misses && f->translating == TRANSLATING_NOTHING) {
+		f->translated = f->misses[0];
+		/* One that is not answered at all has no translation. */
+		if (is_answered(f, at, f->translated))
+			f->translating = TRANSLATING_PAGE;
+		/* What is mapped together is translated together. */
+		if (f->translated - vhu_frame_u64(frame, "iova") < vhu_frame_u64(frame, "size"))
+			f->translated = vhu_frame_u64(frame, "iova");
+		if (f->translating == TRANSLATING_NOTHING || update)
+			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
+	}
+	if (!update && f->translating == TRANSLATING_NOTHING)
+		f->translating = TRANSLATING_GUEST;
+}
+
+void vhu_front_unplug(struct front *f, const struct region *gone)
 {
 	f->n_fresh = 1;
 	for (size_t i = 0; i < f->n_regions; i++)
 		if (f->regions[i].gpa == gone->gpa && f->regions[i].size == gone->size) {
-			memmove(&f->regions[i], &f->regions[i + 1], (--f->n_regions - i) * sizeof(f->regions[0]));
+			memmove(&f->regions[i], &f->regions[i + 1],
+				(--f->n_regions - i) * sizeof(f->regions[0]));
 			return;
 		}
 }
 
-void front_stopped(struct front *f)
+void vhu_front_stopped(struct front *f)
 {
 	f->started = false;
 	if (!f->keeps)
 		f->facts.pairs_on = 1;
 }
 
-/* --- walking a persona ------------------------------------------------------------------------------------ */
+/* --- walking a persona ------------------------------------------------------------------------------------
+ */
 
 struct walk {
 	struct front *f;
-	const struct choice *c;
 	struct speech *out;
 };
 
@@ -141,13 +247,13 @@ static int hear(void *ctx, const struct vhu_script_item *item)
 
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;
-	return speak(w->f, w->c, item, &w->out->said[w->out->n++]);
+	return vhu_speak(w->f, item, &w->out->said[w->out->n++]);
 }
 
-int front_walk(struct front *f, const struct choice *c, enum vhu_phase from, enum vhu_phase to, struct speech *out,
-	       struct vhu_err *err)
+int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
+		   struct vhu_err *err)
 {
-	struct walk w = {.f = f, .c = c, .out = out};
+	struct walk w = {.f = f, .out = out};
 	int rc;
 
 	f->facts.queues = f->queues;

@@ -6,7 +6,7 @@
 enum {
 	RINGS_MAX = 256,
 	REGIONS_MAX = 64,
-	SPOKEN_MAX = 16 * RINGS_MAX,	/* messages of one phase */
+	SPOKEN_MAX = 16 * RINGS_MAX, /* messages of one phase */
 	SYMBOLS_MAX = 1 << 18,
 	LABELS_TRACKED = 1 << 16,
 	PAYLOAD_MAX = 320,
@@ -18,23 +18,30 @@ enum {
 
 /* --- what the front-end says ---------------------------------------------------------------------------- */
 
-/* A descriptor that it sends: the same symbol stands for the same object. 0: none that could be known again. */
+/*
+ * A descriptor that it sends: the same symbol stands for the same object. 0: none that could be known
+ * again.
+ */
 struct spoken_fd {
-	enum vhu_fd_kind kind;		/* UNKNOWN: any file that memory may come from */
+	enum vhu_fd_kind kind; /* UNKNOWN: any file that memory may come from */
 	uint32_t symbol;
-	uint32_t label;			/* 0, or the recorded object that it has to be */
-	long least, most;		/* what an eventfd may hold on its way */
-	const char *name;		/* of a memfd, or NULL */
+	uint32_t label;	  /* 0, or the recorded object that it has to be */
+	long least, most; /* what an eventfd may hold on its way */
+	const char *name; /* of a memfd, or NULL */
+	bool only_memfd;  /* with kind UNKNOWN */
+	uint32_t shared;  /* with symbol 0: what it is shared as, SHARED_… */
 };
+/* Objects that several messages may name; in bindings above all symbols. */
+enum { SHARED_MEMORY = 1 << 30, SHARED_AREA };
 
 struct spoken {
 	enum vhu_msg msg;
 	unsigned queue;
 	bool need_reply;
-	uint8_t payload[PAYLOAD_MAX];	/* as it has to be, where masked[] is 0 */
+	uint8_t payload[PAYLOAD_MAX]; /* as it has to be, where masked[] is 0 */
 	uint8_t masked[PAYLOAD_MAX];
 	size_t len;
-	bool any_len;			/* the guest chose how much */
+	bool any_len; /* the guest chose how much */
 	struct spoken_fd fds[FDS_MAX];
 	size_t n_fds;
 };
@@ -44,38 +51,48 @@ struct spoken {
 struct segment {
 	const struct vhu_tape *tape;
 	unsigned conn;
-	size_t first, end;		/* items */
-	size_t *said;			/* items: the front-end's messages on the main channel, in order */
+	size_t first, end; /* items */
+	size_t *said;	   /* items: the front-end's messages on the main channel, in order */
 	size_t n_said;
-	bool by_be;			/* the back-end hung up */
-	bool killed;			/* because the test killed it, between two phases */
+	bool by_be;  /* the back-end hung up */
+	bool killed; /* because the test killed it, between two phases */
 };
 
-const struct vhu_tape_item *said_at(const struct segment *s, size_t i);
+const struct vhu_tape_item *vhu_said_at(const struct segment *s, size_t i);
 
-/* --- the guest and its user ------------------------------------------------------------------------------ */
+/*
+ * --- the guest and its user ------------------------------------------------------------------------------
+ */
 
-struct region { uint64_t gpa, size; uint32_t label; };
+/* label 0: nothing is known of it but that it has to be there. */
+struct region {
+	uint64_t gpa, size, uaddr, offset, file;
+	uint32_t label;
+};
 
 /* What the guest, or who runs it, chose for a start; taken from the messages ahead. */
 struct choice {
-	bool any;			/* there is a start ahead */
+	bool any; /* there is a start ahead */
 	uint64_t features;
 	bool ready[RINGS_MAX];
 	uint32_t num[RINGS_MAX], base[RINGS_MAX];
 	bool base_seen[RINGS_MAX];
+	uint64_t desc[RINGS_MAX], used[RINGS_MAX]; /* as SET_VRING_ADDR gives them; 0: not told */
 	struct region regions[REGIONS_MAX];
 	size_t n_regions;
 };
 
-/* --- the front-end ---------------------------------------------------------------------------------------- */
+/*
+ * --- the front-end
+ * ----------------------------------------------------------------------------------------
+ */
 
 struct ring {
-	bool ready;			/* the guest has set it up */
+	bool ready; /* the guest has set it up */
 	bool base_known;
 	uint32_t num, base;
-	uint32_t setup_call, call;	/* symbols */
-	unsigned stops;			/* on this connection */
+	uint32_t setup_call, call; /* symbols */
+	unsigned stops;		   /* on this connection */
 };
 
 /* All that a front-end knows of its device. Copied to try things out. */
@@ -84,83 +101,115 @@ struct front {
 	struct vhu_facts_of_front facts;
 	bool ready[RINGS_MAX];
 	struct ring ring[RINGS_MAX];
-	struct region regions[REGIONS_MAX];	/* the guest's memory, as far as it was told */
+	struct region regions[REGIONS_MAX]; /* the guest's memory, as far as it was told */
 	size_t n_regions;
-	struct region fresh[REGIONS_MAX];	/* of the phase at hand */
+	struct region fresh[REGIONS_MAX]; /* of the phase at hand */
 	size_t n_fresh;
 	unsigned queues;
 	bool set_up, started, lost_started, deaf, marked;
-	bool mem_known;			/* the back-end has been told of regions since the set-up */
-	bool keeps;			/* the last stop was no reset: rings go on where they were */
-	bool incoming, announced;	/* the destination of a migration */
-	bool iommu;
+	bool mem_known;		  /* the back-end has been told of regions since the set-up */
+	bool keeps;		  /* the last stop was no reset: rings go on where they were */
+	bool incoming, announced; /* the destination of a migration */
+	unsigned pending;	  /* memory modules that came while the device was not started */
+	bool plugged;		  /* the region at hand is of a module of its own */
+	bool plain_memory;	  /* the user asked for no files */
 	uint32_t symbols;
 	uint32_t area_label;
 	uint64_t area_size, area_offset;
-	uint16_t cursor[ID_MAX];	/* replies taken, by request */
-	uint64_t misses[MISSES_MAX];	/* of translations, oldest first */
+	uint16_t cursor[ID_MAX];     /* replies taken, by request */
+	uint64_t misses[MISSES_MAX]; /* pages to translate, oldest first */
 	size_t n_misses;
+	uint64_t translated; /* the page that is due */
+	enum { TRANSLATING_NOTHING, TRANSLATING_PAGE, TRANSLATING_GUEST } translating;
 	uint8_t write_cache;
 	bool write_cache_known;
 };
 
 /* What a phase says, put together by walking the persona with the front-end's facts. */
 struct speech {
-	struct spoken *said;		/* SPOKEN_MAX */
+	struct spoken *said; /* SPOKEN_MAX */
 	size_t n;
 };
 
-/* The n-th reply to `id` on this connection (for GET_VRING_BASE: of those for that ring); NULL if there is none. */
-const struct vhu_tape_item *reply_at(const struct segment *s, uint32_t id, unsigned n);
-const struct vhu_tape_item *reply_of_ring(const struct segment *s, unsigned queue, unsigned n);
+/*
+ * The n-th reply to `id` on this connection (for GET_VRING_BASE: of those for that ring); NULL if there is
+ * none.
+ */
+const struct vhu_tape_item *vhu_reply_at(const struct segment *s, uint32_t id, unsigned n);
+const struct vhu_tape_item *vhu_reply_of_ring(const struct segment *s, unsigned queue, unsigned n);
 
 /* Makes one message of an item; takes the replies that come with it into the front-end. 0 or -errno. */
-int speak(struct front *f, const struct choice *c, const struct vhu_script_item *item, struct spoken *ret);
+int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken *ret);
 /* Walks one phase (or, from CONNECTED or OWNED, the states up to `to`). */
-int front_walk(struct front *f, const struct choice *c, enum vhu_phase from, enum vhu_phase to, struct speech *out,
-	       struct vhu_err *err);
+int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
+		   struct vhu_err *err);
 /* The states of the device: a new connection, a start with what the guest chose, a stop. */
-void front_connect(struct front *f, const struct segment *s);
-void front_prepare_start(struct front *f, const struct choice *c);
-void front_stopped(struct front *f);
-void front_plug(struct front *f, const struct choice *c);
-void front_unplug(struct front *f, const struct region *gone);
+void vhu_front_connect(struct front *f, const struct segment *s);
+void vhu_front_take_features(struct front *f, const struct choice *c);
+void vhu_front_prepare_start(struct front *f, const struct choice *c);
+void vhu_front_stopped(struct front *f);
+void vhu_front_plug(struct front *f, const struct choice *c);
+/* The update that answers the oldest question, as far as any from `at` on does. */
+void vhu_front_translate(struct front *f, size_t at);
+void vhu_front_unplug(struct front *f, const struct region *gone);
 /* Reads what the guest chose from the messages from `at` on. */
-void choice_read(const struct front *f, size_t at, struct choice *ret);
+void vhu_choice_read(const struct front *f, size_t at, struct choice *ret);
 
-/* --- comparing --------------------------------------------------------------------------------------------- */
+/*
+ * --- comparing
+ * ---------------------------------------------------------------------------------------------
+ */
 
 /* Which recorded object is which of ours. */
 struct bindings {
-	uint32_t *label_of;		/* by symbol */
-	uint32_t *symbol_of;		/* by label */
+	uint32_t *label_of;  /* by symbol */
+	uint32_t *symbol_of; /* by label; or SHARED_… */
 };
 
 enum match { MATCH_SAME, MATCH_DIFFERS, MATCH_OTHER };
 /* `why` (cap bytes): what differs. */
-enum match match_spoken(const struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item, char *why,
-			size_t cap);
-void bind_fds(struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item);
+enum match vhu_match_spoken(const struct bindings *b, const struct spoken *s,
+			    const struct vhu_tape_item *item, char *why, size_t cap);
+void vhu_bind_fds(struct bindings *b, const struct spoken *s, const struct vhu_tape_item *item);
 
 struct alignment {
-	size_t cost;			/* differences */
+	size_t cost; /* differences */
 	size_t matches;
-	size_t consumed;		/* recorded messages that belong to it */
+	size_t consumed; /* recorded messages that belong to it */
 };
 /*
- * The best way to lay a speech over the recording from `at` on; its end there is free. `step`, if not NULL, is told each
- * message: expected (or NULL: the recording has one too many) and recorded (or NULL: it lacks one).
+ * The best way to lay a speech over the recording from `at` on; its end there is free. `step`, if not NULL,
+ * is told each message: expected (or NULL: the recording has one too many) and recorded (or NULL: it lacks
+ * one).
  */
 typedef void align_step(void *ctx, const struct spoken *expected, const struct vhu_tape_item *recorded);
-int align(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at,
-	  struct alignment *ret, align_step *step, void *ctx);
+int vhu_align(const struct bindings *b, const struct speech *s, const struct segment *seg, size_t at,
+	      struct alignment *ret, align_step *step, void *ctx);
 
-/* --- marks --------------------------------------------------------------------------------------------------- */
+/*
+ * --- marks
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 enum mark {
-	MARK_NONE, MARK_START, MARK_INCOMING, MARK_MODPROBE_PCI, MARK_GUEST_RESET, MARK_GUEST_OFF, MARK_REBOOT,
-	MARK_MACHINE_RESET, MARK_PAUSE, MARK_RESUME, MARK_MIGRATE, MARK_MIGRATE_CANCEL, MARK_POSTCOPY, MARK_PLUG,
-	MARK_WRITE_CONFIG, MARK_ADD_DEVICE, MARK_KILLED, MARK_QUIT,
+	MARK_NONE,
+	MARK_START,
+	MARK_INCOMING,
+	MARK_MODPROBE_PCI,
+	MARK_GUEST_RESET,
+	MARK_GUEST_OFF,
+	MARK_REBOOT,
+	MARK_MACHINE_RESET,
+	MARK_PAUSE,
+	MARK_RESUME,
+	MARK_MIGRATE,
+	MARK_MIGRATE_CANCEL,
+	MARK_POSTCOPY,
+	MARK_PLUG,
+	MARK_WRITE_CONFIG,
+	MARK_ADD_DEVICE,
+	MARK_KILLED,
+	MARK_QUIT,
 };
 /* What a mark means for a device. */
-enum mark mark_of(const char *text, enum vhu_device device);
+enum mark vhu_mark_of(const char *text, enum vhu_device device);

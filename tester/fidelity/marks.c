@@ -5,15 +5,26 @@
 
 /* The modules that drive a device. */
 static const char *const modules[VHU_DEV_MAX] = {
-	[VHU_DEV_BLK] = "virtio_blk", [VHU_DEV_NET] = "virtio_net", [VHU_DEV_FS] = "virtiofs",
-	[VHU_DEV_VSOCK] = "vmw_vsock_virtio_transport", [VHU_DEV_SCSI] = "virtio_scsi", [VHU_DEV_GPU] = "virtio_gpu",
-	[VHU_DEV_INPUT] = "virtio_input", [VHU_DEV_RNG] = "virtio_rng", [VHU_DEV_CONSOLE] = "virtio_console",
-	[VHU_DEV_I2C] = "i2c_virtio", [VHU_DEV_GPIO] = "gpio_virtio", [VHU_DEV_SOUND] = "virtio_snd",
+	[VHU_DEV_BLK] = "virtio_blk",
+	[VHU_DEV_NET] = "virtio_net",
+	[VHU_DEV_FS] = "virtiofs",
+	[VHU_DEV_VSOCK] = "vmw_vsock_virtio_transport",
+	[VHU_DEV_SCSI] = "virtio_scsi",
+	[VHU_DEV_GPU] = "virtio_gpu",
+	[VHU_DEV_INPUT] = "virtio_input",
+	[VHU_DEV_RNG] = "virtio_rng",
+	[VHU_DEV_CONSOLE] = "virtio_console",
+	[VHU_DEV_I2C] = "i2c_virtio",
+	[VHU_DEV_GPIO] = "gpio_virtio",
+	[VHU_DEV_SOUND] = "virtio_snd",
 	[VHU_DEV_CRYPTO] = "virtio_crypto",
 };
 
 /* Words that begin the mark, and a word that it has somewhere; the first row that fits counts. */
-static const struct { const char *begin, *has; enum mark mark; } table[] = {
+static const struct {
+	const char *begin, *has;
+	enum mark mark;
+} table[] = {
 	{"destination qemu starts", "", MARK_INCOMING},
 	{"qemu start", "", MARK_START},
 	{"guest: modprobe virtio_pci", "", MARK_MODPROBE_PCI},
@@ -37,7 +48,7 @@ static const struct { const char *begin, *has; enum mark mark; } table[] = {
 	{"back-end killed", "", MARK_KILLED},
 };
 
-enum mark mark_of(const char *text, enum vhu_device device)
+enum mark vhu_mark_of(const char *text, enum vhu_device device)
 {
 	const char *module = device < VHU_DEV_MAX ? modules[device] : NULL;
 

@@ -1,6 +1,7 @@
 /*
- * The back-end's side of the conversation: each request that has an answer due gets it before the next request, and
- * there is no answer to nothing. A recording that lacks a frame shows here, on whichever side it was.
+ * The back-end's side of the conversation: each request that has an answer due gets it before the next
+ * request, and there is no answer to nothing. A recording that lacks a frame shows here, on whichever side it
+ * was.
  */
 #include "peer.h"
 
@@ -8,10 +9,10 @@ struct dialogue {
 	const struct segment *seg;
 	peer_odd *odd;
 	void *ctx;
-	bool log_answered;		/* LOG_SHMFD is agreed */
-	size_t asked;			/* requests so far */
-	const struct vhu_tape_item *due;	/* the request whose answer is awaited */
-	const struct vhu_tape_item *last;	/* the last request */
+	bool log_answered;		  /* LOG_SHMFD is agreed */
+	size_t asked;			  /* requests so far */
+	const struct vhu_tape_item *due;  /* the request whose answer is awaited */
+	const struct vhu_tape_item *last; /* the last request */
 };
 
 static bool has_answer(const struct dialogue *d, const struct vhu_frame *f)
@@ -22,17 +23,19 @@ static bool has_answer(const struct dialogue *d, const struct vhu_frame *f)
 		return true;
 	if (!row)
 		return false;
-	return row->answer == VHU_ANSWER_ALWAYS || (row->answer == VHU_ANSWER_WITH_LOG_SHMFD && d->log_answered);
+	return row->answer == VHU_ANSWER_ALWAYS ||
+	       (row->answer == VHU_ANSWER_WITH_LOG_SHMFD && d->log_answered);
 }
 
-/* In postcopy mode memory is answered unasked, and the front-end goes on with an empty message of the same kind. */
+/* In postcopy mode memory is answered unasked, and the front-end goes on with an empty message of the same
+ * kind. */
 static bool is_unasked_answer(const struct dialogue *d, const struct vhu_tape_item *item)
 {
-	const struct vhu_tape_item *next = said_at(d->seg, d->asked);
+	const struct vhu_tape_item *next = vhu_said_at(d->seg, d->asked);
 	uint32_t id = item->frame.request;
 
-	return (id == VHU_ID_SET_MEM_TABLE || id == VHU_ID_ADD_MEM_REG) && d->last && d->last->frame.request == id &&
-	       next && next->frame.request == id && next->frame.size == 8;
+	return (id == VHU_ID_SET_MEM_TABLE || id == VHU_ID_ADD_MEM_REG) && d->last &&
+	       d->last->frame.request == id && next && next->frame.request == id && next->frame.size == 8;
 }
 
 static void hear_request(struct dialogue *d, const struct vhu_tape_item *item)
@@ -58,20 +61,21 @@ static void hear_answer(struct dialogue *d, const struct vhu_tape_item *item)
 		d->odd(d->ctx, item, "an answer to nothing");
 }
 
-void peer_check(const struct segment *seg, peer_odd *odd, void *ctx)
+void vhu_peer_check(const struct segment *seg, peer_odd *odd, void *ctx)
 {
 	struct dialogue d = {.seg = seg, .odd = odd, .ctx = ctx};
 
 	for (size_t i = seg->first; i < seg->end; i++) {
 		const struct vhu_tape_item *item = &seg->tape->items[i];
 
-		if (item->kind != VHU_TAPE_FRAME || item->conn != seg->conn || item->frame.channel != VHU_CHAN_MAIN)
+		if (item->kind != VHU_TAPE_FRAME || item->conn != seg->conn ||
+		    item->frame.channel != VHU_CHAN_MAIN)
 			continue;
 		if (item->frame.dir == VHU_DIR_FE)
 			hear_request(&d, item);
 		else
 			hear_answer(&d, item);
 	}
-	if (d.due && !seg->by_be)
+	if (d.due && (!seg->by_be || seg->killed))
 		odd(ctx, d.due, "has no answer");
 }

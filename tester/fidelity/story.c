@@ -1,20 +1,22 @@
 /*
- * What the device lived through, told by the persona: marks, the back-end's frames and the guest's choices say which
- * phase comes next, the persona says what is sent in it. Where they leave open which of several phases comes (a guest
- * resets a device without a mark), it is the one that explains most, as a whole phase or not at all.
+ * What the device lived through, told by the persona: marks, the back-end's frames and the guest's choices
+ * say which phase comes next, the persona says what is sent in it. Where they leave open which of several
+ * phases comes (a guest resets a device without a mark), it is the one that explains most, as a whole phase
+ * or not at all.
  */
 #include "story.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* --- events -------------------------------------------------------------------------------------------------- */
+/* --- events
+ * -------------------------------------------------------------------------------------------------- */
 
 static const struct event_row {
 	const char *name;
 	enum vhu_phase phase;
-	enum vhu_msg single;		/* its only message, of which an event is not told unless it is there */
-	bool answered;			/* … with its reply */
+	enum vhu_msg single; /* its only message, of which an event is not told unless it is there */
+	bool answered;	     /* … with its reply */
 } events[EVENT_MAX] = {
 	[EVENT_SETUP] = {"set-up", VHU_PHASE_OWNED, VHU_MSG_MAX},
 	[EVENT_START] = {"start", VHU_PHASE_RUNNING, VHU_MSG_MAX},
@@ -40,14 +42,15 @@ static const struct event_row {
 /* Whether the recording has the one message of a small phase next, and the back-end's answer to it. */
 static bool is_next(const struct front *f, enum event e, size_t at)
 {
-	const struct vhu_tape_item *item = said_at(f->seg, at);
+	const struct vhu_tape_item *item = vhu_said_at(f->seg, at);
 	const struct vhu_msg_row *row;
 
 	if (events[e].single == VHU_MSG_MAX)
 		return true;
 	row = vhu_msg_row(events[e].single);
 	return item && item->frame.request == row->id &&
-	       (!events[e].answered || reply_at(f->seg, row->id, row->id < ID_MAX ? f->cursor[row->id] : 0));
+	       (!events[e].answered ||
+		vhu_reply_at(f->seg, row->id, row->id < ID_MAX ? f->cursor[row->id] : 0));
 }
 
 /* Whether the event may come now, marks or not. */
@@ -80,7 +83,7 @@ static bool is_possible(const struct front *f, enum event e)
 	case EVENT_TRANSLATE:
 		return f->started;
 	case EVENT_ANNOUNCE:
-		return false;
+		return f->incoming && !f->announced;
 	case EVENT_SAVE:
 		return !f->started;
 	case EVENT_RECONFIG:
@@ -101,9 +104,10 @@ static unsigned pairs_ahead(const struct front *f, size_t at)
 	unsigned on = 0;
 
 	for (size_t i = 0; i < f->queues; i++) {
-		const struct vhu_tape_item *item = said_at(f->seg, at + i);
+		const struct vhu_tape_item *item = vhu_said_at(f->seg, at + i);
 
-		if (item && item->frame.request == VHU_ID_SET_VRING_ENABLE && vhu_frame_u64(&item->frame, "num") == 1)
+		if (item && item->frame.request == VHU_ID_SET_VRING_ENABLE &&
+		    vhu_frame_u64(&item->frame, "num") == 1)
 			on++;
 	}
 	return VHU_MAX((on + 1) / 2, 1u);
@@ -111,26 +115,27 @@ static unsigned pairs_ahead(const struct front *f, size_t at)
 
 static void unplug(struct front *f, size_t at)
 {
-	const struct vhu_tape_item *item = said_at(f->seg, at);
+	const struct vhu_tape_item *item = vhu_said_at(f->seg, at);
 	struct region gone = {0};
 
 	if (item) {
 		vhu_frame_region(&item->frame, VHU_PL_MEM_REG, 0, "guest_phys_addr", &gone.gpa);
 		vhu_frame_region(&item->frame, VHU_PL_MEM_REG, 0, "memory_size", &gone.size);
 	}
-	front_unplug(f, &gone);
+	vhu_front_unplug(f, &gone);
 }
 
 /* What the guest, or who runs it, changed: before the persona speaks. */
 static void before_event(struct front *f, enum event e, const struct choice *c, size_t at)
 {
 	f->n_fresh = 0;
+	f->plugged = e == EVENT_PLUG;
 	switch (e) {
 	case EVENT_SETUP:
 		f->set_up = f->mem_known = false;
 		break;
 	case EVENT_START:
-		front_prepare_start(f, c);
+		vhu_front_prepare_start(f, c);
 		break;
 	case EVENT_RESET:
 		f->facts.pairs_on = 1;
@@ -144,13 +149,21 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 		break;
 	case EVENT_PLUG:
 	case EVENT_PLUG_TABLE:
-		front_plug(f, c);
+		vhu_front_plug(f, c);
 		break;
 	case EVENT_UNPLUG:
 		unplug(f, at);
 		break;
+	case EVENT_TRANSLATE:
+		vhu_front_translate(f, at);
+		break;
 	case EVENT_LISTEN:
 		f->facts.postcopy = true;
+		break;
+	case EVENT_ANNOUNCE:
+		f->announced = true;
+		if (c->any)
+			vhu_front_take_features(f, c);
 		break;
 	default:
 		break;
@@ -169,7 +182,7 @@ static void after_event(struct front *f, enum event e)
 		f->lost_started = f->incoming = f->keeps = false;
 		break;
 	case EVENT_STOP:
-		front_stopped(f);
+		vhu_front_stopped(f);
 		break;
 	case EVENT_POSTCOPY_END:
 		f->facts.postcopy = false;
@@ -187,21 +200,22 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	int rc;
 
 	out->n = 0;
-	choice_read(f, at, c);
+	vhu_choice_read(f, at, c);
 	if (e == EVENT_STOP && f->marked)
 		f->keeps = !s->resets;
 	before_event(f, e, c, at);
-	rc = front_walk(f, c, from, events[e].phase, out, s->err);
+	rc = vhu_front_walk(f, from, events[e].phase, out, s->err);
 	after_event(f, e);
 	return rc;
 }
 
-/* --- which event comes next ------------------------------------------------------------------------------ */
+/* --- which event comes next ------------------------------------------------------------------------------
+ */
 
 struct guess {
 	enum event event;
 	size_t cost, matches, consumed;
-	size_t total;			/* with the best that may follow */
+	size_t total; /* with the best that may follow */
 };
 
 /* Lays one event over the recording; *after (if not NULL) is the front-end behind it. */
@@ -214,8 +228,9 @@ static int try_event(struct story *s, const struct front *f, enum event e, size_
 	*after = *f;
 	rc = live(s, after, e, at, &s->scratch);
 	if (rc == 0)
-		rc = align(&s->bindings, &s->scratch, f->seg, at, &a, NULL, NULL);
-	*ret = (struct guess){.event = e, .cost = a.cost, .matches = a.matches, .consumed = a.consumed, .total = a.cost};
+		rc = vhu_align(&s->bindings, &s->scratch, f->seg, at, &a, NULL, NULL);
+	*ret = (struct guess){
+		.event = e, .cost = a.cost, .matches = a.matches, .consumed = a.consumed, .total = a.cost};
 	return rc;
 }
 
@@ -233,8 +248,8 @@ static bool explains(const struct guess *g)
 }
 
 /*
- * The event that fits best at this place; EVENT_MAX if none does. `depth`: how many further events to look at. What no
- * event explains costs one difference.
+ * The event that fits best at this place; EVENT_MAX if none does. `depth`: how many further events to look
+ * at. What no event explains costs one difference.
  */
 static int guess_event(struct story *s, const struct front *f, size_t at, unsigned depth, struct guess *ret)
 {
@@ -260,13 +275,15 @@ static int guess_event(struct story *s, const struct front *f, size_t at, unsign
 	return rc;
 }
 
-/* --- telling -------------------------------------------------------------------------------------------------- */
+/* --- telling
+ * -------------------------------------------------------------------------------------------------- */
 
 static void difference(struct story *s, size_t line, const char *name, const char *what, enum event e)
 {
 	s->result->differences++;
 	if (s->text)
-		vhu_buf_printf(s->text, "\t%zu: %s: %s (%s)\n", line, name, what, e < EVENT_MAX ? events[e].name : "no phase");
+		vhu_buf_printf(s->text, "\t%zu: %s: %s (%s)\n", line, name, what,
+			       e < EVENT_MAX ? events[e].name : "no phase");
 }
 
 static const char *name_of(const struct vhu_tape_item *item)
@@ -286,31 +303,34 @@ static void spoken_name(const struct spoken *e, char *out, size_t cap)
 		snprintf(out, cap, "%s", row->name);
 }
 
-/* Where the recording stands, for what it lacks. */
+/* Where something is lacking: behind the message before, and the answer to it. */
 static size_t line_at(const struct segment *seg, size_t at)
 {
-	const struct vhu_tape_item *item = said_at(seg, at);
+	size_t i = at ? seg->said[at - 1] : seg->first;
 
-	if (item)
-		return item->line;
-	return seg->end > seg->first ? seg->tape->items[seg->end - 1].line : 0;
+	while (i + 1 < seg->end && seg->tape->items[i + 1].kind == VHU_TAPE_FRAME &&
+	       seg->tape->items[i + 1].frame.dir == VHU_DIR_BE)
+		i++;
+	return i + 1 < seg->tape->n_items ? seg->tape->items[i + 1].line : seg->tape->items[i].line;
 }
 
 struct telling {
 	struct story *s;
 	enum event event;
-	size_t at;			/* recorded messages told so far */
-	bool may_end;			/* the back-end hung up in the middle of it */
-	size_t missing;			/* at the end, so far */
+	size_t at;	/* recorded messages told so far */
+	bool may_end;	/* the back-end hung up in the middle of it */
+	size_t missing; /* at the end, so far */
 	const struct spoken *first_missing;
 };
 
 static void tell_missing(struct telling *t, const struct spoken *e)
 {
+	const struct vhu_tape_item *next = vhu_said_at(t->s->front.seg, t->at);
 	char name[64];
 
 	spoken_name(e, name, sizeof(name));
-	difference(t->s, line_at(t->s->front.seg, t->at), name, "missing", t->event);
+	difference(t->s, next && t->at == t->s->at ? next->line : line_at(t->s->front.seg, t->at), name,
+		   "missing", t->event);
 }
 
 static void tell_step(void *ctx, const struct spoken *e, const struct vhu_tape_item *r)
@@ -329,13 +349,13 @@ static void tell_step(void *ctx, const struct spoken *e, const struct vhu_tape_i
 		difference(t->s, r->line, name_of(r), "unexpected", t->event);
 		return;
 	}
-	if (match_spoken(&t->s->bindings, e, r, why, sizeof(why)) != MATCH_SAME)
+	if (vhu_match_spoken(&t->s->bindings, e, r, why, sizeof(why)) != MATCH_SAME)
 		difference(t->s, r->line, name_of(r), why, t->event);
-	bind_fds(&t->s->bindings, e, r);
+	vhu_bind_fds(&t->s->bindings, e, r);
 }
 
 /* The event is the story's; the differences are counted. */
-static int commit(struct story *s, enum event e)
+static int commit_one(struct story *s, enum event e)
 {
 	const struct segment *seg = s->front.seg;
 	struct telling t = {.s = s, .event = e, .at = s->at, .may_end = seg->by_be && !seg->killed};
@@ -348,14 +368,33 @@ static int commit(struct story *s, enum event e)
 	if (s->text && s->speech.n)
 		vhu_buf_printf(s->text, "\t%zu: [%s]\n", line_at(seg, s->at), events[e].name);
 	s->result->told += s->speech.n;
-	rc = align(&s->bindings, &s->speech, seg, s->at, &a, tell_step, &t);
+	rc = vhu_align(&s->bindings, &s->speech, seg, s->at, &a, tell_step, &t);
 	s->at += a.consumed;
 	if (rc == 0)
-		story_followed(s, e);
+		vhu_story_followed(s, e);
 	return rc;
 }
 
-/* --- a connection ------------------------------------------------------------------------------------------- */
+/*
+ * A guest that arrived by migration and cannot announce itself is announced: once right before the start, and
+ * four times behind it.
+ */
+static int commit(struct story *s, enum event e)
+{
+	const bool arrives = e == EVENT_START && s->front.incoming;
+	int rc = 0;
+
+	if (arrives && !s->front.announced)
+		rc = commit_one(s, EVENT_ANNOUNCE);
+	if (rc == 0)
+		rc = commit_one(s, e);
+	for (int i = 0; rc == 0 && arrives && i < 4; i++)
+		vhu_story_due(s, EVENT_ANNOUNCE);
+	return rc;
+}
+
+/* --- a connection
+ * ------------------------------------------------------------------------------------------- */
 
 static void drop_due(struct story *s)
 {
@@ -363,8 +402,8 @@ static void drop_due(struct story *s)
 }
 
 /*
- * An event that has to come now. It does, or something else comes first and it comes then; else it comes now and is
- * missing.
+ * An event that has to come now. It does, or something else comes first and it comes then; else it comes now
+ * and is missing.
  */
 static int commit_due(struct story *s, const struct guess *other)
 {
@@ -395,7 +434,7 @@ static int next_event(struct story *s)
 	struct guess g;
 	int rc;
 
-	story_cues(s);
+	vhu_story_cues(s);
 	rc = guess_event(s, &s->front, s->at, DEPTH - 1, &g);
 	if (rc < 0)
 		return rc;
@@ -403,16 +442,17 @@ static int next_event(struct story *s)
 		return commit_due(s, &g);
 	if (g.event != EVENT_MAX)
 		return commit(s, g.event);
-	difference(s, said_at(seg, s->at)->line, name_of(said_at(seg, s->at)), "unexpected", EVENT_MAX);
+	difference(s, vhu_said_at(seg, s->at)->line, name_of(vhu_said_at(seg, s->at)), "unexpected",
+		   EVENT_MAX);
 	s->at++;
 	return 0;
 }
 
-int story_connection(struct story *s, const struct segment *seg)
+int vhu_story_connection(struct story *s, const struct segment *seg)
 {
 	int rc = 0;
 
-	front_connect(&s->front, seg);
+	vhu_front_connect(&s->front, seg);
 	s->at = s->cue = 0;
 	s->n_due = 0;
 	if (seg->n_said == 0 && !s->front.deaf)
@@ -422,11 +462,11 @@ int story_connection(struct story *s, const struct segment *seg)
 
 		rc = commit(s, EVENT_SETUP);
 		if (rc == 0 && fresh)
-			story_due(s, EVENT_RESET);
+			vhu_story_due(s, EVENT_RESET);
 	}
 	while (rc == 0 && s->at < seg->n_said)
 		rc = next_event(s);
-	story_cues(s);
+	vhu_story_cues(s);
 	while (rc == 0 && s->n_due && !(seg->by_be && !seg->killed)) {
 		enum event e = s->due[0].event;
 

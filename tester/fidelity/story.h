@@ -3,9 +3,26 @@
 #include "internal.h"
 
 enum event {
-	EVENT_SETUP, EVENT_START, EVENT_STOP, EVENT_RESET, EVENT_SWITCH, EVENT_LOG_ON, EVENT_LOG_OFF, EVENT_RECONFIG,
-	EVENT_WRITE_CONFIG, EVENT_PLUG, EVENT_PLUG_TABLE, EVENT_UNPLUG, EVENT_SAVE, EVENT_LOAD, EVENT_ANNOUNCE,
-	EVENT_ADVISE, EVENT_LISTEN, EVENT_POSTCOPY_END, EVENT_TRANSLATE, EVENT_MAX
+	EVENT_SETUP,
+	EVENT_START,
+	EVENT_STOP,
+	EVENT_RESET,
+	EVENT_SWITCH,
+	EVENT_LOG_ON,
+	EVENT_LOG_OFF,
+	EVENT_RECONFIG,
+	EVENT_WRITE_CONFIG,
+	EVENT_PLUG,
+	EVENT_PLUG_TABLE,
+	EVENT_UNPLUG,
+	EVENT_SAVE,
+	EVENT_LOAD,
+	EVENT_ANNOUNCE,
+	EVENT_ADVISE,
+	EVENT_LISTEN,
+	EVENT_POSTCOPY_END,
+	EVENT_TRANSLATE,
+	EVENT_MAX
 };
 
 enum { DEPTH = 2 };
@@ -20,22 +37,24 @@ struct story {
 	struct bindings bindings;
 	struct choice choice;
 	struct speech speech, scratch;
-	size_t at;			/* the front-end's messages that are explained */
-	size_t cue;			/* items of the connection whose meaning is taken */
-	struct { enum event event; } due[PENDING_MAX];	/* events that have to come, in order */
+	size_t at;  /* the front-end's messages that are explained */
+	size_t cue; /* items of the connection whose meaning is taken */
+	struct {
+		enum event event;
+	} due[PENDING_MAX]; /* events that have to come, in order */
 	size_t n_due;
-	bool resets;			/* the next stop is a reset, as far as the marks tell */
-	bool pci;			/* the guest's PCI transport is loaded */
-	bool starting, starting_incoming;	/* a new front-end since the last connection */
+	bool resets;			  /* the next stop is a reset, as far as the marks tell */
+	bool pci;			  /* the guest's PCI transport is loaded */
+	bool starting, starting_incoming; /* a new front-end since the last connection */
 };
 
 /* The event has to come now. */
-void story_due(struct story *s, enum event e);
+void vhu_story_due(struct story *s, enum event e);
 /* Takes in the marks and the back-end's requests up to where the story stands. */
-void story_cues(struct story *s);
+void vhu_story_cues(struct story *s);
 /* What a mark between two connections says. */
-void story_mark(struct story *s, const char *text);
+void vhu_story_mark(struct story *s, const char *text);
 /* What follows from an event that has just been told. */
-void story_followed(struct story *s, enum event e);
+void vhu_story_followed(struct story *s, enum event e);
 /* Tells one connection, from its set-up to its end. */
-int story_connection(struct story *s, const struct segment *seg);
+int vhu_story_connection(struct story *s, const struct segment *seg);

@@ -1,6 +1,6 @@
 /*
- * Recordings as JSON lines: `meta` first, then messages with their raw bytes, and events. Each message says things
- * twice, decoded and raw; where the two disagree the record is odd, which counts as a difference.
+ * Recordings as JSON lines: `meta` first, then messages with their raw bytes, and events. Each message says
+ * things twice, decoded and raw; where the two disagree the record is odd, which counts as a difference.
  */
 #include "base/arena.h"
 #include "tape_priv.h"
@@ -56,9 +56,13 @@ static uint32_t label_of(struct loader *l, const char *text)
 
 static enum vhu_fd_kind kind_of(const char *name)
 {
-	static const struct { const char *name; enum vhu_fd_kind kind; } names[] = {
-		{"eventfd", VHU_FDK_EVENTFD}, {"memfd", VHU_FDK_MEMFD}, {"hugetlb", VHU_FDK_HUGETLB},
-		{"file", VHU_FDK_FILE}, {"socket", VHU_FDK_SOCKET}, {"pipe", VHU_FDK_PIPE}, {"other", VHU_FDK_OTHER},
+	static const struct {
+		const char *name;
+		enum vhu_fd_kind kind;
+	} names[] = {
+		{"eventfd", VHU_FDK_EVENTFD}, {"memfd", VHU_FDK_MEMFD},	  {"hugetlb", VHU_FDK_HUGETLB},
+		{"file", VHU_FDK_FILE},	      {"socket", VHU_FDK_SOCKET}, {"pipe", VHU_FDK_PIPE},
+		{"other", VHU_FDK_OTHER},
 	};
 
 	for (size_t i = 0; name && i < VHU_ARRAY_SIZE(names); i++)
@@ -80,12 +84,14 @@ static int get_fds(struct loader *l, const json_t *list, struct vhu_tape_item *i
 	for (size_t i = 0; i < n; i++) {
 		const json_t *o = json_array_get(list, i);
 		const char *label = json_string_value(json_object_get(o, "label"));
-		uint64_t count;
+		uint64_t count, size;
 
 		fds[i].kind = kind_of(json_string_value(json_object_get(o, "kind")));
 		fds[i].label = label ? label_of(l, label) : 0;
 		fds[i].count = number_of(json_object_get(o, "count"), &count) ? (long)count : -1;
-		fds[i].blocking = fds[i].kind == VHU_FDK_EVENTFD && json_is_false(json_object_get(o, "nonblock"));
+		fds[i].size = number_of(json_object_get(o, "size"), &size) ? size : 0;
+		fds[i].blocking =
+			fds[i].kind == VHU_FDK_EVENTFD && json_is_false(json_object_get(o, "nonblock"));
 		fds[i].name = text_of(l, o, "fname");
 	}
 	item->fds = fds;
@@ -108,17 +114,20 @@ static const char *check_number(struct loader *l, const json_t *o, const char *k
 		return vhu_arena_printf(l->t->arena, "%s is no number", key);
 	if (is == right)
 		return NULL;
-	return vhu_arena_printf(l->t->arena, "%s is 0x%llx, the raw bytes say 0x%llx", key, (unsigned long long)is,
-				(unsigned long long)right);
+	return vhu_arena_printf(l->t->arena, "%s is 0x%llx, the raw bytes say 0x%llx", key,
+				(unsigned long long)is, (unsigned long long)right);
 }
 
 static const char *check_header(struct loader *l, const json_t *o, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_msg_by_id(f->channel, f->request);
 	const char *name = json_string_value(json_object_get(o, "name"));
-	const struct { const char *key; uint64_t right; } numbers[] = {
-		{"id", f->request}, {"flags", f->flags}, {"size", f->size}, {"ver", f->flags & 3},
-		{"reply", f->flags >> 2 & 1}, {"nr", f->flags >> 3 & 1},
+	const struct {
+		const char *key;
+		uint64_t right;
+	} numbers[] = {
+		{"id", f->request},    {"flags", f->flags},	     {"size", f->size},
+		{"ver", f->flags & 3}, {"reply", f->flags >> 2 & 1}, {"nr", f->flags >> 3 & 1},
 	};
 	const char *odd = NULL;
 
@@ -131,10 +140,23 @@ static const char *check_header(struct loader *l, const json_t *o, const struct 
 
 static const char *check_payload(struct loader *l, const json_t *p, const struct vhu_frame *f)
 {
-	static const struct { const char *key, *field; } fields[] = {
-		{"u64", "u64"}, {"idx", "index"}, {"nofd", "no_fd"}, {"num", "num"}, {"base", "num"}, {"desc", "descriptor"},
-		{"used", "used"}, {"avail", "available"}, {"log", "log"}, {"gpa", "guest_phys_addr"},
-		{"uaddr", "userspace_addr"}, {"off", "mmap_offset"}, {"offset", "offset"}, {"iova", "iova"},
+	static const struct {
+		const char *key, *field;
+	} fields[] = {
+		{"u64", "u64"},
+		{"idx", "index"},
+		{"nofd", "no_fd"},
+		{"num", "num"},
+		{"base", "num"},
+		{"desc", "descriptor"},
+		{"used", "used"},
+		{"avail", "available"},
+		{"log", "log"},
+		{"gpa", "guest_phys_addr"},
+		{"uaddr", "userspace_addr"},
+		{"off", "mmap_offset"},
+		{"offset", "offset"},
+		{"iova", "iova"},
 	};
 	enum vhu_payload pl = vhu_frame_payload(f);
 	const char *odd = NULL;
@@ -148,7 +170,8 @@ static const char *check_payload(struct loader *l, const json_t *p, const struct
 	return odd;
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------------------
+ */
 
 static int get_raw(struct loader *l, const json_t *o, struct vhu_frame *f)
 {
@@ -262,7 +285,8 @@ static int get_lines(struct loader *l, FILE *in)
 			continue;
 		o = json_loadb(line, (size_t)len, JSON_REJECT_DUPLICATES, &where);
 		if (!o)
-			return vhu_err_set(l->err, -EINVAL, "%s:%zu:%d: %s", l->path, l->line, where.column, where.text);
+			return vhu_err_set(l->err, -EINVAL, "%s:%zu:%d: %s", l->path, l->line, where.column,
+					   where.text);
 		rc = get_line(l, o);
 		json_decref(o);
 	}

@@ -17,28 +17,74 @@ enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU };
 enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, EACH_REGION };
 /* Kind and number of a loop in one: rows next to each other with the same one go together. */
 enum {
-	LOOP_ONCE = ONCE << 4, LOOP_REGIONS_1 = REGIONS << 4 | 1, LOOP_RINGS_1 = RINGS << 4 | 1, LOOP_EACH = EACH << 4,
-	LOOP_EACH_RING_1 = EACH_RING << 4 | 1, LOOP_EACH_RING_2, LOOP_EACH_RING_3, LOOP_EACH_RING_4,
-	LOOP_EACH_DOWN_3 = EACH_DOWN << 4 | 3, LOOP_EACH_READY_1 = EACH_READY << 4 | 1,
-	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1, LOOP_EACH_REGION_2,
+	LOOP_ONCE = ONCE << 4,
+	LOOP_REGIONS_1 = REGIONS << 4 | 1,
+	LOOP_RINGS_1 = RINGS << 4 | 1,
+	LOOP_EACH = EACH << 4,
+	LOOP_EACH_RING_1 = EACH_RING << 4 | 1,
+	LOOP_EACH_RING_2,
+	LOOP_EACH_RING_3,
+	LOOP_EACH_RING_4,
+	LOOP_EACH_DOWN_3 = EACH_DOWN << 4 | 3,
+	LOOP_EACH_READY_1 = EACH_READY << 4 | 1,
+	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1,
+	LOOP_EACH_REGION_2,
 };
 
 enum asks { ASKS_QUIET, ASKS_ASK, ASKS_ASK_10, ASKS_ASK_11, ASKS_ASK_LOG, ASKS_DEMAND };
 
 enum when {
-	WHEN_PROTOCOL, WHEN_MQ, WHEN_SLOTS, WHEN_SHMEM, WHEN_BACKEND_REQ, WHEN_STATUS, WHEN_RESET_DEVICE, WHEN_INFLIGHT,
-	WHEN_RARP, WHEN_MTU, WHEN_STATE, WHEN_PAGEFAULT, WHEN_INBAND, WHEN_FDS, WHEN_BIT30, WHEN_MEM_TABLE, WHEN_MEM_SLOTS,
-	WHEN_FIRST, WHEN_LAST, WHEN_FRESH, WHEN_CONFIG, WHEN_NO_AREA, WHEN_LACKING, WHEN_LOGGING, WHEN_POSTCOPY,
-	WHEN_PRECOPY, WHEN_ON, WHEN_ANNOUNCES, WHEN_HAS_MTU, WHEN_SINCE_7, WHEN_SINCE_10, WHEN_BEFORE_10,
-	WHEN_PAIRS, WHEN_NO_PAIRS, WHEN_PREPARE, WHEN_MASKS, WHEN_DOWN, WHEN_NO_DOWN, WHEN_LATE, WHEN_SOCKET, WHEN_READS,
+	WHEN_PROTOCOL,
+	WHEN_MQ,
+	WHEN_SLOTS,
+	WHEN_SHMEM,
+	WHEN_BACKEND_REQ,
+	WHEN_STATUS,
+	WHEN_RESET_DEVICE,
+	WHEN_INFLIGHT,
+	WHEN_RARP,
+	WHEN_MTU,
+	WHEN_STATE,
+	WHEN_PAGEFAULT,
+	WHEN_INBAND,
+	WHEN_FDS,
+	WHEN_BIT30,
+	WHEN_MEM_TABLE,
+	WHEN_MEM_SLOTS,
+	WHEN_FIRST,
+	WHEN_LAST,
+	WHEN_FRESH,
+	WHEN_CONFIG,
+	WHEN_NO_AREA,
+	WHEN_LACKING,
+	WHEN_LOGGING,
+	WHEN_POSTCOPY,
+	WHEN_PRECOPY,
+	WHEN_ON,
+	WHEN_ANNOUNCES,
+	WHEN_HAS_MTU,
+	WHEN_SINCE_7,
+	WHEN_SINCE_10,
+	WHEN_BEFORE_10,
+	WHEN_PAIRS,
+	WHEN_NO_PAIRS,
+	WHEN_PREPARE,
+	WHEN_MASKS,
+	WHEN_DOWN,
+	WHEN_NO_DOWN,
+	WHEN_LATE,
+	WHEN_SOCKET,
+	WHEN_READS,
 	WHEN_DEAF,
 };
 #define W(name) (UINT64_C(1) << WHEN_##name)
 #define S(name) VHU_C_STATUS_##name
 
 enum {
-	FD_SETUP = VHU_CALL_SETUP, FD_NEW = VHU_CALL_NEW, FD_SAME = VHU_CALL_SAME,
-	USED = 2,	/* SET_VRING_ENABLE: by the pairs that the guest uses */
+	FD_SETUP = VHU_CALL_SETUP,
+	FD_NEW = VHU_CALL_NEW,
+	FD_SAME = VHU_CALL_SAME,
+	USED = 2, /* SET_VRING_ENABLE: by the pairs that the guest uses */
 	GO_ON = 1,
 };
 
@@ -64,8 +110,7 @@ static const struct profile_row {
 	unsigned version;
 	uint64_t protocol;
 } profiles[] = {
-#define VHU_PROFILE(id, name, script, version, protocol, summary)                                            \
-	{name, SCRIPT_##script, version, protocol},
+#define VHU_PROFILE(id, name, script, version, protocol, summary) {name, SCRIPT_##script, version, protocol},
 #include <vhu/profiles.def>
 };
 
@@ -79,7 +124,8 @@ static const struct front_row {
 #include <vhu/profiles.def>
 };
 
-/* --- look-ups -------------------------------------------------------------------------------------------- */
+/* --- look-ups --------------------------------------------------------------------------------------------
+ */
 
 const char *vhu_profile_name_at(void *ctx, size_t i)
 {
@@ -147,8 +193,8 @@ const char *vhu_profile_of_version(const char *family, const char *version)
 	for (size_t i = 0; i < PROFILE_MAX; i++) {
 		const struct profile_row *p = &profiles[i];
 
-		if (strncmp(p->name, family, len) == 0 && p->name[len] == '-' && p->version <= 100 * major + minor &&
-		    p->version > newest) {
+		if (strncmp(p->name, family, len) == 0 && p->name[len] == '-' &&
+		    p->version <= 100 * major + minor && p->version > newest) {
 			newest = p->version;
 			best = p->name;
 		}
@@ -202,15 +248,16 @@ bool vhu_profile_need_reply(const char *profile, enum vhu_msg msg)
 	return p == &profiles[PROFILE_PLAIN] && vhu_msg_row(msg)->channel == VHU_CHAN_MAIN && may_ask(msg, 0);
 }
 
-/* --- the walk -------------------------------------------------------------------------------------------- */
+/* --- the walk --------------------------------------------------------------------------------------------
+ */
 
 struct walk {
 	struct vhu_facts_of_front *f;
 	const struct profile_row *profile;
 	const struct front_row *front;
 	enum vhu_phase from, to;
-	unsigned part, parts;		/* in a loop over the parts of a device */
-	bool reply_ack;			/* agreed at this point of the script */
+	unsigned part, parts; /* in a loop over the parts of a device */
+	bool reply_ack;	      /* agreed at this point of the script */
 	vhu_persona_emit *emit;
 	void *ctx;
 };
@@ -222,12 +269,22 @@ static unsigned part_rings(const struct walk *w)
 
 static bool negotiated(const struct walk *w, enum when when)
 {
-	static const struct { enum when when; uint64_t bit; } gates[] = {
-		{WHEN_MQ, VHU_P(MQ)}, {WHEN_SLOTS, VHU_P(CONFIGURE_MEM_SLOTS)}, {WHEN_SHMEM, VHU_P(SHMEM_MAP)},
-		{WHEN_BACKEND_REQ, VHU_P(BACKEND_REQ)}, {WHEN_STATUS, VHU_P(STATUS)},
-		{WHEN_RESET_DEVICE, VHU_P(RESET_DEVICE)}, {WHEN_INFLIGHT, VHU_P(INFLIGHT_SHMFD)},
-		{WHEN_RARP, VHU_P(RARP)}, {WHEN_MTU, VHU_P(MTU)}, {WHEN_STATE, VHU_P(DEVICE_STATE)},
-		{WHEN_PAGEFAULT, VHU_P(PAGEFAULT)}, {WHEN_INBAND, VHU_P(INBAND_NOTIFICATIONS)},
+	static const struct {
+		enum when when;
+		uint64_t bit;
+	} gates[] = {
+		{WHEN_MQ, VHU_P(MQ)},
+		{WHEN_SLOTS, VHU_P(CONFIGURE_MEM_SLOTS)},
+		{WHEN_SHMEM, VHU_P(SHMEM_MAP)},
+		{WHEN_BACKEND_REQ, VHU_P(BACKEND_REQ)},
+		{WHEN_STATUS, VHU_P(STATUS)},
+		{WHEN_RESET_DEVICE, VHU_P(RESET_DEVICE)},
+		{WHEN_INFLIGHT, VHU_P(INFLIGHT_SHMFD)},
+		{WHEN_RARP, VHU_P(RARP)},
+		{WHEN_MTU, VHU_P(MTU)},
+		{WHEN_STATE, VHU_P(DEVICE_STATE)},
+		{WHEN_PAGEFAULT, VHU_P(PAGEFAULT)},
+		{WHEN_INBAND, VHU_P(INBAND_NOTIFICATIONS)},
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(gates); i++)
@@ -257,8 +314,18 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	switch (when) {
 	case WHEN_PROTOCOL:
 		return (f->features_offered & bit30) && ((f->features & bit30) || f->pfeatures);
-	case WHEN_MQ: case WHEN_SLOTS: case WHEN_SHMEM: case WHEN_BACKEND_REQ: case WHEN_STATUS: case WHEN_RESET_DEVICE:
-	case WHEN_INFLIGHT: case WHEN_RARP: case WHEN_MTU: case WHEN_STATE: case WHEN_PAGEFAULT: case WHEN_INBAND:
+	case WHEN_MQ:
+	case WHEN_SLOTS:
+	case WHEN_SHMEM:
+	case WHEN_BACKEND_REQ:
+	case WHEN_STATUS:
+	case WHEN_RESET_DEVICE:
+	case WHEN_INFLIGHT:
+	case WHEN_RARP:
+	case WHEN_MTU:
+	case WHEN_STATE:
+	case WHEN_PAGEFAULT:
+	case WHEN_INBAND:
 		return negotiated(w, when);
 	case WHEN_FDS:
 		return !negotiated(w, WHEN_INBAND);
@@ -302,8 +369,14 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return !(w->front->traits & W(PAIRS));
 	case WHEN_NO_DOWN:
 		return !(w->front->traits & W(DOWN));
-	case WHEN_PAIRS: case WHEN_PREPARE: case WHEN_MASKS: case WHEN_DOWN: case WHEN_LATE: case WHEN_SOCKET:
-	case WHEN_READS: case WHEN_DEAF:
+	case WHEN_PAIRS:
+	case WHEN_PREPARE:
+	case WHEN_MASKS:
+	case WHEN_DOWN:
+	case WHEN_LATE:
+	case WHEN_SOCKET:
+	case WHEN_READS:
+	case WHEN_DEAF:
 		return w->front->traits >> when & 1;
 	}
 	return false;
@@ -467,7 +540,8 @@ static enum vhu_phase agrees_in(const struct profile_row *p)
 	return VHU_PHASE_RUNNING;
 }
 
-static int begin(struct walk *w, struct vhu_facts_of_front *f, vhu_persona_emit *emit, void *ctx, struct vhu_err *err)
+static int begin(struct walk *w, struct vhu_facts_of_front *f, vhu_persona_emit *emit, void *ctx,
+		 struct vhu_err *err)
 {
 	*w = (struct walk){.f = f, .profile = profile_of(f->profile), .parts = 1, .emit = emit, .ctx = ctx};
 	if (!w->profile)
@@ -476,8 +550,8 @@ static int begin(struct walk *w, struct vhu_facts_of_front *f, vhu_persona_emit 
 	return 0;
 }
 
-int vhu_persona_walk(struct vhu_facts_of_front *facts, enum vhu_phase from, enum vhu_phase to, vhu_persona_emit *emit,
-		     void *ctx, struct vhu_err *err)
+int vhu_persona_walk(struct vhu_facts_of_front *facts, enum vhu_phase from, enum vhu_phase to,
+		     vhu_persona_emit *emit, void *ctx, struct vhu_err *err)
 {
 	struct walk w;
 	int rc = begin(&w, facts, emit, ctx, err);

@@ -17,8 +17,8 @@ static int put(void *ctx, const struct vhu_script_item *item)
 	struct list *l = ctx;
 
 	if (l->n == l->max)
-		return vhu_err_set(l->err, -ENOSPC, "the script of '%s' has more than %zu messages", l->opts->profile,
-				   l->max);
+		return vhu_err_set(l->err, -ENOSPC, "the script of '%s' has more than %zu messages",
+				   l->opts->profile, l->max);
 	l->out[l->n++] = *item;
 	return 0;
 }
@@ -38,7 +38,8 @@ static struct vhu_facts_of_front facts_of(const struct vhu_script_opts *o)
 	};
 }
 
-long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max, struct vhu_err *err)
+long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max,
+		struct vhu_err *err)
 {
 	struct list l = {.opts = opts, .out = out, .max = max, .err = err};
 	struct vhu_facts_of_front facts = facts_of(opts);
@@ -47,8 +48,8 @@ long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out,
 	return rc < 0 ? rc : (long)l.n;
 }
 
-long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out, size_t max,
-		     struct vhu_err *err)
+long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,
+		     size_t max, struct vhu_err *err)
 {
 	struct list l = {.opts = opts, .out = out, .max = max, .err = err};
 	struct vhu_facts_of_front facts = facts_of(opts);

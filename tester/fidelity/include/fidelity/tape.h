@@ -11,6 +11,7 @@ enum vhu_tape_kind { VHU_TAPE_OPEN, VHU_TAPE_CLOSE, VHU_TAPE_MARK, VHU_TAPE_FRAM
 struct vhu_tape_fd {
 	enum vhu_fd_kind kind;
 	uint32_t label;			/* the same kernel object has the same one; 0: not known */
+	uint64_t size;			/* of a file; 0: not known */
 	long count;			/* of an eventfd as it passed; -1: not known */
 	bool blocking;			/* an eventfd known to be */
 	const char *name;		/* of a memfd, "" if not known */

@@ -1,6 +1,7 @@
 /*
- * Front-end personas: the rows of profiles.def, walked for one phase of a device's life. What a persona cannot know by
- * itself (what the back-end offered, what the guest chose) are facts; nothing else decides what is sent.
+ * Front-end personas: the rows of profiles.def, walked for one phase of a device's life. What a persona
+ * cannot know by itself (what the back-end offered, what the guest chose) are facts; nothing else decides
+ * what is sent.
  */
 #pragma once
 
@@ -11,10 +12,27 @@ enum { VHU_PERSONA_RINGS_MAX = 1024 };
 
 /* The first five are the states of a session (plan/plan.h), in the same order. */
 enum vhu_phase {
-	VHU_PHASE_CONNECTED, VHU_PHASE_OWNED, VHU_PHASE_NEGOTIATED, VHU_PHASE_MAPPED, VHU_PHASE_RUNNING,
-	VHU_PHASE_STOP, VHU_PHASE_RESET, VHU_PHASE_SWITCH, VHU_PHASE_RECONFIG, VHU_PHASE_WRITE_CONFIG, VHU_PHASE_PLUG,
-	VHU_PHASE_UNPLUG, VHU_PHASE_LOG, VHU_PHASE_SAVE, VHU_PHASE_LOAD, VHU_PHASE_ANNOUNCE, VHU_PHASE_ADVISE,
-	VHU_PHASE_LISTEN, VHU_PHASE_POSTCOPY_END, VHU_PHASE_TRANSLATE, VHU_PHASE_MAX
+	VHU_PHASE_CONNECTED,
+	VHU_PHASE_OWNED,
+	VHU_PHASE_NEGOTIATED,
+	VHU_PHASE_MAPPED,
+	VHU_PHASE_RUNNING,
+	VHU_PHASE_STOP,
+	VHU_PHASE_RESET,
+	VHU_PHASE_SWITCH,
+	VHU_PHASE_RECONFIG,
+	VHU_PHASE_WRITE_CONFIG,
+	VHU_PHASE_PLUG,
+	VHU_PHASE_UNPLUG,
+	VHU_PHASE_LOG,
+	VHU_PHASE_SAVE,
+	VHU_PHASE_LOAD,
+	VHU_PHASE_ANNOUNCE,
+	VHU_PHASE_ADVISE,
+	VHU_PHASE_LISTEN,
+	VHU_PHASE_POSTCOPY_END,
+	VHU_PHASE_TRANSLATE,
+	VHU_PHASE_MAX
 };
 
 /* Which eventfd goes with SET_VRING_CALL. */
@@ -25,38 +43,38 @@ struct vhu_script_item {
 	unsigned queue;
 	size_t region;
 	bool need_reply;
-	uint8_t status;			/* SET_STATUS */
-	bool enable;			/* SET_VRING_ENABLE */
-	enum vhu_call_role role;	/* SET_VRING_CALL */
-	bool go_on;			/* the empty second message of the postcopy handshake */
-	bool load;			/* SET_DEVICE_STATE_FD */
+	uint8_t status;		 /* SET_STATUS */
+	bool enable;		 /* SET_VRING_ENABLE */
+	enum vhu_call_role role; /* SET_VRING_CALL */
+	bool go_on;		 /* the empty second message of the postcopy handshake */
+	bool load;		 /* SET_DEVICE_STATE_FD */
 };
 
 struct vhu_facts_of_front {
 	const char *profile;
 	enum vhu_device device;
-	uint64_t features_offered;	/* decides what is sent at all */
-	uint64_t features, pfeatures;	/* negotiated in this session */
-	unsigned queues;		/* rings of the device */
-	unsigned pairs_on;		/* net: pairs that the guest uses */
-	const bool *ready;		/* rings that the guest has set up; NULL: all */
-	size_t regions;			/* that are new to the back-end */
-	bool no_status;			/* leave the status messages out */
-	bool reconnected;		/* not the first connection of this device */
-	bool has_area;			/* an inflight area is at hand */
+	uint64_t features_offered;    /* decides what is sent at all */
+	uint64_t features, pfeatures; /* negotiated in this session */
+	unsigned queues;	      /* rings of the device */
+	unsigned pairs_on;	      /* net: pairs that the guest uses */
+	const bool *ready;	      /* rings that the guest has set up; NULL: all */
+	size_t regions;		      /* that are new to the back-end */
+	bool no_status;		      /* leave the status messages out */
+	bool reconnected;	      /* not the first connection of this device */
+	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy, has_mtu;
-	uint8_t status;			/* as the back-end told last; kept up by the walk */
+	uint8_t status; /* as the back-end told last; kept up by the walk */
 };
 
 /* Takes one message; may change the facts, which later rows see. A negative errno ends the walk. */
 typedef int vhu_persona_emit(void *ctx, const struct vhu_script_item *item);
 
 /*
- * Walks the rows of all phases behind `from` up to `to`, which are states; or of the one phase `to` if it is none.
- * -ENOENT for an unknown persona, or what `emit` said.
+ * Walks the rows of all phases behind `from` up to `to`, which are states; or of the one phase `to` if it is
+ * none. -ENOENT for an unknown persona, or what `emit` said.
  */
-int vhu_persona_walk(struct vhu_facts_of_front *facts, enum vhu_phase from, enum vhu_phase to, vhu_persona_emit *emit,
-		     void *ctx, struct vhu_err *err);
+int vhu_persona_walk(struct vhu_facts_of_front *facts, enum vhu_phase from, enum vhu_phase to,
+		     vhu_persona_emit *emit, void *ctx, struct vhu_err *err);
 /* The messages that start one ring (`ring: start`), in the persona's order. */
 int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_persona_emit *emit, void *ctx,
 		     struct vhu_err *err);
