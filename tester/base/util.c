@@ -112,27 +112,6 @@ uint64_t vhu_fnv1a64(const void *bytes, size_t len, uint64_t seed)
 	return seed;
 }
 
-uint64_t vhu_ne_get(const void *p, size_t size)
-{
-	uint8_t u8;
-	uint16_t u16;
-	uint32_t u32;
-	uint64_t u64;
-
-	switch (size) {
-	case sizeof(u8):
-		return memcpy(&u8, p, sizeof(u8)), u8;
-	case sizeof(u16):
-		return memcpy(&u16, p, sizeof(u16)), u16;
-	case sizeof(u32):
-		return memcpy(&u32, p, sizeof(u32)), u32;
-	case sizeof(u64):
-		return memcpy(&u64, p, sizeof(u64)), u64;
-	default:
-		return 0;
-	}
-}
-
 void vhu_ne_put(void *p, size_t size, uint64_t value)
 {
 	uint8_t u8 = (uint8_t)value;

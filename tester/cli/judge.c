@@ -18,6 +18,7 @@ struct vhu_judge {
 	uint32_t next_seq;
 	uint64_t losses;		 /* of which nobody knows whose records they were */
 	const struct vhu_record *record; /* under judgement */
+	int fds[VHU_CAP_FDS_MAX];	 /* of the frame under judgement */
 	bool softly;			 /* what is found has more than one explanation */
 };
 
@@ -150,9 +151,9 @@ static void judge_frame(struct vhu_judge *j, struct vhu_oracle *o, struct vhu_fr
 
 static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
 {
-	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
 	struct vhu_one_session *s;
 	struct vhu_oracle *o;
+	struct vhu_frame f;
 	int code = find(j, r, &s, err);
 
 	if (code < 0)
@@ -174,7 +175,7 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 	}
 	code = vhu_sessions_oracle(j->sessions, s, &o, err);
 	if (code == 0)
-		code = vhu_record_frame(r, &f, err);
+		code = vhu_record_frame_borrow(r, j->fds, &f, err);
 	if (code < 0)
 		return code;
 	o->partial = s->partial;

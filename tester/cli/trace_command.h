@@ -49,6 +49,7 @@ struct vhu_trace_input {
 	uint64_t first_ns;		/* time of the first record with one */
 	bool started;
 	bool ended;			/* the closing record was seen */
+	struct vhu_err err;		/* here, since clearing one for each record takes its time */
 };
 /* VHU_EXIT_OK, or what it told. */
 int vhu_trace_open(const struct vhu_trace_opts *o, struct vhu_trace_input *ret);

@@ -69,6 +69,7 @@ int vhu_trace_open(const struct vhu_trace_opts *o, struct vhu_trace_input *ret)
 		vhu_err_errno(&err, -ENOMEM, "%s", in.path);
 		return vhu_trace_complain(&err);
 	}
+	vhu_trace_reader_borrow(in.reader);
 	in.device = vhu_trace_device(o, vhu_trace_reader_meta(in.reader));
 	*ret = in;
 	return VHU_EXIT_OK;
@@ -76,13 +77,12 @@ int vhu_trace_open(const struct vhu_trace_opts *o, struct vhu_trace_input *ret)
 
 int vhu_trace_next(struct vhu_trace_input *in, struct vhu_record *ret)
 {
-	struct vhu_err err = {0};
 	int code;
 
 	vhu_arena_reset(in->arena);
-	code = vhu_trace_reader_next(in->reader, in->arena, ret, &err);
+	code = vhu_trace_reader_next(in->reader, in->arena, ret, &in->err);
 	if (code < 0)
-		return -vhu_trace_complain(&err);
+		return -vhu_trace_complain(&in->err);
 	if (code && !in->started) {
 		in->first_ns = ret->t_ns;
 		in->started = true;

@@ -78,16 +78,19 @@ static void check_need_reply(struct vhu_trial *v)
 	vhu_trial_breaks(v, VHU_REQ_HDR_08, "need_reply is set without REPLY_ACK");
 }
 
-static void check_size(struct vhu_trial *v)
+/* Whether the payload is the message's first one, whose fields can be looked at. */
+static bool check_size(struct vhu_trial *v)
 {
 	const struct vhu_frame *f = v->f;
 
-	if (vhu_payload_size_ok(v->row->request, f->payload, f->len) ||
-	    (v->row->request_alt != v->row->request &&
+	if (vhu_payload_size_ok(v->row->request, f->payload, f->len))
+		return true;
+	if ((v->row->request_alt != v->row->request &&
 	     vhu_payload_size_ok(v->row->request_alt, f->payload, f->len)))
-		return;
+		return false;
 	vhu_trial_malformed_by(v, VHU_MALFORMED_SIZE, VHU_REQ_HDR_04, "%zu bytes are no legal payload of %s",
 			       f->len, v->row->name);
+	return false;
 }
 
 /* --- descriptors ----------------------------------------------------------------------------------- */
@@ -283,9 +286,8 @@ size_t vhu_oracle_illegal(const struct vhu_session *s, const struct vhu_frame *f
 	check_gate(&v);
 	check_bit30(&v);
 	check_fds(&v);
-	check_size(&v);
 	/* Fields are looked at only where the payload has room for them. */
-	if (!vhu_payload_size_ok(v.row->request, f->payload, f->len))
+	if (!check_size(&v))
 		return v.n;
 	check_index(&v);
 	vhu_trial_features(&v);

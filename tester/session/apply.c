@@ -297,7 +297,9 @@ static uint64_t value_of(const struct vhu_frame *f)
 
 	if (pl == VHU_PL_CONFIG)
 		vhu_frame_get(f, pl, "offset", &v);
-	else if (!vhu_frame_get(f, pl, "u64", &v))
+	else if (vhu_field_by_name(pl, "u64"))
+		vhu_frame_get(f, pl, "u64", &v);
+	else if (vhu_field_by_name(pl, "num"))
 		vhu_frame_get(f, pl, "num", &v);
 	return v;
 }
@@ -324,7 +326,7 @@ static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, 
 		.need_reply = f->flags & VHU_C_HEADER_NEED_REPLY,
 		.due = intended ? VHU_DUE_MAYBE : vhu_session_due(s, f),
 		.intended = intended,
-		.index = (uint32_t)vhu_frame_u64(f, "index"),
+		.index = row && row->scope == VHU_SCOPE_RING ? (uint32_t)vhu_frame_u64(f, "index") : 0,
 		.size = (uint32_t)f->len,
 		.value = value_of(f),
 		.serial = ++s->serial,

@@ -12,18 +12,20 @@ const struct vhu_msg_row *vhu_msg_row(enum vhu_msg msg)
 	return (unsigned)msg < VHU_MSG_MAX ? &vhu_tab_msg[msg] : NULL;
 }
 
-#define MSG_KEY(channel, id) ((uint64_t)(channel) << 32 | (id))
-
 const struct vhu_msg_row *vhu_msg_by_id(enum vhu_channel channel, uint32_t id)
 {
-	/* Two rows with one id on a channel are two equal cases: they do not compile. */
-	switch (MSG_KEY(channel, id)) {
-#define VHU_MESSAGE(chan, name, number, ...)                                                                 \
-	case MSG_KEY(VHU_CHAN_##chan, number):                                                               \
-		return &vhu_tab_msg[VHU_MSG_##name];
+	enum { IDS = 256 };
+	/* Numbers of rows plus 1. Two rows with one id on a channel are one element twice: a warning, so an
+	 * error. */
+	static const uint8_t rows[VHU_CHAN_MAX][IDS] = {
+#define VHU_MESSAGE(chan, name, number, ...) [VHU_CHAN_##chan][number] = VHU_MSG_##name + 1,
 #include <vhu/messages.def>
-	}
-	return NULL;
+	};
+
+	_Static_assert(VHU_MSG_MAX < UINT8_MAX, "rows are counted in a byte");
+	if ((unsigned)channel >= VHU_CHAN_MAX || id >= IDS || !rows[channel][id])
+		return NULL;
+	return &vhu_tab_msg[rows[channel][id] - 1];
 }
 
 static const struct vhu_alias_row *alias_by_name(const struct vhu_alias_row *aliases, const char *name)
@@ -71,12 +73,25 @@ const struct vhu_field_row *vhu_payload_field(enum vhu_payload payload, size_t i
 	return i < end - first ? &vhu_tab_field[first + i] : NULL;
 }
 
+/*
+ * Names are looked up several times for each message: equal literals are one string to the linker, and the
+ * first letter tells most of the others apart.
+ */
+static bool same(const char *a, const char *b)
+{
+	return a == b || (a[0] == b[0] && !strcmp(a, b));
+}
+
 const struct vhu_field_row *vhu_field_by_name(enum vhu_payload payload, const char *name)
 {
-	const struct vhu_field_row *row;
+	if ((unsigned)payload >= VHU_PL_MAX)
+		return NULL;
 
-	for (size_t i = 0; (row = vhu_payload_field(payload, i)); i++)
-		if (!strcmp(row->name, name))
+	const struct vhu_field_row *row = &vhu_tab_field[vhu_tab_first_field[payload]];
+	const struct vhu_field_row *end = &vhu_tab_field[vhu_tab_first_field[payload + 1]];
+
+	for (; row < end; row++)
+		if (same(row->name, name))
 			return row;
 	return NULL;
 }
@@ -92,10 +107,14 @@ const struct vhu_bits_row *vhu_payload_bits(enum vhu_payload payload, size_t i)
 
 const struct vhu_bits_row *vhu_bits_by_name(enum vhu_payload payload, const char *name)
 {
-	const struct vhu_bits_row *row;
+	if ((unsigned)payload >= VHU_PL_MAX)
+		return NULL;
 
-	for (size_t i = 0; (row = vhu_payload_bits(payload, i)); i++)
-		if (!strcmp(row->name, name))
+	const struct vhu_bits_row *row = &vhu_tab_bits[vhu_tab_first_bits[payload]];
+	const struct vhu_bits_row *end = &vhu_tab_bits[vhu_tab_first_bits[payload + 1]];
+
+	for (; row < end; row++)
+		if (same(row->name, name))
 			return row;
 	return NULL;
 }

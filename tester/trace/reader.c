@@ -11,9 +11,10 @@
 
 enum {
 	NOTES_MAX = 20, /* lines; what comes after is counted */
+	FILE_BUFFER = 64 * 1024,
 	PCAP_FILE_HEAD = 24,
 	PCAP_RECORD_HEAD = 16,
-	PCAP_CLASSIC = 2,	/* its major version; pcapng has 1 */
+	PCAP_CLASSIC = 2, /* its major version; pcapng has 1 */
 };
 
 struct vhu_trace_reader {
@@ -23,8 +24,9 @@ struct vhu_trace_reader {
 	struct vhu_buf notes;
 	uint64_t n_notes;
 	uint64_t packets; /* read so far; the next one's number */
-	uint64_t bytes;			/* of a classic pcap file, read so far */
+	uint64_t bytes;	  /* of a classic pcap file, read so far */
 	uint32_t next_seq;
+	bool borrow;
 	bool over;
 	bool held; /* the first record waits to be given out */
 	struct pcap_pkthdr *head;
@@ -121,7 +123,7 @@ int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, s
 			r->next_seq++; /* it had a number of its own, most likely */
 			continue;
 		}
-		if (ret->len) {
+		if (ret->len && !r->borrow) {
 			ret->payload = vhu_arena_memdup(arena, ret->payload, ret->len);
 			if (!ret->payload)
 				return vhu_err_errno(err, -ENOMEM, "%s", r->path);
@@ -130,6 +132,11 @@ int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, s
 		return 1;
 	}
 	return 0;
+}
+
+void vhu_trace_reader_borrow(struct vhu_trace_reader *r)
+{
+	r->borrow = true;
 }
 
 /* --- opening ---------------------------------------------------------------------------------------- */
@@ -227,6 +234,7 @@ int vhu_trace_reader_new(const char *path, struct vhu_trace_reader **ret, struct
 	file = fopen(path, "rbe");
 	if (!file)
 		return vhu_err_errno(err, -errno, "%s", path);
+	setvbuf(file, NULL, _IOFBF, FILE_BUFFER);
 	return open_file(file, path, ret, err);
 }
 

@@ -85,7 +85,8 @@ static uint32_t defects(const struct vhu_record *r, enum vhu_channel channel, ui
 	return bits;
 }
 
-int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct vhu_err *err)
+int vhu_record_frame_borrow(const struct vhu_record *r, int fds[VHU_CAP_FDS_MAX], struct vhu_frame *ret,
+			    struct vhu_err *err)
 {
 	size_t header = r->orig_len < VHU_C_HEADER_SIZE ? 0 : VHU_C_HEADER_SIZE;
 	struct vhu_frame f = {.channel = frame_channel(r->channel),
@@ -103,21 +104,38 @@ int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct v
 	}
 	f.defects = defects(r, f.channel, f.size);
 	f.len = r->len - header;
+	f.payload = f.len ? (uint8_t *)r->payload + header : NULL;
+	f.n_fds = r->n_fds;
+	f.fds = r->n_fds ? fds : NULL;
+	for (size_t i = 0; i < r->n_fds; i++)
+		fds[i] = vhu_fd_ghost(r->fds[i].kind);
+	*ret = f;
+	return 0;
+}
+
+int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct vhu_err *err)
+{
+	int fds[VHU_CAP_FDS_MAX];
+	struct vhu_frame f;
+	int code = vhu_record_frame_borrow(r, fds, &f, err);
+
+	if (code < 0)
+		return code;
 	if (f.len) {
+		const uint8_t *bytes = f.payload;
+
 		f.payload = malloc(f.len);
 		if (!f.payload)
 			return vhu_err_errno(err, -ENOMEM, "capture: a frame");
-		memcpy(f.payload, r->payload + header, f.len);
+		memcpy(f.payload, bytes, f.len);
 	}
-	if (r->n_fds) {
-		f.fds = calloc(r->n_fds, sizeof(*f.fds));
+	if (f.n_fds) {
+		f.fds = calloc(f.n_fds, sizeof(*f.fds));
 		if (!f.fds) {
 			free(f.payload);
 			return vhu_err_errno(err, -ENOMEM, "capture: a frame");
 		}
-		f.n_fds = r->n_fds;
-		for (size_t i = 0; i < r->n_fds; i++)
-			f.fds[i] = vhu_fd_ghost(r->fds[i].kind);
+		memcpy(f.fds, fds, f.n_fds * sizeof(*f.fds));
 	}
 	*ret = f;
 	return 0;

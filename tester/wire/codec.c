@@ -58,14 +58,10 @@ static bool element(enum vhu_payload pl, const char *name, const char *bracket, 
 
 static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
 {
-	const char *bracket = strchr(name, '[');
-	const struct vhu_field_row *row;
+	const struct vhu_field_row *row = vhu_field_by_name(pl, name);
 	const struct vhu_bits_row *bits;
+	const char *bracket;
 
-	if (bracket)
-		return element(pl, name, bracket, ret);
-
-	row = vhu_field_by_name(pl, name);
 	if (row)
 		return !row->count && whole_field(row, 0, ret);
 
@@ -75,6 +71,9 @@ static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
 		*ret = (struct slot){row->offset, row->size, bits->first, bits->width};
 		return true;
 	}
+	bracket = strchr(name, '[');
+	if (bracket)
+		return element(pl, name, bracket, ret);
 	for (size_t i = 0; (row = vhu_payload_field(pl, i)); i++)
 		if (row->kind == VHU_FIELD_REGION && !row->count)
 			return region_field(row, 0, name, ret);

@@ -71,6 +71,26 @@ static inline void vhu_le_put(void *p, size_t size, uint64_t value)
 	memcpy(p, &value, size);
 }
 
-/* The same in host order. */
-uint64_t vhu_ne_get(const void *p, size_t size);
+/* The same in host order; 0 for another size. */
+static inline uint64_t vhu_ne_get(const void *p, size_t size)
+{
+	uint8_t u8;
+	uint16_t u16;
+	uint32_t u32;
+	uint64_t u64;
+
+	switch (size) {
+	case sizeof(u8):
+		return memcpy(&u8, p, sizeof(u8)), u8;
+	case sizeof(u16):
+		return memcpy(&u16, p, sizeof(u16)), u16;
+	case sizeof(u32):
+		return memcpy(&u32, p, sizeof(u32)), u32;
+	case sizeof(u64):
+		return memcpy(&u64, p, sizeof(u64)), u64;
+	default:
+		return 0;
+	}
+}
+
 void vhu_ne_put(void *p, size_t size, uint64_t value);

@@ -50,5 +50,7 @@ int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, s
 			  struct vhu_err *err);
 /* Where the record that came last stands: its number among the packets from 0, its offset (-1: unknown). */
 void vhu_trace_reader_position(const struct vhu_trace_reader *r, uint64_t *record, long long *offset);
+/* From now on payloads stay where libpcap has them, good until the next call of _next. */
+void vhu_trace_reader_borrow(struct vhu_trace_reader *r);
 /* What was odd about the file so far, a line each: packets passed over and why, a cut end. "" if nothing. */
 const char *vhu_trace_reader_notes(struct vhu_trace_reader *r);

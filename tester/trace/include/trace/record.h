@@ -82,6 +82,13 @@ bool vhu_record_is_message(const struct vhu_record *r);
  */
 int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct vhu_err *err);
 
+/*
+ * The same without copies: its payload is the record's, its descriptors stand in `fds`. Only for looking at,
+ * as long as both are there; it is not to be ended.
+ */
+int vhu_record_frame_borrow(const struct vhu_record *r, int fds[VHU_CAP_FDS_MAX], struct vhu_frame *ret,
+			    struct vhu_err *err);
+
 /* "SET_OWNER", "connect", "kick"; "request 99" and "?" for what is unknown. `scratch` may hold it. */
 enum { VHU_RECORD_NAME_CAP = 32 };
 const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_NAME_CAP]);
