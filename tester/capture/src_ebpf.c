@@ -355,6 +355,7 @@ static int ebpf_close(void *source, struct vhu_err *err)
 	for (size_t i = 0; i < e->n_links; i++)
 		bpf_link__destroy(e->links[i]);
 	e->n_links = 0;
+	e->tap->bss->vhu_flush = 1;
 	e->swept_ns = 0;
 	code = ebpf_drain(e, err);
 	if (code == 0)

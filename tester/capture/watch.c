@@ -281,6 +281,29 @@ static void number_fds(struct vhu_watch *s, struct flow *f, const struct vhu_tap
 	}
 }
 
+/* What came with an earlier read and waited for the rest, then the rest with its descriptors. */
+static int feed(struct flow *f, const struct vhu_tap_data *d, struct vhu_piece *p, struct vhu_err *err)
+{
+	p->bytes = d->bytes;
+	p->len = d->before;
+	p->read = d->before_read;
+	if (d->before) {
+		int code = vhu_stream_feed(f->stream, p, err);
+
+		if (code < 0)
+			return code;
+	}
+	p->off += d->before;
+	p->bytes += d->before;
+	p->len = d->kept - d->before;
+	p->read = d->read;
+	p->missing = d->missing;
+	p->fds = f->fds;
+	p->n_fds = d->n_fds ? f->n_fds : 0;
+	p->fds_lost = d->n_fds && d->n_fds != f->n_fds;
+	return p->len || p->missing ? vhu_stream_feed(f->stream, p, err) : 0;
+}
+
 static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct vhu_err *err)
 {
 	struct conn *c = find(s, d->head.flow / 2);
@@ -289,10 +312,6 @@ static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct v
 	struct vhu_piece p = {
 		.t_ns = d->head.t_ns + s->env.clock_offset_ns,
 		.off = (int64_t)(d->off & INT64_MAX),
-		.bytes = d->bytes,
-		.len = d->kept,
-		.missing = d->missing,
-		.read = d->read,
 		.tgid = (uint32_t)(d->sender >> 32),
 		.tid = (uint32_t)d->sender,
 		.text = d->flags & VHU_TAP_UNREAD ? "the receiver never read it" : NULL,
@@ -312,10 +331,7 @@ static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct v
 	f->lost = d->lost;
 	if (code == 0 && c->state == TAKEN) {
 		p.tgid = p.tgid ? p.tgid : f->owner;
-		p.fds = f->fds;
-		p.n_fds = d->n_fds ? f->n_fds : 0;
-		p.fds_lost = d->n_fds && d->n_fds != f->n_fds;
-		code = vhu_stream_feed(f->stream, &p, err);
+		code = feed(f, d, &p, err);
 	}
 	f->n_fds = 0;
 	return code;
@@ -480,7 +496,7 @@ int vhu_watch_event(struct vhu_watch *s, const void *event, size_t len, struct v
 	int code = 0;
 
 	if (len < sizeof(*h) || h->len > len || !size_of(h) || h->len < size_of(h) ||
-	    (h->kind == VHU_TAP_DATA && h->len - sizeof(*d) < d->kept))
+	    (h->kind == VHU_TAP_DATA && (h->len - sizeof(*d) < d->kept || d->before > d->kept)))
 		return 0;
 	if (h->kind == VHU_TAP_NUMBERS) {
 		take_numbers(s, event);

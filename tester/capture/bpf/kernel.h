@@ -68,7 +68,7 @@ struct hugetlbfs_inode_info {
 struct sock;
 
 struct socket {
-	short type;
+	struct file *file;
 	struct sock *sk;
 };
 

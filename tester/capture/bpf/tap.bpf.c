@@ -35,7 +35,7 @@ enum {
 	S_FIFO = 0010000,
 	RIGHTS = 1,
 	SOL = 1,
-	RING_BYTES = 4 << 20,
+	RING_BYTES = 16 << 20,
 };
 #define HUGETLBFS 0x958458f6u
 #define TMPFS	  0x01021994u
@@ -50,6 +50,7 @@ const volatile __u32 vhu_self = 0; /* our own process: what it does with sockets
 
 __u64 vhu_last_connection = 0;
 __u64 vhu_lost = 0;
+__u32 vhu_flush = 0;		/* set by the loader at the end: nothing shall wait any more */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -76,10 +77,11 @@ struct scratch {
 	union {
 		struct vhu_tap_open open;
 		struct vhu_tap_numbers numbers;
-		__u8 room[sizeof(struct vhu_tap_data) + 2 * VHU_TAP_PART];
+			__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
 	};
 	struct vhu_tap_flow flow[2];
 	__u32 since_wake;
+	__u64 reader, sender;		/* who is reading on this CPU, and from which sending end */
 };
 
 enum { FOR_COPY, FOR_DROP, FOR_SEND, FOR_OTHER, N_SCRATCH };
@@ -139,6 +141,20 @@ static __always_inline __u64 inode_of(const struct sock *sk)
 	return a ? BPF_CORE_READ(a, vfs_inode.i_ino) : 0;
 }
 
+/*
+ * The same for sockets that the kernel hands to a program or that one finds from there: such loads are plain, the
+ * ones above are calls. What runs for each message uses these.
+ */
+static __always_inline bool is_stream_here(const struct sock *sk)
+{
+	return sk->__sk_common.skc_family == UNIX && sk->sk_type == STREAM;
+}
+
+static __always_inline __u64 inode_here(const struct sock *sk)
+{
+	return sk->sk_socket->file->f_inode->i_ino;
+}
+
 static __always_inline struct sock *peer_of(const struct sock *sk)
 {
 	return BPF_CORE_READ((const struct unix_sock *)sk, peer);
@@ -175,16 +191,12 @@ static __always_inline bool is_named(const struct sock *sk)
 
 static __always_inline __u32 consumed_of(const struct sk_buff *skb)
 {
-	const struct unix_skb_parms *parms = (const void *)&skb->cb;
-
-	return BPF_CORE_READ(parms, consumed);
+	return *(const __u32 *)((const void *)skb->cb + bpf_core_field_offset(struct unix_skb_parms, consumed));
 }
 
 static __always_inline struct scm_fp_list *fds_of(const struct sk_buff *skb)
 {
-	const struct unix_skb_parms *parms = (const void *)&skb->cb;
-
-	return BPF_CORE_READ(parms, fp);
+	return *(struct scm_fp_list *const *)((const void *)skb->cb + bpf_core_field_offset(struct unix_skb_parms, fp));
 }
 
 /* Whether what is left of the buffer begins as a vhost-user message does. */
@@ -192,8 +204,7 @@ static __always_inline bool speaks(const struct sk_buff *skb)
 {
 	__u32 consumed = consumed_of(skb), head[3];
 
-	if (BPF_CORE_READ(skb, len) < consumed + HEADER ||
-	    bpf_probe_read_kernel(head, sizeof(head), BPF_CORE_READ(skb, data) + consumed) < 0)
+	if (skb->len < consumed + HEADER || bpf_probe_read_kernel(head, sizeof(head), skb->data + consumed) < 0)
 		return false;
 	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 &&
 	       head[2] <= SIZE_MAX_BELIEVED;
@@ -266,17 +277,15 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 	return bpf_map_lookup_elem(&vhu_flows, &key);
 }
 
-/* The flow of a sending end; NULL if it is of no interest. A kernel address may serve again for another
- * socket. */
-static __always_inline struct vhu_tap_flow *known(const struct sock *sk)
+/*
+ * The flow of a sending end whose socket has the inode `ino`; NULL if it is of no interest. A kernel address may serve
+ * again for another socket.
+ */
+static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino)
 {
 	struct vhu_tap_flow *f = flow_of(sk);
-	__u64 ino;
 
-	if (!f)
-		return NULL;
-	ino = inode_of(sk);
-	if (ino && f->ino && ino != f->ino)
+	if (!f || (ino && f->ino && ino != f->ino))
 		return NULL;
 	if (ino && !f->ino)
 		f->ino = ino;
@@ -419,7 +428,7 @@ __noinline int vhu_describe_fd(__u64 address, __u64 sock, __u64 flow)
 		const struct sock *sk = BPF_CORE_READ(passed, sk);
 
 		/* A channel of the same session may speak through it: all that comes is of interest. */
-		if (sk && is_stream(sk) && !known(sk))
+		if (sk && is_stream(sk) && !known(sk, inode_of(sk)))
 			open_flows(sk, peer_of(sk), FOR_OTHER);
 	}
 	return 0;
@@ -446,21 +455,92 @@ static __always_inline __u32 emit_fds(const struct sk_buff *skb, const struct vh
 
 /* --- bytes ------------------------------------------------------------------------------------------- */
 
-/* Appends `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer is
- * missing. */
+/* Fills in all but how many bytes there are; the header that waits comes first. Returns its length. */
+static __always_inline __u32 begin_data(struct vhu_tap_data *d, struct vhu_tap_flow *f, __u32 flags)
+{
+	__u32 before = f->stashed;
+
+	fill_head(&d->head, VHU_TAP_DATA, sizeof(*d), f);
+	d->off = f->off;
+	d->read = f->reads + 1;
+	d->sender = f->sender;
+	d->reader = f->reader;
+	d->missing = d->n_fds = 0;
+	d->flags = flags;
+	d->lost = f->lost;
+	d->before = before;
+	d->before_read = f->stash_read;
+	if (!before)
+		return 0;
+	__builtin_memcpy(d->bytes, f->stash, VHU_TAP_HEADER);
+	d->off -= VHU_TAP_HEADER;
+	f->stashed = 0;
+	return VHU_TAP_HEADER;
+}
+
+static __always_inline void end_data(struct scratch *s, struct vhu_tap_data *d, struct vhu_tap_flow *f, __u32 kept)
+{
+	d->kept = kept;
+	d->head.len = sizeof(*d) + kept;
+	if (!emit(s, d, sizeof(*d) + kept))
+		f->lost++;
+}
+
+/* Nothing follows a header that waits. */
+static __always_inline void flush(struct vhu_tap_flow *f, __u32 which)
+{
+	struct scratch *s = scratch(which);
+
+	if (s && f->stashed)
+		end_data(s, (void *)s, f, begin_data((void *)s, f, 0));
+}
+
+/* A header alone, with a payload to come. */
+static __always_inline bool stash(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len)
+{
+	__u32 head[3];
+
+	if (len != VHU_TAP_HEADER || f->stashed || f->left || at + len > skb->len - skb->data_len ||
+	    bpf_probe_read_kernel(head, sizeof(head), skb->data + at) < 0 || !head[2] ||
+	    head[2] > SIZE_MAX_BELIEVED)
+		return false;
+	__builtin_memcpy(f->stash, head, sizeof(head));
+	f->stash_read = f->reads + 1;
+	f->stashed = VHU_TAP_HEADER;
+	f->left = head[2];
+	f->off += VHU_TAP_HEADER;
+	return true;
+}
+
+/* Keeps track of where messages end, so that only what starts one is taken for a header. */
+static __always_inline void measure(struct vhu_tap_flow *f, const __u8 *bytes, __u32 kept, __u32 len)
+{
+	__u32 size;
+
+	if (f->left) {
+		f->left = len < f->left ? f->left - len : 0;
+		return;
+	}
+	if (kept < VHU_TAP_HEADER)
+		return;
+	__builtin_memcpy(&size, bytes + 8, sizeof(size));
+	if (size <= SIZE_MAX_BELIEVED && len < size + VHU_TAP_HEADER)
+		f->left = size + VHU_TAP_HEADER - len;
+}
+
+/* `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer itself is missing. */
 static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
 				       __u32 n_fds, __u32 flags, __u32 which)
 {
 	struct scratch *s = scratch(which);
-	__u32 linear = BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
-	const unsigned char *data = BPF_CORE_READ(skb, data);
-
+	__u32 linear = skb->len - skb->data_len;
+	const unsigned char *data = skb->data;
 	struct vhu_tap_data *d = (void *)s;
 
 	if (!s)
 		return;
 	for (int i = 0; i < VHU_TAP_PARTS_MAX; i++) {
-		__u32 part = len > VHU_TAP_PART ? VHU_TAP_PART : len;
+		__u32 part = len > VHU_TAP_PART ? VHU_TAP_PART : len, before = begin_data(d, f, flags);
 
 		if (at >= linear || i == VHU_TAP_PARTS_MAX - 1)
 			part = 0;
@@ -469,20 +549,13 @@ static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap
 		/* The verifier has to see the bound right where it counts. */
 		barrier_var(part);
 		part &= 2 * VHU_TAP_PART - 1;
-		if (part && bpf_probe_read_kernel(d->bytes, part, data + at) < 0)
+		if (part && bpf_probe_read_kernel(d->bytes + before, part, data + at) < 0)
 			part = 0;
-		fill_head(&d->head, VHU_TAP_DATA, sizeof(*d) + part, f);
-		d->off = f->off;
-		d->read = f->reads + 1;
-		d->sender = f->sender;
-		d->reader = f->reader;
-		d->kept = part;
+		if (!i)
+			measure(f, d->bytes + before, part, len);
 		d->missing = part ? 0 : len;
 		d->n_fds = i ? 0 : n_fds;
-		d->flags = flags;
-		d->lost = f->lost;
-		if (!emit(s, d, sizeof(*d) + part))
-			f->lost++;
+		end_data(s, d, f, before + part);
 		f->off += part ? part : len;
 		if (!part || part == len)
 			break;
@@ -493,56 +566,31 @@ static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap
 
 /* --- system calls ------------------------------------------------------------------------------------ */
 
+/* What the current process asked the kernel to do; nothing is known of what io_uring does. */
 struct call {
-	bool known; /* false where registers cannot be told, as within io_uring */
-	bool is_send, is_sendmsg, peeks;
-	__u64 message; /* of sendmsg */
+	bool sends, peeks;
+	__u64 message;			/* of sendmsg, else 0 */
 };
 
 static __always_inline void this_call(struct call *ret)
 {
 	const struct pt_regs *r = (const void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-
-	*ret = (struct call){};
 #if defined(__TARGET_ARCH_x86)
-	enum {
-		READ_ = 0,
-		WRITE = 1,
-		WRITEV = 20,
-		SENDTO = 44,
-		RECVFROM = 45,
-		SENDMSG = 46,
-		RECVMSG = 47,
-		SENDMMSG = 307
-	};
-	__u64 number = BPF_CORE_READ(r, orig_ax), flags;
-
-	ret->is_sendmsg = number == SENDMSG;
-	ret->message = BPF_CORE_READ(r, si);
-	flags = number == RECVMSG ? BPF_CORE_READ(r, dx) : BPF_CORE_READ(r, r10);
+	enum { WRITE = 1, WRITEV = 20, SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47, SENDMMSG = 307 };
+	__u64 number = r->orig_ax, second = r->si, third = r->dx, fourth = r->r10;
 #elif defined(__TARGET_ARCH_arm64)
-	enum {
-		WRITE = 64,
-		WRITEV = 66,
-		SENDTO = 206,
-		RECVFROM = 207,
-		SENDMSG = 211,
-		RECVMSG = 212,
-		SENDMMSG = 269
-	};
-	__u64 number = (__u64)BPF_CORE_READ(r, syscallno), flags;
-
-	ret->is_sendmsg = number == SENDMSG;
-	ret->message = BPF_CORE_READ(r, user_regs.regs[1]);
-	flags = number == RECVMSG ? BPF_CORE_READ(r, user_regs.regs[2]) : BPF_CORE_READ(r, user_regs.regs[3]);
+	enum { WRITE = 64, WRITEV = 66, SENDTO = 206, RECVFROM = 207, SENDMSG = 211, RECVMSG = 212, SENDMMSG = 269 };
+	__u64 number = (__u64)r->syscallno, second = r->user_regs.regs[1], third = r->user_regs.regs[2],
+	      fourth = r->user_regs.regs[3];
 #else
-	enum { WRITE, WRITEV, SENDTO, RECVFROM, SENDMSG, RECVMSG, SENDMMSG };
-	__u64 number = ~0ull, flags = 0;
+	enum { WRITE = 1, WRITEV, SENDTO, RECVFROM, SENDMSG, RECVMSG, SENDMMSG };
+	__u64 number = 0, second = 0, third = 0, fourth = 0;
 #endif
-	ret->known = true;
-	ret->is_send = number == WRITE || number == WRITEV || number == SENDTO || number == SENDMSG ||
-		       number == SENDMMSG;
-	ret->peeks = (number == RECVMSG || number == RECVFROM) && flags & PEEK;
+
+	ret->message = number == SENDMSG ? second : 0;
+	ret->sends = number == WRITE || number == WRITEV || number == SENDTO || number == SENDMSG ||
+		     number == SENDMMSG;
+	ret->peeks = ((number == RECVMSG && third & PEEK) || (number == RECVFROM && fourth & PEEK)) != 0;
 }
 
 /* --- programs ---------------------------------------------------------------------------------------- */
@@ -553,11 +601,13 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 {
 	const struct sock *sk = skb->sk, *peer;
 	struct vhu_tap_flow *f;
+	struct scratch *s;
 	struct call call;
+	__u32 at, n_fds;
 
-	if (!sk || !is_stream(sk) || len <= 0)
+	if (!sk || !is_stream_here(sk) || len <= 0)
 		return 0;
-	f = known(sk);
+	f = known(sk, inode_here(sk));
 	if (!f) {
 		peer = peer_of(sk);
 		f = wanted(sk, peer, skb, FOR_COPY);
@@ -567,8 +617,16 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 	this_call(&call);
 	if (call.peeks)
 		return 0;
+	s = scratch(FOR_COPY);
+	if (s) {
+		s->reader = bpf_get_current_pid_tgid();
+		s->sender = (__u64)sk;
+	}
 	take_part(f, true, FOR_COPY);
-	emit_bytes(skb, f, consumed_of(skb), (__u32)len, emit_fds(skb, f), 0, FOR_COPY);
+	at = consumed_of(skb);
+	n_fds = emit_fds(skb, f);
+	if (n_fds || !stash(skb, f, at, (__u32)len))
+		emit_bytes(skb, f, at, (__u32)len, n_fds, 0, FOR_COPY);
 	return 0;
 }
 
@@ -581,17 +639,17 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 	struct call call;
 	__u32 consumed, len;
 
-	if (!sk || !is_stream(sk))
+	if (!sk || !is_stream_here(sk))
 		return 0;
-	f = known(sk);
+	f = known(sk, inode_here(sk));
 	if (!f || f->state == VHU_TAP_IGNORED)
 		return 0;
 	this_call(&call);
-	if (call.is_send &&
+	if (call.sends &&
 	    !(BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), flags) & EXITING))
 		return 0;
 	consumed = consumed_of(skb);
-	len = BPF_CORE_READ(skb, len);
+	len = skb->len;
 	if (len > consumed)
 		emit_bytes(skb, f, consumed, len - consumed, emit_fds(skb, f), VHU_TAP_UNREAD, FOR_DROP);
 	return 0;
@@ -601,17 +659,19 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(vhu_queued, const struct sock *sk)
 {
+	const struct unix_sock *receiver;
 	const struct sock *sender;
 	struct vhu_tap_flow *f;
 
-	if (!is_stream(sk))
+	if (!is_stream_here(sk))
 		return 0;
-	sender = peer_of(sk);
+	receiver = bpf_skc_to_unix_sock((void *)sk);
+	sender = receiver ? receiver->peer : NULL;
 	if (!sender)
 		return 0;
-	f = known(sender);
+	f = known(sender, inode_here(sender));
 	if (!f) {
-		const struct sk_buff *last = BPF_CORE_READ(sk, sk_receive_queue.prev);
+		const struct sk_buff *last = sk->sk_receive_queue.prev;
 
 		if (!last || (const void *)last == &sk->sk_receive_queue)
 			return 0;
@@ -632,21 +692,19 @@ struct user_cmsghdr {
 };
 
 /* What the sender of a message calls its descriptors. */
-static __always_inline void emit_numbers(const struct vhu_tap_flow *f, __u64 message)
+static __always_inline void emit_numbers(const struct vhu_tap_flow *f, const struct user_msghdr *m)
 {
 	struct scratch *s = scratch(FOR_SEND);
-	struct user_msghdr m;
 	struct user_cmsghdr c;
 	__u32 n;
 
-	if (!s || bpf_probe_read_user(&m, sizeof(m), (const void *)message) < 0 || m.controllen < sizeof(c) ||
-	    bpf_probe_read_user(&c, sizeof(c), (const void *)m.control) < 0 || c.level != SOL ||
-	    c.type != RIGHTS || c.len < sizeof(c) + sizeof(__s32) ||
-	    c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
+	if (!s || m->controllen < sizeof(c) ||
+	    bpf_probe_read_user(&c, sizeof(c), (const void *)m->control) < 0 || c.level != SOL || c.type != RIGHTS ||
+	    c.len < sizeof(c) + sizeof(__s32) || c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
 		return;
 	n = (__u32)(c.len - sizeof(c)) / sizeof(__s32);
 	if (n > VHU_TAP_FDS_MAX || bpf_probe_read_user(s->numbers.number, n * sizeof(__s32),
-						       (const void *)m.control + sizeof(c)) < 0)
+						       (const void *)m->control + sizeof(c)) < 0)
 		return;
 	fill_head(&s->numbers.head, VHU_TAP_NUMBERS, sizeof(s->numbers), f);
 	s->numbers.n = n;
@@ -656,48 +714,61 @@ static __always_inline void emit_numbers(const struct vhu_tap_flow *f, __u64 mes
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(vhu_sent, const struct sock *sk, int sent)
 {
+	struct user_msghdr m;
 	struct vhu_tap_flow *f;
 	struct call call;
 
-	if (sent <= 0 || !is_stream(sk))
-		return 0;
-	f = known(sk);
-	if (!f || f->state == VHU_TAP_IGNORED)
+	if (sent <= 0 || !is_stream_here(sk))
 		return 0;
 	this_call(&call);
-	if (call.is_sendmsg)
-		emit_numbers(f, call.message);
+	if (!call.message || bpf_probe_read_user(&m, sizeof(m), (const void *)call.message) < 0 || !m.controllen)
+		return 0;
+	f = known(sk, inode_here(sk));
+	if (f && f->state != VHU_TAP_IGNORED)
+		emit_numbers(f, &m);
 	return 0;
+}
+
+/* The reader has come to the stream's end. */
+static __always_inline void emit_end(const struct sock *reader, int error)
+{
+	struct vhu_tap_flow *own = flow_of(reader), *f;
+	struct scratch *s = scratch(FOR_COPY);
+	struct vhu_tap_end e = {};
+
+	if (!own || !s)
+		return;
+	f = bpf_map_lookup_elem(&vhu_flows, &own->peer);
+	if (!f || f->state == VHU_TAP_IGNORED || f->ended || f->flow != (own->flow ^ 1))
+		return;
+	f->ended = 1;
+	flush(f, FOR_COPY);
+	fill_head(&e.head, VHU_TAP_END, sizeof(e), f);
+	e.error = error;
+	emit(s, &e, sizeof(e));
 }
 
 /* A read is over. */
 SEC("tp_btf/sock_recv_length")
-int BPF_PROG(vhu_received, const struct sock *sk, int got, int flags)
+int BPF_PROG(vhu_received, const struct sock *sk, int got)
 {
-	struct vhu_tap_flow *own, *f;
-	struct vhu_tap_end e = {};
-	struct scratch *s;
+	struct scratch *s = scratch(FOR_COPY);
+	struct vhu_tap_flow *f;
 
-	if (!is_stream(sk))
+	if (!s || !is_stream_here(sk))
 		return 0;
-	own = flow_of(sk);
-	if (!own)
+	if (got > 0) {
+		/* Of interest only behind a copy of ours: then it is the same read. */
+		if (s->reader != bpf_get_current_pid_tgid())
+			return 0;
+		s->reader = 0;
+		f = bpf_map_lookup_elem(&vhu_flows, &s->sender);
+		if (f)
+			f->reads++;
 		return 0;
-	f = bpf_map_lookup_elem(&vhu_flows, &own->peer);
-	if (!f || f->state == VHU_TAP_IGNORED || f->flow != (own->flow ^ 1))
-		return 0;
-	if (got > 0 && !(flags & PEEK))
-		f->reads++;
-	if (got > 0 || f->ended ||
-	    !(got == RESET || (got == 0 && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)))
-		return 0;
-	f->ended = 1;
-	s = scratch(FOR_COPY);
-	if (!s)
-		return 0;
-	fill_head(&e.head, VHU_TAP_END, sizeof(e), f);
-	e.error = got;
-	emit(s, &e, sizeof(e));
+	}
+	if (got == RESET || (got == 0 && sk->sk_shutdown & RCV_SHUTDOWN))
+		emit_end(sk, got);
 	return 0;
 }
 
@@ -752,6 +823,8 @@ static long look_at(void *map, const __u64 *key, struct vhu_tap_flow *f, void *c
 		if (s && f->state != VHU_TAP_IGNORED)
 			emit(s, &e, sizeof(e));
 	}
+	if (f->closed || (peer && peer->closed) || vhu_flush)
+		flush(f, FOR_DROP);
 	if (f->closed && (!peer || peer->closed))
 		bpf_map_delete_elem(map, key);
 	return 0;
