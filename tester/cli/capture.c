@@ -146,11 +146,16 @@ static int check(struct vhu_capture_opts *o, struct vhu_err *err)
 
 /* --- recording --------------------------------------------------------------------------------------- */
 
+#define LIVE_NS UINT64_C(500000000)
+
 struct recording {
 	const struct vhu_source_ops *ops;
 	void *source;
 	struct vhu_trace_writer *writer;
 	struct vhu_err *err;
+	uint64_t sessions, messages, lost;
+	bool live;
+	uint64_t told_ns;
 	int code; /* negative: it is over because of this */
 	bool ended;
 };
@@ -159,9 +164,28 @@ static int put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 {
 	struct recording *c = ctx;
 
-	if (r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_LOST && r->len == 8)
+	if (r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_LOST && r->len == 8) {
+		c->lost += vhu_le_get(r->payload, 8);
 		vhu_trace_writer_lost(c->writer, r->connection, vhu_le_get(r->payload, 8));
+	}
+	c->sessions = VHU_MAX(c->sessions, (uint64_t)r->connection);
+	c->messages += vhu_record_is_message(r);
 	return vhu_trace_writer_put(c->writer, r, err);
+}
+
+/* On a terminal: what there is so far. */
+static void tell_state(struct recording *c)
+{
+	struct vhu_source_stats stats;
+	uint64_t now = vhu_now_ns();
+
+	if (!c->live || now - c->told_ns < LIVE_NS)
+		return;
+	c->told_ns = now;
+	c->ops->stats(c->source, &stats);
+	fprintf(stderr,
+		"\r\033[K%" PRIu64 " sessions (%" PRIu64 " open), %" PRIu64 " messages, %" PRIu64 " lost ",
+		stats.connections, stats.open, stats.messages, stats.lost);
 }
 
 static void drain(void *ctx, uint32_t events)
@@ -175,6 +199,7 @@ static void drain(void *ctx, uint32_t events)
 	if (code < 0)
 		c->code = code;
 	c->ended = code > 0;
+	tell_state(c);
 }
 
 static bool is_over(void *ctx)
@@ -204,26 +229,27 @@ static void wait_for_end(struct recording *c, struct vhu_loop *loop, const struc
 	vhu_source_free(timer);
 }
 
-static void tell_end(const struct vhu_capture_opts *o, const struct vhu_source_stats *stats)
+static void tell_end(const struct recording *c, const struct vhu_capture_opts *o)
 {
 	FILE *out = strcmp(o->output, "-") ? stdout : stderr;
 
 	if (!o->quiet)
-		fprintf(out, "%" PRIu64 " sessions, %" PRIu64 " messages, %" PRIu64 " lost\n",
-			stats->connections, stats->messages, stats->lost);
+		fprintf(out, "%" PRIu64 " sessions, %" PRIu64 " messages, %" PRIu64 " lost\n", c->sessions,
+			c->messages, c->lost);
 }
 
 static int record(struct recording *c, struct vhu_loop *loop, const struct vhu_capture_opts *o)
 {
-	struct vhu_source_stats stats = {0};
 	int code = c->ops->open(&o->source, put, c, &c->source, c->err);
 
 	if (code < 0)
 		return code;
 	if (!o->quiet)
 		fprintf(stderr, "vhu-capture: recording to %s; Ctrl-C ends it\n", o->output);
+	c->live = !o->quiet && isatty(STDERR_FILENO);
 	wait_for_end(c, loop, o);
-	c->ops->stats(c->source, &stats);
+	if (c->told_ns)
+		fputs("\r\033[K", stderr);
 	if (c->code < 0) {
 		struct vhu_err ignored = {0};
 
@@ -232,7 +258,7 @@ static int record(struct recording *c, struct vhu_loop *loop, const struct vhu_c
 	}
 	code = c->ops->close(c->source, c->err);
 	if (code == 0)
-		tell_end(o, &stats);
+		tell_end(c, o);
 	return code;
 }
 

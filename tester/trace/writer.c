@@ -7,7 +7,10 @@
 
 #include "trace/file.h"
 
-enum { CONNECTIONS_TOLD = 2000 }; /* in the closing record, which has to fit into one */
+enum {
+	CONNECTIONS_TOLD = 2000, /* in the closing record, which has to fit into one */
+	BUFFER = 64 << 10, /* of a file: fewer calls */
+};
 
 struct counts {
 	uint64_t messages, lost;
@@ -180,6 +183,8 @@ int vhu_trace_writer_new(const char *path, const struct vhu_trace_meta *meta, st
 	w->pcap = pcap_open_dead_with_tstamp_precision(VHU_CAP_LINKTYPE, VHU_CAP_RECORD_MAX,
 						       PCAP_TSTAMP_PRECISION_NANO);
 	file = w->pipe ? stdout : fopen(path, "wbe");
+	if (file && !w->pipe)
+		setvbuf(file, NULL, _IOFBF, BUFFER);
 	if (!file)
 		rc = vhu_err_errno(err, -errno, "%s", path);
 	else if (!w->path || !w->pcap || !(w->dump = pcap_dump_fopen(w->pcap, file)))

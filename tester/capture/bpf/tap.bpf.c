@@ -33,9 +33,10 @@ enum {
 	S_BLOCK = 0060000,
 	S_CHAR = 0020000,
 	S_FIFO = 0010000,
+	CHECKED_READS = 64,
 	RIGHTS = 1,
 	SOL = 1,
-	RING_BYTES = 16 << 20,
+	RING_BYTES = 8 << 20,
 };
 #define HUGETLBFS 0x958458f6u
 #define TMPFS	  0x01021994u
@@ -50,7 +51,7 @@ const volatile __u32 vhu_self = 0; /* our own process: what it does with sockets
 
 __u64 vhu_last_connection = 0;
 __u64 vhu_lost = 0;
-__u32 vhu_flush = 0;		/* set by the loader at the end: nothing shall wait any more */
+__u32 vhu_flush = 0; /* set by the loader at the end: nothing shall wait any more */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -77,11 +78,14 @@ struct scratch {
 	union {
 		struct vhu_tap_open open;
 		struct vhu_tap_numbers numbers;
-			__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
+		__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
 	};
 	struct vhu_tap_flow flow[2];
 	__u32 since_wake;
-	__u64 reader, sender;		/* who is reading on this CPU, and from which sending end */
+	/* Of this CPU: who reads just now, and the number of that read. */
+	__u64 reader_task, read;
+	/* Who sent last, and through which socket. */
+	__u64 sender, sender_ino, sender_id;
 };
 
 enum { FOR_COPY, FOR_DROP, FOR_SEND, FOR_OTHER, N_SCRATCH };
@@ -142,8 +146,8 @@ static __always_inline __u64 inode_of(const struct sock *sk)
 }
 
 /*
- * The same for sockets that the kernel hands to a program or that one finds from there: such loads are plain, the
- * ones above are calls. What runs for each message uses these.
+ * The same for sockets that the kernel hands to a program or that one finds from there: such loads are plain,
+ * the ones above are calls. What runs for each message uses these.
  */
 static __always_inline bool is_stream_here(const struct sock *sk)
 {
@@ -191,12 +195,14 @@ static __always_inline bool is_named(const struct sock *sk)
 
 static __always_inline __u32 consumed_of(const struct sk_buff *skb)
 {
-	return *(const __u32 *)((const void *)skb->cb + bpf_core_field_offset(struct unix_skb_parms, consumed));
+	return *(const __u32 *)((const void *)skb->cb +
+				bpf_core_field_offset(struct unix_skb_parms, consumed));
 }
 
 static __always_inline struct scm_fp_list *fds_of(const struct sk_buff *skb)
 {
-	return *(struct scm_fp_list *const *)((const void *)skb->cb + bpf_core_field_offset(struct unix_skb_parms, fp));
+	return *(struct scm_fp_list *const *)((const void *)skb->cb +
+					      bpf_core_field_offset(struct unix_skb_parms, fp));
 }
 
 /* Whether what is left of the buffer begins as a vhost-user message does. */
@@ -204,7 +210,8 @@ static __always_inline bool speaks(const struct sk_buff *skb)
 {
 	__u32 consumed = consumed_of(skb), head[3];
 
-	if (skb->len < consumed + HEADER || bpf_probe_read_kernel(head, sizeof(head), skb->data + consumed) < 0)
+	if (skb->len < consumed + HEADER ||
+	    bpf_probe_read_kernel(head, sizeof(head), skb->data + consumed) < 0)
 		return false;
 	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 &&
 	       head[2] <= SIZE_MAX_BELIEVED;
@@ -278,8 +285,8 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 }
 
 /*
- * The flow of a sending end whose socket has the inode `ino`; NULL if it is of no interest. A kernel address may serve
- * again for another socket.
+ * The flow of a sending end whose socket has the inode `ino`; NULL if it is of no interest. A kernel address
+ * may serve again for another socket.
  */
 static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino)
 {
@@ -302,16 +309,14 @@ static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const 
 	return open_flows(sk, peer, which);
 }
 
-/* Who sends or reads: told when the process is another one than before. */
-static __always_inline void take_part(struct vhu_tap_flow *f, bool reads, __u32 which)
+/* Who sends or reads has changed; told when the process is another one than before. */
+static __noinline void take_part(struct vhu_tap_flow *f, bool reads, __u32 which)
 {
 	__u64 now = bpf_get_current_pid_tgid(), before = reads ? f->reader : f->sender;
-	struct scratch *s;
 	const struct task_struct *leader;
 	__u32 tgid = now >> 32;
+	struct scratch *s;
 
-	if (now == before)
-		return;
 	if (reads)
 		f->reader = now;
 	else
@@ -455,6 +460,14 @@ static __always_inline __u32 emit_fds(const struct sk_buff *skb, const struct vh
 
 /* --- bytes ------------------------------------------------------------------------------------------- */
 
+/* Different for different reads. */
+static __always_inline __u64 this_read(void)
+{
+	const struct scratch *s = scratch(FOR_COPY);
+
+	return s ? ((__u64)bpf_get_smp_processor_id() << 48) + s->read + 1 : 0;
+}
+
 /* Fills in all but how many bytes there are; the header that waits comes first. Returns its length. */
 static __always_inline __u32 begin_data(struct vhu_tap_data *d, struct vhu_tap_flow *f, __u32 flags)
 {
@@ -462,7 +475,7 @@ static __always_inline __u32 begin_data(struct vhu_tap_data *d, struct vhu_tap_f
 
 	fill_head(&d->head, VHU_TAP_DATA, sizeof(*d), f);
 	d->off = f->off;
-	d->read = f->reads + 1;
+	d->read = this_read();
 	d->sender = f->sender;
 	d->reader = f->reader;
 	d->missing = d->n_fds = 0;
@@ -478,7 +491,8 @@ static __always_inline __u32 begin_data(struct vhu_tap_data *d, struct vhu_tap_f
 	return VHU_TAP_HEADER;
 }
 
-static __always_inline void end_data(struct scratch *s, struct vhu_tap_data *d, struct vhu_tap_flow *f, __u32 kept)
+static __always_inline void end_data(struct scratch *s, struct vhu_tap_data *d, struct vhu_tap_flow *f,
+				     __u32 kept)
 {
 	d->kept = kept;
 	d->head.len = sizeof(*d) + kept;
@@ -505,7 +519,7 @@ static __always_inline bool stash(const struct sk_buff *skb, struct vhu_tap_flow
 	    head[2] > SIZE_MAX_BELIEVED)
 		return false;
 	__builtin_memcpy(f->stash, head, sizeof(head));
-	f->stash_read = f->reads + 1;
+	f->stash_read = this_read();
 	f->stashed = VHU_TAP_HEADER;
 	f->left = head[2];
 	f->off += VHU_TAP_HEADER;
@@ -528,7 +542,8 @@ static __always_inline void measure(struct vhu_tap_flow *f, const __u8 *bytes, _
 		f->left = size + VHU_TAP_HEADER - len;
 }
 
-/* `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer itself is missing. */
+/* `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer itself is
+ * missing. */
 static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
 				       __u32 n_fds, __u32 flags, __u32 which)
 {
@@ -569,17 +584,33 @@ static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap
 /* What the current process asked the kernel to do; nothing is known of what io_uring does. */
 struct call {
 	bool sends, peeks;
-	__u64 message;			/* of sendmsg, else 0 */
+	__u64 message; /* of sendmsg, else 0 */
 };
 
 static __always_inline void this_call(struct call *ret)
 {
 	const struct pt_regs *r = (const void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 #if defined(__TARGET_ARCH_x86)
-	enum { WRITE = 1, WRITEV = 20, SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47, SENDMMSG = 307 };
+	enum {
+		WRITE = 1,
+		WRITEV = 20,
+		SENDTO = 44,
+		RECVFROM = 45,
+		SENDMSG = 46,
+		RECVMSG = 47,
+		SENDMMSG = 307
+	};
 	__u64 number = r->orig_ax, second = r->si, third = r->dx, fourth = r->r10;
 #elif defined(__TARGET_ARCH_arm64)
-	enum { WRITE = 64, WRITEV = 66, SENDTO = 206, RECVFROM = 207, SENDMSG = 211, RECVMSG = 212, SENDMMSG = 269 };
+	enum {
+		WRITE = 64,
+		WRITEV = 66,
+		SENDTO = 206,
+		RECVFROM = 207,
+		SENDMSG = 211,
+		RECVMSG = 212,
+		SENDMMSG = 269
+	};
 	__u64 number = (__u64)r->syscallno, second = r->user_regs.regs[1], third = r->user_regs.regs[2],
 	      fourth = r->user_regs.regs[3];
 #else
@@ -595,34 +626,46 @@ static __always_inline void this_call(struct call *ret)
 
 /* --- programs ---------------------------------------------------------------------------------------- */
 
+/*
+ * Bytes that are only looked at come again. Who does so does it from the start, so that later reads are not
+ * asked any more.
+ */
+static __always_inline bool peeks(struct vhu_tap_flow *f)
+{
+	struct call call;
+
+	if (f->checked >= CHECKED_READS)
+		return false;
+	this_call(&call);
+	if (!call.peeks)
+		f->checked++;
+	return call.peeks;
+}
+
 /* A reader's kernel copies `len` bytes out of a buffer. */
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 {
-	const struct sock *sk = skb->sk, *peer;
+	const struct sock *sk = skb->sk;
 	struct vhu_tap_flow *f;
 	struct scratch *s;
-	struct call call;
 	__u32 at, n_fds;
+	__u64 task;
 
 	if (!sk || !is_stream_here(sk) || len <= 0)
 		return 0;
 	f = known(sk, inode_here(sk));
-	if (!f) {
-		peer = peer_of(sk);
-		f = wanted(sk, peer, skb, FOR_COPY);
-	}
-	if (!f || f->state == VHU_TAP_IGNORED)
-		return 0;
-	this_call(&call);
-	if (call.peeks)
-		return 0;
+	if (!f)
+		f = wanted(sk, peer_of(sk), skb, FOR_COPY);
 	s = scratch(FOR_COPY);
-	if (s) {
-		s->reader = bpf_get_current_pid_tgid();
-		s->sender = (__u64)sk;
+	if (!f || !s || f->state == VHU_TAP_IGNORED || peeks(f))
+		return 0;
+	task = bpf_get_current_task();
+	s->reader_task = task;
+	if (task != f->reader_task) {
+		f->reader_task = task;
+		take_part(f, true, FOR_COPY);
 	}
-	take_part(f, true, FOR_COPY);
 	at = consumed_of(skb);
 	n_fds = emit_fds(skb, f);
 	if (n_fds || !stash(skb, f, at, (__u32)len))
@@ -655,35 +698,12 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 	return 0;
 }
 
-/* A sender has queued something: a connection that is new is found before its peer reads. */
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(vhu_queued, const struct sock *sk)
-{
-	const struct unix_sock *receiver;
-	const struct sock *sender;
-	struct vhu_tap_flow *f;
-
-	if (!is_stream_here(sk))
-		return 0;
-	receiver = bpf_skc_to_unix_sock((void *)sk);
-	sender = receiver ? receiver->peer : NULL;
-	if (!sender)
-		return 0;
-	f = known(sender, inode_here(sender));
-	if (!f) {
-		const struct sk_buff *last = sk->sk_receive_queue.prev;
-
-		if (!last || (const void *)last == &sk->sk_receive_queue)
-			return 0;
-		f = wanted(sender, sk, last, FOR_SEND);
-	}
-	if (f && f->state != VHU_TAP_IGNORED)
-		take_part(f, false, FOR_SEND);
-	return 0;
-}
-
 struct user_msghdr {
 	__u64 name, namelen, iov, iovlen, control, controllen;
+};
+
+struct user_iovec {
+	__u64 base, len;
 };
 
 struct user_cmsghdr {
@@ -691,41 +711,75 @@ struct user_cmsghdr {
 	__s32 level, type;
 };
 
-/* What the sender of a message calls its descriptors. */
-static __always_inline void emit_numbers(const struct vhu_tap_flow *f, const struct user_msghdr *m)
+/*
+ * What the sender of a message calls its descriptors. `sure`: there are some with the buffer that was just
+ * queued; else it has been read already, and only what surely is one buffer counts.
+ */
+static __noinline void emit_numbers(const struct vhu_tap_flow *f, bool sure)
 {
 	struct scratch *s = scratch(FOR_SEND);
+	struct user_msghdr m;
 	struct user_cmsghdr c;
-	__u32 n;
+	struct user_iovec v = {};
+	struct call call;
+	__u64 size;
 
-	if (!s || m->controllen < sizeof(c) ||
-	    bpf_probe_read_user(&c, sizeof(c), (const void *)m->control) < 0 || c.level != SOL || c.type != RIGHTS ||
-	    c.len < sizeof(c) + sizeof(__s32) || c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
+	this_call(&call);
+	if (!s || !call.message || bpf_probe_read_user(&m, sizeof(m), (const void *)call.message) < 0 ||
+	    m.controllen < sizeof(c) || bpf_probe_read_user(&c, sizeof(c), (const void *)m.control) < 0 ||
+	    c.level != SOL || c.type != RIGHTS || c.len < sizeof(c) + sizeof(__s32) ||
+	    c.len > sizeof(c) + sizeof(__s32) * VHU_TAP_FDS_MAX)
 		return;
-	n = (__u32)(c.len - sizeof(c)) / sizeof(__s32);
-	if (n > VHU_TAP_FDS_MAX || bpf_probe_read_user(s->numbers.number, n * sizeof(__s32),
-						       (const void *)m->control + sizeof(c)) < 0)
+	bpf_probe_read_user(&v, sizeof(v), (const void *)m.iov);
+	if (!sure && (m.iovlen > 2 || v.len > VHU_TAP_PART))
+		return;
+	size = c.len - sizeof(c);
+	barrier_var(size);
+	size &= 1023; /* for the verifier */
+	if (bpf_probe_read_user(s->numbers.number, size, (const void *)m.control + sizeof(c)) < 0)
 		return;
 	fill_head(&s->numbers.head, VHU_TAP_NUMBERS, sizeof(s->numbers), f);
-	s->numbers.n = n;
+	s->numbers.n = size / sizeof(__s32);
 	emit(s, &s->numbers, sizeof(s->numbers));
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(vhu_sent, const struct sock *sk, int sent)
+/* A sender has queued something: who it is, what it calls its descriptors. A new connection is found here
+ * already. */
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(vhu_queued, const struct sock *sk)
 {
-	struct user_msghdr m;
+	const struct unix_sock *receiver;
+	const struct sock *sender;
+	const struct sk_buff *last;
 	struct vhu_tap_flow *f;
-	struct call call;
+	struct scratch *s = scratch(FOR_SEND);
+	bool none, fds;
+	__u64 task, ino;
 
-	if (sent <= 0 || !is_stream_here(sk))
+	if (!s || !is_stream_here(sk))
 		return 0;
-	this_call(&call);
-	if (!call.message || bpf_probe_read_user(&m, sizeof(m), (const void *)call.message) < 0 || !m.controllen)
+	receiver = bpf_skc_to_unix_sock((void *)sk);
+	sender = receiver ? receiver->peer : NULL;
+	last = sk->sk_receive_queue.prev;
+	if (!sender || !last)
 		return 0;
-	f = known(sk, inode_here(sk));
-	if (f && f->state != VHU_TAP_IGNORED)
-		emit_numbers(f, &m);
+	none = (const void *)last == &sk->sk_receive_queue;
+	fds = !none && fds_of(last);
+	ino = inode_here(sender);
+	task = bpf_get_current_task();
+	if (!fds && !none && s->sender == (__u64)sender && s->sender_ino == ino && s->sender_id == task)
+		return 0;
+	f = known(sender, ino);
+	if (!f && !none)
+		f = wanted(sender, sk, last, FOR_SEND);
+	if (!f || f->state == VHU_TAP_IGNORED)
+		return 0;
+	s->sender = (__u64)sender;
+	s->sender_ino = ino;
+	s->sender_id = task;
+	take_part(f, false, FOR_SEND);
+	if (fds || none)
+		emit_numbers(f, fds);
 	return 0;
 }
 
@@ -753,18 +807,15 @@ SEC("tp_btf/sock_recv_length")
 int BPF_PROG(vhu_received, const struct sock *sk, int got)
 {
 	struct scratch *s = scratch(FOR_COPY);
-	struct vhu_tap_flow *f;
 
 	if (!s || !is_stream_here(sk))
 		return 0;
 	if (got > 0) {
-		/* Of interest only behind a copy of ours: then it is the same read. */
-		if (s->reader != bpf_get_current_pid_tgid())
-			return 0;
-		s->reader = 0;
-		f = bpf_map_lookup_elem(&vhu_flows, &s->sender);
-		if (f)
-			f->reads++;
+		/* Of interest only behind a copy of ours. */
+		if (s->reader_task == bpf_get_current_task()) {
+			s->reader_task = 0;
+			s->read++;
+		}
 		return 0;
 	}
 	if (got == RESET || (got == 0 && sk->sk_shutdown & RCV_SHUTDOWN))

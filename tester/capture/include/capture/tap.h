@@ -40,25 +40,26 @@ struct vhu_tap_head {
 };
 
 enum { VHU_TAP_WATCHED, VHU_TAP_IGNORED };
-enum { VHU_TAP_HEADER = 12 };		/* of a message */
+enum { VHU_TAP_HEADER = 12 }; /* of a message */
 
 /* Also the value of the map of flows, whose key is the sending end's address. */
 struct vhu_tap_flow {
 	__u64 flow; /* 2n and 2n + 1 are one connection */
 	__u64 sock, peer;
-	__u64 ino, peer_ino; /* of the sockets; 0: not known (yet) */
-	__u64 off;	     /* bytes read so far */
-	__u64 reads;
+	__u64 ino, peer_ino;  /* of the sockets; 0: not known (yet) */
+	__u64 off;	      /* bytes read so far */
+	__u64 checked;	      /* reads so far that were looked at for peeking */
 	__u64 sender, reader; /* who last did so; 0: nobody yet */
+	__u64 reader_task;    /* the same as the kernel's address of it */
 	__u32 owner;	      /* tgid that made the sending end's socket, as its peer was told; 0: unknown */
 	__u32 state;
 	__u32 ended, closed;
-	__u32 lost;			/* parts that found no room in the ring */
+	__u32 lost; /* parts that found no room in the ring */
 	/* A header that was read alone waits for the read behind it: one event instead of two. */
 	__u32 stashed;
 	__u64 stash_read;
 	__u8 stash[VHU_TAP_HEADER];
-	__u32 left;			/* bytes to come of a message whose header was seen */
+	__u32 left; /* bytes to come of a message whose header was seen */
 	char comm[VHU_TAP_COMM], reader_comm[VHU_TAP_COMM];
 };
 
@@ -93,8 +94,8 @@ struct vhu_tap_data {
 	__u64 sender, reader;
 	__u32 kept, missing;
 	__u32 n_fds, flags;
-	__u32 lost;			/* of this flow, so far */
-	__u32 before;			/* so many of the bytes came with an earlier read, `before_read` */
+	__u32 lost;   /* of this flow, so far */
+	__u32 before; /* so many of the bytes came with an earlier read, `before_read` */
 	__u64 before_read;
 	__u8 bytes[];
 };
