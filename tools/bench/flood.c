@@ -1,11 +1,12 @@
 /*
- * Two local processes that flood each other with vhost-user messages: how fast, with and without somebody watching.
+ * Two local processes that flood each other with vhost-user messages: how fast, with and without somebody
+ * watching.
  *
  *   bench-flood LISTEN CONNECT flood|ping N
  *
- * One process listens at LISTEN and reads as back-ends do, header and payload apart; the other one connects to CONNECT (a
- * proxy's socket, or the same) and sends N messages: `flood` without waiting, an answered one last; `ping` each
- * answered, so that N counts both directions. Prints the seconds that it took.
+ * One process listens at LISTEN and reads as back-ends do, header and payload apart; the other one connects
+ * to CONNECT (a proxy's socket, or the same) and sends N messages: `flood` without waiting, an answered one
+ * last; `ping` each answered, so that N counts both directions. Prints the seconds that it took.
  */
 #include <errno.h>
 #include <poll.h>
@@ -117,7 +118,8 @@ int main(int argc, char **argv)
 {
 	long n = argc == 5 ? strtol(argv[4], NULL, 10) : 0;
 	bool ping = argc == 5 && !strcmp(argv[3], "ping");
-	struct message m = {.request = SET_VRING_NUM, .flags = VERSION, .size = PAYLOAD, .payload = {0, 0, 0, 0, 1}};
+	struct message m = {
+		.request = SET_VRING_NUM, .flags = VERSION, .size = PAYLOAD, .payload = {0, 0, 0, 0, 1}};
 	struct sockaddr_un a;
 	double start;
 	pid_t child;

@@ -1,0 +1,320 @@
+/* Events, sockets and the flows between them: what all programs share. Part of tap.bpf.c. */
+#pragma once
+
+enum {
+	UNIX = 1,
+	STREAM = 1,
+	RCV_SHUTDOWN = 1,
+	PEEK = 2,
+	RESET = -104,
+	EXITING = 4,
+	GROUP_EXIT = 4,
+	HEADER = 12,
+	REQUEST_MAX = 64,
+	SIZE_MAX_BELIEVED = 65536,
+	S_FMT = 0170000,
+	S_SOCKET = 0140000,
+	S_REGULAR = 0100000,
+	S_BLOCK = 0060000,
+	S_CHAR = 0020000,
+	S_FIFO = 0010000,
+	CHECKED_READS = 64,
+	RIGHTS = 1,
+	SOL = 1,
+	RING_BYTES = 8 << 20,
+};
+#define HUGETLBFS 0x958458f6u
+#define TMPFS	  0x01021994u
+
+/* Kinds of descriptor as captures have them (wire/frame.h). */
+enum { UNKNOWN, MEMFD, HUGETLB, SHM, FILE_, EVENTFD, SOCKET, PIPE, USERFAULT, DEVICE, OTHER };
+
+/* Set by the loader. */
+const volatile char vhu_names[VHU_TAP_NAMES_MAX][VHU_TAP_NAME] = {};
+const volatile __u32 vhu_n_names = 0;
+const volatile __u32 vhu_self = 0; /* our own process: what it does with sockets is of no interest */
+
+__u64 vhu_last_connection = 0;
+__u64 vhu_lost = 0;
+__u32 vhu_flush = 0; /* set by the loader at the end: nothing shall wait any more */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} vhu_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, VHU_TAP_FLOWS_MAX);
+	__type(key, __u64);
+	__type(value, struct vhu_tap_flow);
+} vhu_flows SEC(".maps");
+
+/* Processes that take part. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} vhu_processes SEC(".maps");
+
+/* Room to build events: one for each program that can interrupt another one. */
+struct scratch {
+	union {
+		struct vhu_tap_open open;
+		struct vhu_tap_numbers numbers;
+		__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
+	};
+	struct vhu_tap_flow flow[2];
+	__u32 since_wake;
+	/* Of this CPU: who reads just now, and the number of that read. */
+	__u64 reader_task, read;
+	/* Who sent last, and through which socket. */
+	__u64 sender, sender_ino, sender_id;
+};
+
+enum { FOR_COPY, FOR_DROP, FOR_SEND, FOR_OTHER, N_SCRATCH };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, N_SCRATCH);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} vhu_scratch SEC(".maps");
+
+/* --- events ------------------------------------------------------------------------------------------ */
+
+static __always_inline struct scratch *scratch(__u32 which)
+{
+	return bpf_map_lookup_elem(&vhu_scratch, &which);
+}
+
+static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 len,
+				      const struct vhu_tap_flow *f)
+{
+	h->kind = kind;
+	h->len = len;
+	h->t_ns = bpf_ktime_get_ns();
+	h->sock = f ? f->sock : 0;
+	h->flow = f ? f->flow : 0;
+}
+
+/* The reader sleeps until there is something worth waking up for, or its time is over. */
+static __always_inline bool emit(struct scratch *s, void *event, __u32 len)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (bpf_ringbuf_query(&vhu_ring, BPF_RB_AVAIL_DATA) > RING_BYTES / 8) {
+		if (s->since_wake++ % VHU_TAP_WAKE_EVERY == 0)
+			flags = BPF_RB_FORCE_WAKEUP;
+	} else {
+		s->since_wake = 0;
+	}
+	if (bpf_ringbuf_output(&vhu_ring, event, len, flags) == 0)
+		return true;
+	__sync_fetch_and_add(&vhu_lost, 1);
+	return false;
+}
+
+/* --- sockets ----------------------------------------------------------------------------------------- */
+
+static __always_inline bool is_stream(const struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_family) == UNIX && BPF_CORE_READ(sk, sk_type) == STREAM;
+}
+
+static __always_inline __u64 inode_of(const struct sock *sk)
+{
+	struct socket_alloc *a = (void *)BPF_CORE_READ(sk, sk_socket);
+
+	return a ? BPF_CORE_READ(a, vfs_inode.i_ino) : 0;
+}
+
+/*
+ * The same for sockets that the kernel hands to a program or that one finds from there: such loads are plain,
+ * the ones above are calls. What runs for each message uses these.
+ */
+static __always_inline bool is_stream_here(const struct sock *sk)
+{
+	return sk->__sk_common.skc_family == UNIX && sk->sk_type == STREAM;
+}
+
+static __always_inline __u64 inode_here(const struct sock *sk)
+{
+	return sk->sk_socket->file->f_inode->i_ino;
+}
+
+static __always_inline struct sock *peer_of(const struct sock *sk)
+{
+	return BPF_CORE_READ((const struct unix_sock *)sk, peer);
+}
+
+static __always_inline struct vhu_tap_flow *flow_of(const struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return bpf_map_lookup_elem(&vhu_flows, &key);
+}
+
+/* Whether the socket's file is one of those that were asked for. */
+static __always_inline bool is_named(const struct sock *sk)
+{
+	const unsigned char *name = BPF_CORE_READ((const struct unix_sock *)sk, path.dentry, d_name.name);
+	__u64 have[VHU_TAP_NAME / 8] = {};
+
+	if (!name || bpf_probe_read_kernel_str(have, sizeof(have), name) < 0)
+		return false;
+	for (__u32 i = 0; i < VHU_TAP_NAMES_MAX; i++) {
+		const volatile __u64 *want = (const volatile __u64 *)vhu_names[i];
+		__u64 differ = 0;
+
+		if (i >= vhu_n_names)
+			break;
+		for (__u32 k = 0; k < VHU_TAP_NAME / 8; k++)
+			differ |= want[k] ^ have[k];
+		if (!differ)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline __u32 consumed_of(const struct sk_buff *skb)
+{
+	return *(const __u32 *)((const void *)skb->cb +
+				bpf_core_field_offset(struct unix_skb_parms, consumed));
+}
+
+static __always_inline struct scm_fp_list *fds_of(const struct sk_buff *skb)
+{
+	return *(struct scm_fp_list *const *)((const void *)skb->cb +
+					      bpf_core_field_offset(struct unix_skb_parms, fp));
+}
+
+/* Whether what is left of the buffer begins as a vhost-user message does. */
+static __always_inline bool speaks(const struct sk_buff *skb)
+{
+	__u32 consumed = consumed_of(skb), head[3];
+
+	if (skb->len < consumed + HEADER ||
+	    bpf_probe_read_kernel(head, sizeof(head), skb->data + consumed) < 0)
+		return false;
+	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 &&
+	       head[2] <= SIZE_MAX_BELIEVED;
+}
+
+/* --- flows ------------------------------------------------------------------------------------------- */
+
+static __always_inline void fill_flow(struct vhu_tap_flow *f, const struct sock *sk, const struct sock *peer,
+				      __u64 number)
+{
+	__builtin_memset(f, 0, sizeof(*f));
+	f->flow = number;
+	f->sock = (__u64)sk;
+	f->peer = (__u64)peer;
+	f->ino = inode_of(sk);
+	f->peer_ino = peer ? inode_of(peer) : 0;
+	/* What the peer was told of us when it connected, accepted, or was made. */
+	if (peer)
+		f->owner = BPF_CORE_READ(peer, sk_peer_pid, numbers[0].nr);
+}
+
+static __always_inline void fill_path(struct vhu_tap_open *o, const struct sock *sk, const struct sock *peer)
+{
+	const struct unix_sock *u = (const void *)sk;
+	const struct unix_address *addr = BPF_CORE_READ(u, addr);
+	const struct inode *inode;
+	int len;
+
+	o->path_of_peer = 0;
+	if (!addr && peer) {
+		u = (const void *)peer;
+		addr = BPF_CORE_READ(u, addr);
+		o->path_of_peer = 1;
+	}
+	o->path_len = 0;
+	o->path_ino = 0;
+	o->path_dev = 0;
+	if (!addr)
+		return;
+	len = BPF_CORE_READ(addr, len) - 2;
+	if (len > 0 && len <= VHU_TAP_PATH)
+		o->path_len = (__u32)len;
+	bpf_probe_read_kernel(o->path, VHU_TAP_PATH, (const void *)&addr->name + 2);
+	inode = BPF_CORE_READ(u, path.dentry, d_inode);
+	if (inode) {
+		o->path_ino = BPF_CORE_READ(inode, i_ino);
+		o->path_dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	}
+}
+
+/* Both directions of a connection become known. */
+static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const struct sock *peer, __u32 which)
+{
+	struct scratch *s = scratch(which);
+	__u64 number, key = (__u64)sk, peer_key = (__u64)peer;
+
+	if (!s)
+		return NULL;
+	number = (__sync_fetch_and_add(&vhu_last_connection, 1) + 1) * 2;
+	fill_flow(&s->flow[0], sk, peer, number);
+	bpf_map_update_elem(&vhu_flows, &key, &s->flow[0], BPF_ANY);
+	fill_flow(&s->flow[1], peer, sk, number + 1);
+	if (peer)
+		bpf_map_update_elem(&vhu_flows, &peer_key, &s->flow[1], BPF_ANY);
+	fill_head(&s->open.head, VHU_TAP_OPEN, sizeof(s->open), &s->flow[0]);
+	s->open.flow[0] = s->flow[0];
+	s->open.flow[1] = s->flow[1];
+	fill_path(&s->open, sk, peer);
+	emit(s, &s->open, sizeof(s->open));
+	return bpf_map_lookup_elem(&vhu_flows, &key);
+}
+
+/*
+ * The flow of a sending end whose socket has the inode `ino`; NULL if it is of no interest. A kernel address
+ * may serve again for another socket.
+ */
+static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino)
+{
+	struct vhu_tap_flow *f = flow_of(sk);
+
+	if (!f || (ino && f->ino && ino != f->ino))
+		return NULL;
+	if (ino && !f->ino)
+		f->ino = ino;
+	return f;
+}
+
+static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const struct sock *peer,
+						   const struct sk_buff *skb, __u32 which)
+{
+	if (!(speaks(skb) || (vhu_n_names && (is_named(sk) || (peer && is_named(peer))))))
+		return NULL;
+	if ((__u32)(bpf_get_current_pid_tgid() >> 32) == vhu_self)
+		return NULL;
+	return open_flows(sk, peer, which);
+}
+
+/* Who sends or reads has changed; told when the process is another one than before. */
+static __noinline void take_part(struct vhu_tap_flow *f, bool reads, __u32 which)
+{
+	__u64 now = bpf_get_current_pid_tgid(), before = reads ? f->reader : f->sender;
+	const struct task_struct *leader;
+	__u32 tgid = now >> 32;
+	struct scratch *s;
+
+	if (reads)
+		f->reader = now;
+	else
+		f->sender = now;
+	if (now >> 32 == before >> 32)
+		return;
+	leader = BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), group_leader);
+	bpf_probe_read_kernel_str(reads ? f->reader_comm : f->comm, VHU_TAP_COMM, &leader->comm);
+	bpf_map_update_elem(&vhu_processes, &tgid, &tgid, BPF_ANY);
+	s = scratch(which);
+	if (!s)
+		return;
+	fill_head(&s->open.head, VHU_TAP_FLOW, sizeof(struct vhu_tap_change), f);
+	s->open.flow[0] = *f;
+	emit(s, &s->open, sizeof(struct vhu_tap_change));
+}
