@@ -46,6 +46,8 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	if (match >= 0)
 		judge_aside(c, &c->oracle.session.pending[match], f);
 	observe(c, f, false);
+	if (match >= 0)
+		vhu_run_postcopy_saw(c, f);
 	if (serial)
 		c->last_serial = serial;
 	if (c->r->plan->recorded) {
@@ -294,6 +296,7 @@ void vhu_conn_close(struct vhu_conn *c)
 	}
 	vhu_chan_free(c->main);
 	c->main = NULL;
+	vhu_run_postcopy_release(c->r);
 	for (size_t i = 0; i < c->n_came; i++)
 		vhu_frame_done(&c->came[i]);
 	c->n_came = 0;

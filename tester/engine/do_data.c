@@ -374,6 +374,26 @@ static void memory_check(struct vhu_run *r, const struct vhu_step *s)
 	}
 }
 
+/* It had to wait for the page before it could go on, so that nothing is to be waited for here. */
+static void memory_faulted(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint64_t gpa, len;
+
+	if (!vhu_run_value(r, &s->memory.gpa, &gpa) || !vhu_run_value(r, &s->memory.len, &len) ||
+	    vhu_run_postcopy_faulted(r, gpa, len))
+		return;
+	if (r->postcopy.n_stray) {
+		struct vhu_step told = *s;
+
+		told.requirement = VHU_REQ_POSTCOPY_03;
+		vhu_run_unmet(r, &told, VHU_FINDING_RULE, "a fault in a region that the back-end told of",
+			      "%zu faults at other addresses", r->postcopy.n_stray);
+		return;
+	}
+	vhu_run_unmet(r, s, VHU_FINDING_RULE, "a fault of the back-end there", "%zu faults, all elsewhere",
+		      r->postcopy.n_seen);
+}
+
 void vhu_do_memory(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
@@ -399,6 +419,9 @@ void vhu_do_memory(struct vhu_run *r, const struct vhu_step *s)
 		break;
 	case VHU_MEMORY_CHECK:
 		memory_check(r, s);
+		break;
+	case VHU_MEMORY_FAULTED:
+		memory_faulted(r, s);
 		break;
 	}
 }

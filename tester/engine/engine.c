@@ -191,7 +191,7 @@ static void run_case(struct vhu_run *r)
 static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)
 {
 	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX};
-	r->log.fd = r->inflight.fd = r->state.fd = -1;
+	r->log.fd = r->inflight.fd = r->state.fd = r->postcopy.fd = -1;
 	r->iommu.granule = VHU_C_LOG_PAGE;
 	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
 	r->conns = calloc(r->n_conns, sizeof(*r->conns));

@@ -125,6 +125,22 @@ struct vhu_iommu_run {
 	unsigned repeats;
 };
 
+/* Where the back-end has a region of the guest's. */
+struct vhu_postcopy_region {
+	uint64_t base, size, gpa;
+};
+
+/* The userfaultfd that the back-end gave, and the guest addresses that it waited for. */
+struct vhu_postcopy_run {
+	int fd;
+	struct vhu_source *source;
+	struct vhu_postcopy_region regions[VHU_C_MEM_TABLE_REGIONS];
+	size_t n_regions;
+	uint64_t seen[256];
+	size_t n_seen;
+	size_t n_stray; /* faults outside what the back-end told of */
+};
+
 struct vhu_inflight_run {
 	int fd;
 	uint64_t size, offset;
@@ -166,6 +182,7 @@ struct vhu_run {
 	struct vhu_inflight_run inflight;
 	struct vhu_iommu_run iommu;
 	struct vhu_state_run state;
+	struct vhu_postcopy_run postcopy;
 	struct vhu_program *program; /* another process of the target's program, or NULL */
 	struct vhu_foreign *foreign; /* of the table that the target has now */
 	size_t n_foreign;
@@ -365,6 +382,14 @@ int vhu_run_state_channel(struct vhu_run *r, bool to_us, bool narrow);
 /* SET_DEVICE_STATE_FD was settled: a channel of the back-end's takes the place of ours, a refusal ends it. */
 void vhu_run_state_answered(struct vhu_conn *c);
 void vhu_run_state_release(struct vhu_run *r);
+
+/* --- postcopy.c -------------------------------------------------------------------------------------- */
+
+/* An answer of the back-end on the main channel: a userfaultfd, its addresses, the end of postcopy. */
+void vhu_run_postcopy_saw(struct vhu_conn *c, const struct vhu_frame *f);
+/* Whether the back-end has waited for a page of this guest memory. */
+bool vhu_run_postcopy_faulted(const struct vhu_run *r, uint64_t gpa, uint64_t len);
+void vhu_run_postcopy_release(struct vhu_run *r);
 
 /* --- identify.c -------------------------------------------------------------------------------------- */
 

@@ -359,7 +359,7 @@ int vhu_engine_load(struct vhu_engine *e, const struct vhu_facts *facts, const s
 				  .conns = &l->conn,
 				  .n_conns = 1,
 				  .last_added_region = SIZE_MAX};
-	l->run.log.fd = l->run.inflight.fd = l->run.state.fd = -1;
+	l->run.log.fd = l->run.inflight.fd = l->run.state.fd = l->run.postcopy.fd = -1;
 	l->run.iommu.granule = VHU_C_LOG_PAGE;
 	l->conn.r = &l->run;
 	vhu_target_clear_exit(e->target);

@@ -170,7 +170,7 @@ static struct probe *begin(struct vhu_engine *e)
 				  .phase = "probe",
 				  .conns = &p->conn,
 				  .n_conns = 1};
-	p->run.log.fd = p->run.inflight.fd = p->run.state.fd = -1;
+	p->run.log.fd = p->run.inflight.fd = p->run.state.fd = p->run.postcopy.fd = -1;
 	e->run = &p->run;
 	return p;
 }

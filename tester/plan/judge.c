@@ -263,6 +263,7 @@ static void model_memory(struct model *m, const struct vhu_step *s)
 		break;
 	case VHU_MEMORY_FILL:
 	case VHU_MEMORY_CHECK:
+	case VHU_MEMORY_FAULTED:
 		break;
 	}
 }

@@ -28,7 +28,7 @@ const char *const vhu_words_signal[] = {"KILL", "TERM", "INT", "ABRT", NULL};
 const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check", NULL};
 const char *const vhu_words_io[] = {"read", "write", "flush", "discard", "write_zeroes", "get_id", "raw",
 	NULL};
-const char *const vhu_words_memory[] = {"map", "add", "remove", "fill", "check", NULL};
+const char *const vhu_words_memory[] = {"map", "add", "remove", "fill", "check", "faulted", NULL};
 const char *const vhu_words_log[] = {"start", "stop", "clear", "check", NULL};
 const char *const vhu_words_inflight[] = {"get", "set", "check", "clear", NULL};
 const char *const vhu_words_iotlb[] = {"map", "update", "invalidate", "hold", "await", "serve", NULL};

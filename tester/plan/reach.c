@@ -34,7 +34,7 @@ static bool ring_speaks(enum vhu_ring_op op)
 
 static bool memory_speaks(enum vhu_memory_op op)
 {
-	return op != VHU_MEMORY_FILL && op != VHU_MEMORY_CHECK;
+	return op == VHU_MEMORY_MAP || op == VHU_MEMORY_ADD || op == VHU_MEMORY_REMOVE;
 }
 
 /* Whether a step is nothing without a connection. */

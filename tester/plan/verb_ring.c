@@ -236,8 +236,8 @@ void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *ste
 
 static const struct only memory_only[] = {
 	{"regions", ON(MAP) | ON(ADD) | ON(REMOVE)},
-	{"gpa", ON(FILL) | ON(CHECK)},
-	{"len", ON(FILL) | ON(CHECK)},
+	{"gpa", ON(FILL) | ON(CHECK) | ON(FAULTED)},
+	{"len", ON(FILL) | ON(CHECK) | ON(FAULTED)},
 	{"pattern", ON(FILL) | ON(CHECK)},
 	{"match", ON(CHECK)},
 	{"value", ON(FILL)},
@@ -282,7 +282,7 @@ void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *s
 		vhu_get_regions(c, &regions, keys, &m->regions, &m->n_regions);
 	if (m->op != VHU_MEMORY_MAP && m->n_regions > 1)
 		vhu_diag(c->report, regions.path, "'%s' speaks of one region", vhu_words_memory[word]);
-	if (m->op == VHU_MEMORY_FILL || m->op == VHU_MEMORY_CHECK)
+	if (m->op == VHU_MEMORY_FILL || m->op == VHU_MEMORY_CHECK || m->op == VHU_MEMORY_FAULTED)
 		memory_bytes(c, n, m);
 }
 

@@ -59,6 +59,8 @@ static bool register_region(struct session *s, const struct region *r)
 	struct uffdio_register reg = {.range = {.start = (uintptr_t)r->map.base, .len = r->map.len},
 				      .mode = UFFDIO_REGISTER_MODE_MISSING};
 
+	if (fault(postcopy_unregistered))
+		return true;
 	return ioctl(s->postcopy.fd, UFFDIO_REGISTER, &reg) == 0;
 }
 
@@ -76,7 +78,8 @@ bool postcopy_tell_bases(struct session *s, struct msg *m, const struct region *
 
 		if (!register_region(s, &regions[i]))
 			return false;
-		FIELD_SET(slot, REGION, userspace_addr, (uintptr_t)regions[i].map.at);
+		if (!fault(postcopy_bases_own))
+			FIELD_SET(slot, REGION, userspace_addr, (uintptr_t)regions[i].map.at);
 		if (fault(postcopy_bases_size))
 			FIELD_SET(slot, REGION, memory_size, regions[i].size - 1);
 	}

@@ -294,7 +294,10 @@ struct vhu_step_await {
 	uint32_t statuses;		/* 0: as each request says */
 };
 
-enum vhu_memory_op { VHU_MEMORY_MAP, VHU_MEMORY_ADD, VHU_MEMORY_REMOVE, VHU_MEMORY_FILL, VHU_MEMORY_CHECK };
+enum vhu_memory_op {
+	VHU_MEMORY_MAP, VHU_MEMORY_ADD, VHU_MEMORY_REMOVE, VHU_MEMORY_FILL, VHU_MEMORY_CHECK,
+	VHU_MEMORY_FAULTED
+};
 
 struct vhu_step_memory {
 	enum vhu_memory_op op;
