@@ -14,6 +14,7 @@ SESSION is a recording as text (tests/data/sessions/*.txt) or as lines of JSON w
     --version N       another version of the pseudo-header
     --cut BYTES       without the last bytes of the file
     --no-end          without the closing record
+    --lost N          the closing record tells of N lost records
     --edit N:OFF:HEX  bytes of record N (from 0, with its pseudo-header) replaced
     --drop N          without record N; sequence numbers stay
     --swap-records N  records N and N+1 change places
@@ -154,7 +155,7 @@ def build(args):
         add_event(capture, event, START_NS + event[0] + shift, copy * step, numbers)
     if not args.no_end:
         last = capture.records[-1][0]
-        capture.add(last, META, 0, 0, json.dumps({'records': len(capture.records) + 1, 'lost': 0}).encode(), kind=2)
+        capture.add(last, META, 0, 0, json.dumps({'records': len(capture.records) + 1, 'lost': args.lost}).encode(), kind=2)
     return capture
 
 
@@ -183,7 +184,7 @@ def write(capture, args, out):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    for name in ('--repeat', '--start', '--version', '--cut', '--linktype', '--swap-records'):
+    for name in ('--repeat', '--start', '--version', '--cut', '--lost', '--linktype', '--swap-records'):
         parser.add_argument(name, type=int, default={'--repeat': 1, '--version': 1, '--linktype': 147,
                                                      '--swap-records': None}.get(name, 0))
     for name in ('--interleave', '--swap', '--microseconds', '--no-end'):

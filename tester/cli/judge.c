@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,33 +12,87 @@
 #include "sessions.h"
 #include "wire/frame.h"
 
+/* One requirement shall not take the place of all others. */
+enum { KEPT_OF_ONE = 1000 };
+
+/* A finding that waits for the end; its connection's session is told by its place among all sessions. */
+struct kept {
+	struct vhu_judged told;
+	struct vhu_finding f;
+	uint64_t session;
+	bool alone; /* whatever else was lost */
+};
+
 struct vhu_judge {
-	struct vhu_judge_opts_capture opts;
+	struct vhu_judge_config config;
 	struct vhu_judge_counts counts;
 	struct vhu_sessions *sessions;
 	uint32_t next_seq;
 	uint64_t losses;		 /* of which nobody knows whose records they were */
+	uint64_t doubted;		 /* sessions up to this number may all have lost something */
 	const struct vhu_record *record; /* under judgement */
-	int fds[VHU_CAP_FDS_MAX];	 /* of the frame under judgement */
-	bool softly;			 /* what is found has more than one explanation */
+	struct vhu_one_session *session;
+	uint64_t number;
+	long long offset;
+	int fds[VHU_CAP_FDS_MAX]; /* of the frame under judgement */
+	bool softly;		  /* what is found has more than one explanation */
+	struct kept **kept;
+	size_t n_kept, cap_kept;
+	uint32_t of_one[VHU_REQ_MAX]; /* findings so far */
+	int code;		      /* a finding could not be kept: -ENOMEM */
 };
+
+static int keep(struct vhu_judge *j, struct kept *k)
+{
+	if (j->n_kept == j->cap_kept) {
+		size_t cap = j->cap_kept ? j->cap_kept * 2 : 64;
+		struct kept **grown = reallocarray(j->kept, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		j->kept = grown;
+		j->cap_kept = cap;
+	}
+	j->kept[j->n_kept++] = k;
+	return 0;
+}
 
 static void found(void *ctx, const struct vhu_finding *f)
 {
 	struct vhu_judge *j = ctx;
-	enum vhu_verdict verdict = vhu_finding_grade(f, &j->opts.grade);
+	struct kept *k;
 
-	j->opts.found(j->opts.ctx, j->record, f, j->softly ? VHU_WARN : verdict);
+	j->session->found = true;
+	if (j->n_kept == VHU_JUDGE_KEPT || j->of_one[f->req]++ >= KEPT_OF_ONE) {
+		j->counts.beyond++;
+		return;
+	}
+	k = malloc(sizeof(*k));
+	if (!k || keep(j, k) < 0) {
+		free(k);
+		j->code = -ENOMEM;
+		return;
+	}
+	k->f = *f;
+	k->alone = vhu_finding_stands_alone(f->req);
+	k->session = j->session->number;
+	k->told = (struct vhu_judged){
+		.record = j->number,
+		.offset = j->offset,
+		.connection = j->record->connection,
+		.t_ns = j->record->t_ns,
+		.verdict = j->softly ? VHU_WARN : vhu_finding_grade(f, &j->config.grade),
+	};
 }
 
-int vhu_judge_new(const struct vhu_judge_opts_capture *opts, struct vhu_judge **ret, struct vhu_err *err)
+int vhu_judge_new(const struct vhu_judge_config *config, struct vhu_judge **ret, struct vhu_err *err)
 {
 	struct vhu_judge *j = calloc(1, sizeof(*j));
 	int code;
 
 	if (!j)
 		return vhu_err_errno(err, -ENOMEM, "check");
-	j->opts = *opts;
+	j->config = *config;
 	code = vhu_sessions_new(&j->sessions, err);
 	if (code < 0) {
 		free(j);
@@ -51,6 +106,9 @@ void vhu_judge_free(struct vhu_judge *j)
 {
 	if (!j)
 		return;
+	for (size_t i = 0; i < j->n_kept; i++)
+		free(j->kept[i]);
+	free(j->kept);
 	vhu_sessions_free(j->sessions);
 	free(j);
 }
@@ -62,18 +120,46 @@ const struct vhu_judge_counts *vhu_judge_counts(const struct vhu_judge *j)
 
 /* --- what is missing -------------------------------------------------------------------------------- */
 
+static void squeeze(struct vhu_judge *j)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < j->n_kept; i++)
+		if (j->kept[i])
+			j->kept[n++] = j->kept[i];
+	j->n_kept = n;
+}
+
+/* What was found in it so far does not count either, unless it stands alone: when it was lost is not known.
+ */
 static void make_partial(struct vhu_judge *j, struct vhu_one_session *s)
 {
-	if (!s->partial)
-		j->counts.partial++;
+	if (s->partial)
+		return;
 	s->partial = true;
+	j->counts.partial++;
+	for (size_t i = 0; s->found && i < j->n_kept; i++) {
+		if (j->kept[i]->session != s->number || j->kept[i]->alone)
+			continue;
+		free(j->kept[i]);
+		j->kept[i] = NULL;
+		j->counts.dropped++;
+	}
+	squeeze(j);
+}
+
+/* Somebody lost something: every session so far may be the one. */
+static void doubt_all(struct vhu_judge *j)
+{
+	j->losses++;
+	j->doubted = j->counts.sessions;
 }
 
 /* Numbers that are missing, or came back, leave every session in doubt that is open then. */
 static void check_seq(struct vhu_judge *j, const struct vhu_record *r)
 {
 	if (r->seq != j->next_seq)
-		j->losses++;
+		doubt_all(j);
 	j->next_seq = VHU_MAX(j->next_seq, r->seq + 1);
 }
 
@@ -101,9 +187,9 @@ static int begin(struct vhu_judge *j, const struct vhu_record *r, bool seen, str
 		code = vhu_sessions_oracle(j->sessions, s, &o, err);
 	if (code < 0)
 		return code;
-	vhu_oracle_init(o, j->opts.device, 0, found, j);
+	vhu_oracle_init(o, j->config.device, 0, found, j);
 	s->losses = j->losses;
-	j->counts.sessions++;
+	s->number = ++j->counts.sessions;
 	if (!seen)
 		make_partial(j, s);
 	*ret = s;
@@ -179,8 +265,9 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 	if (code < 0)
 		return code;
 	o->partial = s->partial;
+	j->session = s;
 	judge_frame(j, o, &f, r);
-	return 0;
+	return j->code;
 }
 
 /* --- connections ------------------------------------------------------------------------------------ */
@@ -203,6 +290,7 @@ static int judge_close(struct vhu_judge *j, const struct vhu_record *r, struct v
 		return code;
 	o->partial = s->partial || s->losses != j->losses;
 	j->softly = true;
+	j->session = s;
 	if (r->dir == VHU_CAP_DIR_BE)
 		vhu_oracle_observe(o, &obs);
 	j->softly = false;
@@ -232,9 +320,10 @@ static int judge_exit(struct vhu_judge *j, const struct vhu_record *r, struct vh
 	if (!s || !s->back_end || s->back_end != r->tgid || !crashed(status))
 		return 0;
 	snprintf(text, sizeof(text), "its end by signal %d", WTERMSIG(status));
-	vhu_oracle_init(&o, j->opts.device, 0, found, j);
+	vhu_oracle_init(&o, j->config.device, 0, found, j);
+	j->session = s;
 	vhu_oracle_observe(&o, &obs);
-	return 0;
+	return j->code;
 }
 
 static int judge_life(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
@@ -258,20 +347,76 @@ static int judge_life(struct vhu_judge *j, const struct vhu_record *r, struct vh
 		if (s)
 			make_partial(j, s);
 		else
-			j->losses++;
+			doubt_all(j);
 		return 0;
 	default:
 		return 0;
 	}
 }
 
-int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+/* --- the end of the file ------------------------------------------------------------------------------ */
+
+/* The recorder's own count: on which connections, as far as it knows. */
+static void read_end(struct vhu_judge *j, const struct vhu_record *r)
+{
+	json_t *root = json_loadb((const char *)r->payload, r->len, 0, NULL);
+	json_int_t lost = json_integer_value(json_object_get(root, "lost"));
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "connections"), i, item)
+	{
+		json_int_t connection = json_integer_value(json_object_get(item, "connection"));
+		json_int_t here = json_integer_value(json_object_get(item, "lost"));
+		struct vhu_one_session *s;
+
+		if (here <= 0)
+			continue;
+		lost -= here;
+		s = connection > 0 && connection <= VHU_CAP_CONNECTIONS_MAX
+			    ? vhu_sessions_find(j->sessions, (uint32_t)connection)
+			    : NULL;
+		if (s)
+			make_partial(j, s);
+	}
+	if (lost > 0)
+		doubt_all(j);
+	json_decref(root);
+}
+
+int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, uint64_t number, long long offset,
+		     struct vhu_err *err)
 {
 	check_seq(j, r);
-	if (j->opts.only && r->connection && r->connection != j->opts.only)
+	if (j->config.only && r->connection && r->connection != j->config.only)
 		return 0;
 	j->record = r;
+	j->number = number;
+	j->offset = offset;
 	if (r->connection && vhu_record_is_message(r))
 		return judge_message(j, r, err);
+	if (r->channel == VHU_CAP_META && r->kind == VHU_CAP_META_END)
+		read_end(j, r);
 	return r->channel == VHU_CAP_LIFE ? judge_life(j, r, err) : 0;
+}
+
+void vhu_judge_end(struct vhu_judge *j)
+{
+	for (size_t i = 0; i < j->n_kept; i++) {
+		if (j->kept[i]->alone || j->kept[i]->session > j->doubted)
+			continue;
+		free(j->kept[i]);
+		j->kept[i] = NULL;
+		j->counts.dropped++;
+	}
+	squeeze(j);
+}
+
+bool vhu_judge_finding(struct vhu_judge *j, size_t i, struct vhu_judged *ret)
+{
+	if (i >= j->n_kept)
+		return false;
+	*ret = j->kept[i]->told;
+	ret->f = &j->kept[i]->f;
+	return true;
 }

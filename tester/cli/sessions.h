@@ -12,6 +12,8 @@ struct vhu_sessions;
 struct vhu_one_session {
 	uint32_t connection;
 	bool partial, closed;
+	bool found;			/* something was found in it */
+	uint64_t number;		/* among all sessions of the capture, from 1 */
 	uint64_t losses;		/* the judge's own, when it looked last */
 	uint64_t next[2][2];		/* main or back-end channel, direction: offset of the next message */
 	uint32_t back_end;		/* its process; 0: unknown */

@@ -1,4 +1,4 @@
-/* vhu-trace check: the oracle over a capture. Findings are told as they come, so that any number fits. */
+/* vhu-trace check: the oracle over a capture. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -15,7 +15,7 @@ enum { TOLD = 10 };
 
 struct check {
 	const struct vhu_trace_opts *o;
-	struct vhu_trace_input *in;
+	const struct vhu_trace_input *in;
 	struct vhu_known *known;
 	uint64_t n[VHU_VERDICT_MAX], n_known;
 	uint64_t told[VHU_REQ_MAX];
@@ -36,18 +36,16 @@ static void put_lines(const char *head, const char *text)
 	}
 }
 
-static void put_text(struct check *c, const struct vhu_record *r, const struct vhu_finding *f,
-		     const char *verdict, const char *why)
+static void put_text(const struct check *c, const struct vhu_judged *d, const char *verdict, const char *why)
 {
+	const struct vhu_finding *f = d->f;
 	const struct vhu_req_row *row = vhu_req_row(f->req);
-	uint64_t number, ns = r->t_ns >= c->in->first_ns ? r->t_ns - c->in->first_ns : 0;
-	long long offset;
+	uint64_t ns = d->t_ns >= c->in->first_ns ? d->t_ns - c->in->first_ns : 0;
 
-	vhu_trace_reader_position(c->in->reader, &number, &offset);
 	printf("%s %s %s, binds %s: %s\n", verdict, row->id, vhu_level_name(row->level),
 	       vhu_party_words(row->party), f->summary);
 	printf("  record %" PRIu64 " at offset %lld, session %" PRIu32 ", %" PRIu64 ".%06" PRIu64 " s\n",
-	       number, offset, r->connection, ns / 1000000000, ns % 1000000000 / 1000);
+	       d->record, d->offset, d->connection, ns / 1000000000, ns % 1000000000 / 1000);
 	if (*f->message)
 		printf("  message:  %s\n", f->message);
 	if (c->o->verbose && *f->hex)
@@ -74,22 +72,19 @@ static json_t *lines_json(const char *text)
 	return list;
 }
 
-static void put_json(struct check *c, const struct vhu_record *r, const struct vhu_finding *f,
-		     const char *verdict, const char *why)
+static void put_json(struct check *c, const struct vhu_judged *d, const char *verdict, const char *why)
 {
+	const struct vhu_finding *f = d->f;
 	const struct vhu_req_row *row = vhu_req_row(f->req);
-	uint64_t number;
-	long long offset;
 	json_t *o;
 	char *text;
 
-	vhu_trace_reader_position(c->in->reader, &number, &offset);
 	o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s?}", "record",
-		      (json_int_t)number, "offset", (json_int_t)offset, "session", (json_int_t)r->connection,
-		      "time_ns", (json_int_t)r->t_ns, "requirement", row->id, "level",
-		      vhu_level_name(row->level), "party", vhu_party_words(row->party), "verdict", verdict,
-		      "summary", f->summary, "accepted", lines_json(f->accepted), "actual", f->actual,
-		      "message", f->message, "hex", f->hex, "known", why);
+		      (json_int_t)d->record, "offset", (json_int_t)d->offset, "session",
+		      (json_int_t)d->connection, "time_ns", (json_int_t)d->t_ns, "requirement", row->id,
+		      "level", vhu_level_name(row->level), "party", vhu_party_words(row->party), "verdict",
+		      verdict, "summary", f->summary, "accepted", lines_json(f->accepted), "actual",
+		      f->actual, "message", f->message, "hex", f->hex, "known", why);
 	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	if (text)
 		printf("%s\n    %s", c->any ? "," : "", text);
@@ -100,25 +95,22 @@ static void put_json(struct check *c, const struct vhu_record *r, const struct v
 	json_decref(o);
 }
 
-static void found(void *ctx, const struct vhu_record *r, const struct vhu_finding *f,
-		  enum vhu_verdict verdict)
+static void tell(struct check *c, const struct vhu_judged *d)
 {
 	static const char *const words[VHU_VERDICT_MAX] = {[VHU_WARN] = "warn", [VHU_FAIL] = "fail"};
-	struct check *c = ctx;
+	const char *why = vhu_known_why(c->known, d->f);
 	struct vhu_err err = {0};
-	const char *why;
 
-	if (c->o->update_baseline && vhu_known_learn(c->known, f, &err) < 0)
+	if (c->o->update_baseline && vhu_known_learn(c->known, d->f, &err) < 0)
 		c->code = vhu_trace_complain(&err);
-	why = vhu_known_why(c->known, f);
 	if (why)
 		c->n_known++;
 	else
-		c->n[verdict]++;
+		c->n[d->verdict]++;
 	if (c->o->json)
-		put_json(c, r, f, why ? "known" : words[verdict], why);
-	else if ((!why || c->o->verbose) && c->told[f->req]++ < TOLD)
-		put_text(c, r, f, why ? "KNOWN" : vhu_verdict_name(verdict), why);
+		put_json(c, d, why ? "known" : words[d->verdict], why);
+	else if ((!why || c->o->verbose) && c->told[d->f->req]++ < TOLD)
+		put_text(c, d, why ? "KNOWN" : vhu_verdict_name(d->verdict), why);
 }
 
 /* --- the whole -------------------------------------------------------------------------------------- */
@@ -135,13 +127,19 @@ static void put_summary(const struct check *c, const struct vhu_judge_counts *n)
 {
 	if (c->o->json) {
 		printf("%s],\n  \"summary\": {\"sessions\": %" PRIu64 ", \"partial\": %" PRIu64
-		       ", \"messages\": %" PRIu64 ", \"unjudged\": %" PRIu64 ", \"fail\": %" PRIu64
-		       ", \"warn\": %" PRIu64 ", \"known\": %" PRIu64 "}\n}\n",
-		       c->any ? "\n  " : "", n->sessions, n->partial, n->messages, n->unjudged,
-		       c->n[VHU_FAIL], c->n[VHU_WARN], c->n_known);
+		       ", \"messages\": %" PRIu64 ", \"unjudged\": %" PRIu64 ", \"dropped\": %" PRIu64
+		       ", \"beyond\": %" PRIu64 ", \"fail\": %" PRIu64 ", \"warn\": %" PRIu64
+		       ", \"known\": %" PRIu64 "}\n}\n",
+		       c->any ? "\n  " : "", n->sessions, n->partial, n->messages, n->unjudged, n->dropped,
+		       n->beyond, c->n[VHU_FAIL], c->n[VHU_WARN], c->n_known);
 		return;
 	}
 	put_rest(c);
+	if (n->beyond)
+		printf("%" PRIu64 " findings more are not told\n", n->beyond);
+	if (n->dropped)
+		printf("%" PRIu64 " findings do not count: something was lost that may explain them\n",
+		       n->dropped);
 	printf("%" PRIu64 " messages of %" PRIu64 " sessions judged", n->messages, n->sessions);
 	if (n->partial)
 		printf(" (%" PRIu64 " only in part: something of them was not seen)", n->partial);
@@ -151,29 +149,38 @@ static void put_summary(const struct check *c, const struct vhu_judge_counts *n)
 	       c->n[VHU_WARN], c->n_known);
 }
 
-static int judge(struct check *c)
+static int judge_all(struct vhu_judge *j, struct vhu_trace_input *in)
 {
-	const struct vhu_judge_opts_capture opts = {.device = c->in->device,
-						    .only = c->o->session,
-						    .grade = {c->o->strict, c->o->spec},
-						    .found = found,
-						    .ctx = c};
-	struct vhu_judge *j;
-	struct vhu_record r;
 	struct vhu_err err = {0};
-	const struct vhu_judge_counts *n;
+	struct vhu_record r;
+	uint64_t number;
+	long long offset;
 	int more;
 
-	if (vhu_judge_new(&opts, &j, &err) < 0)
+	while ((more = vhu_trace_next(in, &r)) > 0) {
+		vhu_trace_reader_position(in->reader, &number, &offset);
+		if (vhu_judge_record(j, &r, number, offset, &err) < 0)
+			return vhu_trace_complain(&err);
+	}
+	vhu_judge_end(j);
+	return more < 0 ? -more : VHU_EXIT_OK;
+}
+
+static int judge(struct check *c, struct vhu_trace_input *in)
+{
+	const struct vhu_judge_config config = {in->device, c->o->session, {c->o->strict, c->o->spec}};
+	const struct vhu_judge_counts *n;
+	struct vhu_judged d;
+	struct vhu_judge *j;
+	struct vhu_err err = {0};
+
+	if (vhu_judge_new(&config, &j, &err) < 0)
 		return vhu_trace_complain(&err);
+	c->code = judge_all(j, in);
 	if (c->o->json)
 		fputs("{\n  \"format\": \"vhu-trace-check\", \"version\": 1,\n  \"findings\": [", stdout);
-	while (!c->code && (more = vhu_trace_next(c->in, &r)) != 0) {
-		if (more < 0)
-			c->code = -more;
-		else if (vhu_judge_record(j, &r, &err) < 0)
-			c->code = vhu_trace_complain(&err);
-	}
+	for (size_t i = 0; vhu_judge_finding(j, i, &d); i++)
+		tell(c, &d);
 	n = vhu_judge_counts(j);
 	put_summary(c, n);
 	if (!c->code && c->n[VHU_FAIL])
@@ -233,7 +240,7 @@ int vhu_command_check(const struct vhu_trace_opts *o)
 	if (code == VHU_EXIT_OK)
 		code = vhu_trace_open(o, &in);
 	if (code == VHU_EXIT_OK) {
-		code = judge(&c);
+		code = judge(&c, &in);
 		vhu_trace_close(&in);
 		if (o->update_baseline && (code == VHU_EXIT_OK || code == VHU_EXIT_FAILED))
 			code = save_known(c.known, path);

@@ -14,27 +14,9 @@ void vhu_oracle_init(struct vhu_oracle *o, enum vhu_device device, unsigned queu
 	o->ctx = ctx;
 }
 
-/* Rules that a message breaks by itself, whatever was negotiated or sent before it. */
-static bool self_contained(enum vhu_req req)
-{
-	static const enum vhu_req rows[] = {
-		VHU_REQ_HDR_01,	   VHU_REQ_HDR_02,	  VHU_REQ_HDR_03,	 VHU_REQ_HDR_06,
-		VHU_REQ_HDR_07,	   VHU_REQ_HDR_11,	  VHU_REQ_MEM_02,	 VHU_REQ_MEM_49,
-		VHU_REQ_VRING_12,  VHU_REQ_VRING_79,	  VHU_REQ_VRING_80,	 VHU_REQ_CONFIG_29,
-		VHU_REQ_PROTO_09,  VHU_REQ_PROTO_10,	  VHU_REQ_OWNER_04,	 VHU_REQ_INBAND_06,
-		VHU_REQ_INBAND_07, VHU_REQ_BACKENDREQ_05, VHU_REQ_BACKENDREQ_14, VHU_REQ_BACKENDREQ_16,
-		VHU_REQ_SHOBJ_07,  VHU_REQ_IOTLB_25,	  VHU_REQ_PROG_16,
-	};
-
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++)
-		if (rows[i] == req)
-			return true;
-	return false;
-}
-
 static void report(struct vhu_oracle *o, struct vhu_finding *f, const struct vhu_judgement *j)
 {
-	if (o->partial && !self_contained(f->req))
+	if (o->partial && !vhu_finding_stands_alone(f->req))
 		return;
 	snprintf(f->accepted, sizeof(f->accepted), "%s", j->accepted);
 	snprintf(f->actual, sizeof(f->actual), "%s", j->actual);

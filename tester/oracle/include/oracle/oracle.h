@@ -49,6 +49,9 @@ struct vhu_judge_opts {
 /* PASS is never returned: WARN or FAIL by level, kind, strictness and age. */
 enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts);
 
+/* Whether a message breaks this rule by itself, whatever was negotiated or sent before it. */
+bool vhu_finding_stands_alone(enum vhu_req req);
+
 /* Fills in what the row says; the rest by printf. */
 void VHU_PRINTF(4, 5) vhu_finding_init(struct vhu_finding *f, enum vhu_req req, enum vhu_finding_kind kind,
 				       const char *format, ...);
