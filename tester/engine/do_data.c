@@ -379,8 +379,10 @@ static void memory_faulted(struct vhu_run *r, const struct vhu_step *s)
 {
 	uint64_t gpa, len;
 
-	if (!vhu_run_value(r, &s->memory.gpa, &gpa) || !vhu_run_value(r, &s->memory.len, &len) ||
-	    vhu_run_postcopy_faulted(r, gpa, len))
+	if (!vhu_run_value(r, &s->memory.gpa, &gpa) || !vhu_run_value(r, &s->memory.len, &len))
+		return;
+	vhu_mem_except(vhu_driver_mem(r->driver), gpa, len);
+	if (vhu_run_postcopy_faulted(r, gpa, len))
 		return;
 	if (r->postcopy.n_stray) {
 		struct vhu_step told = *s;
