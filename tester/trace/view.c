@@ -33,7 +33,7 @@ const char *vhu_cap_life_name(unsigned kind)
 	return name_of(names, VHU_ARRAY_SIZE(names), kind);
 }
 
-static const char *ring_name(unsigned kind)
+const char *vhu_cap_ring_name(unsigned kind)
 {
 	static const char *const names[] = {NULL, "kick", "call", "err", "avail", "used", "layout"};
 
@@ -168,7 +168,7 @@ const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_
 	case VHU_CAP_LIFE:
 		return vhu_cap_life_name(r->kind);
 	case VHU_CAP_RING:
-		return ring_name(r->kind);
+		return vhu_cap_ring_name(r->kind);
 	case VHU_CAP_META:
 		return r->kind == VHU_CAP_META_END ? "end" : "capture";
 	case VHU_CAP_MEM:
@@ -204,7 +204,7 @@ static void describe_life(const struct vhu_record *r, struct vhu_buf *out)
 
 static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 {
-	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", ring_name(r->kind));
+	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));
 	if (r->len >= 4)
 		vhu_buf_printf(out, " queue=%" PRIu64, vhu_le_get(r->payload, 4));
 	if (r->kind <= VHU_CAP_RING_ERR && r->len >= 16)

@@ -104,3 +104,4 @@ enum vhu_cap_channel vhu_cap_channel_of(enum vhu_channel channel);
 const char *vhu_cap_tap_name(enum vhu_cap_tap tap);		/* "ebpf" */
 const char *vhu_cap_channel_name(enum vhu_cap_channel channel);	/* "main" */
 const char *vhu_cap_life_name(unsigned kind);			/* "connect", "?" */
+const char *vhu_cap_ring_name(unsigned kind);			/* "kick", "?" */
