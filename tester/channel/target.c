@@ -462,6 +462,11 @@ const char *vhu_target_name(const struct vhu_target *t)
 	return t->name;
 }
 
+const char *vhu_target_socket(const struct vhu_target *t)
+{
+	return t->socket;
+}
+
 const char *vhu_target_image(const struct vhu_target *t)
 {
 	return t->image;

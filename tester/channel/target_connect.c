@@ -20,6 +20,69 @@ static uint64_t after(uint64_t ns)
 	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
 }
 
+/* --- sockets that are made anew ---------------------------------------------------------------- */
+
+/* All zero where there is none at the moment. */
+static struct socket_id socket_now(const struct vhu_target *t)
+{
+	struct stat st;
+
+	if (stat(t->socket, &st) < 0)
+		return (struct socket_id){0};
+	return (struct socket_id){.ino = st.st_ino, .made = st.st_ctim};
+}
+
+static bool is_new(const struct socket_id *now, const struct socket_id *old)
+{
+	return now->ino && (now->ino != old->ino || now->made.tv_sec != old->made.tv_sec ||
+			    now->made.tv_nsec != old->made.tv_nsec);
+}
+
+static bool has_new_socket(const struct vhu_target *t)
+{
+	struct socket_id now = socket_now(t);
+
+	return is_new(&now, &t->served_at);
+}
+
+static bool is_gone(const struct vhu_target *t)
+{
+	return t->how == VHU_TARGET_SPAWN && !vhu_child_running(&t->child);
+}
+
+static bool relistened(void *ctx)
+{
+	return has_new_socket(ctx) || is_gone(ctx);
+}
+
+static void on_look(void *ctx, uint32_t events)
+{
+}
+
+/* What connects to the old socket waits in its backlog and goes with it. */
+static int await_new_socket(struct vhu_target *t, struct vhu_err *err)
+{
+	struct vhu_source *timer = NULL;
+	int r;
+
+	vhu_child_check(&t->child);
+	if (!t->served || !t->left || t->ready_fd >= 0 || is_gone(t))
+		return 0;
+	t->relistens |= has_new_socket(t);
+	if (!t->relistens || has_new_socket(t))
+		return 0;
+	r = vhu_loop_add_timer(t->loop, retry_ns / 4, retry_ns / 4, on_look, t, &timer, err);
+	if (r == 0)
+		r = vhu_loop_run_until(t->loop, relistened, t, after(relisten_ns), false, err);
+	vhu_source_free(timer);
+	return r == -ETIME ? 0 : r;
+}
+
+void vhu_target_left(struct vhu_target *t)
+{
+	t->left = true;
+}
+
 /* --- connecting ------------------------------------------------------------------------------ */
 
 static bool may_come(int code)
@@ -304,8 +367,10 @@ static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 
 int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)
 {
-	int r = 0;
+	int r = t->how == VHU_TARGET_LISTEN ? 0 : await_new_socket(t, err);
 
+	if (r < 0)
+		return r;
 	switch (t->how) {
 	case VHU_TARGET_CONNECT:
 		r = connect_until(t, after(VHU_MIN(relisten_ns, t->timeout_ns)), !t->served, err);
@@ -321,6 +386,8 @@ int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)
 	}
 	if (r < 0)
 		return r;
+	t->served_at = socket_now(t);
+	t->left = false;
 	*ret_fd = t->ready_fd;
 	t->ready_fd = -1;
 	t->served++;

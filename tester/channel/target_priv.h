@@ -6,6 +6,12 @@
 #include "channel/unix.h"
 #include "child.h"
 
+/* Tells a socket's file from one that was made later at the same path. */
+struct socket_id {
+	ino_t ino;
+	struct timespec made;
+};
+
 struct vhu_target {
 	struct vhu_loop *loop;
 	struct vhu_arena *arena; /* every string below */
@@ -29,6 +35,9 @@ struct vhu_target {
 	int ready_fd;	     /* connected, not yet given out */
 	int connect_error;   /* why the last attempt failed, negative errno */
 	uint64_t served;     /* connections given out, of this process where it is ours */
+	struct socket_id served_at; /* the socket's file when the last one was given out */
+	bool relistens;		    /* it makes its socket anew after each session */
+	bool left;		    /* and no session is going on */
 
 	struct vhu_exit exit;
 	bool expect_exit;

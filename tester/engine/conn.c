@@ -251,12 +251,22 @@ static void unreachable(struct vhu_run *r, const struct vhu_err *err)
 	r->stop = true;
 }
 
+static bool nobody_is_connected(const struct vhu_run *r)
+{
+	for (size_t i = 0; i < r->n_conns; i++)
+		if (vhu_conn_live(&r->conns[i]))
+			return false;
+	return true;
+}
+
 bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 {
 	struct vhu_err err = {0};
 	int fd, rc;
 
 	vhu_conn_close(c);
+	if (nobody_is_connected(r))
+		vhu_target_left(r->e->target);
 	rc = vhu_target_connect(r->e->target, &fd, &err);
 	if (rc == -EINTR) {
 		r->interrupted = r->stop = true;
@@ -278,6 +288,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	}
 	vhu_oracle_init(&c->oracle, r->plan->device, r->e->rings, vhu_run_found, c);
 	c->used = true;
+	r->e->opened++;
 	c->closed = c->close_told = c->framing_lost = c->logging = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;

@@ -20,6 +20,7 @@ enum {
 	VHU_INBOX_MAX = 64, /* back-end requests that wait for a step */
 	VHU_LENT_MAX = 64,  /* descriptors kept open for the case's life */
 	VHU_CAME_MAX = 64,  /* messages that wait to be compared */
+	VHU_HELD_KINDS = 3, /* of struct vhu_holdings */
 };
 
 /* What a spawned target holds while one fresh connection is open. pid 0: unknown. */
@@ -40,6 +41,12 @@ struct vhu_engine {
 	uint64_t capacity;	  /* blk: sectors, from the probe */
 	size_t config_size;	  /* bytes of config space that the target gives */
 	struct vhu_holdings held; /* as last seen */
+	uint64_t opened;	  /* connections, in all */
+	uint64_t opened_when_held;
+	struct {
+		long by[VHU_HELD_KINDS];
+		uint64_t connections; /* 0: not known */
+	} lost; /* what the target loses with connections, whatever is said on them */
 	struct vhu_capabilities capabilities; /* of the target's program */
 	struct vhu_run *run;	  /* the case that runs, for the exit callback */
 };

@@ -23,7 +23,7 @@ struct vhu_holdings vhu_run_holdings(const struct vhu_run *r)
 }
 
 /* What may leak, in the order of `kinds`; -1: not known. */
-enum { FDS, MAPS, HEAP, KINDS };
+enum { FDS, MAPS, HEAP, KINDS = VHU_HELD_KINDS };
 
 static const struct {
 	const char *name, *unit;
@@ -58,42 +58,106 @@ static struct vhu_holdings once_more(struct vhu_engine *e, const struct vhu_plan
 	return held;
 }
 
-static void tell(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
-		 const struct vhu_holdings *now, const struct vhu_holdings *before, int kind)
+static void tell(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret, enum vhu_req req,
+		 const char *accepted, const struct vhu_holdings *now, const struct vhu_holdings *before,
+		 int kind)
 {
 	struct vhu_run r = {.e = e, .plan = plan, .res = ret, .phase = "after the case"};
 	const char *unit = kinds[kind].unit;
 	struct vhu_finding f;
 
-	vhu_finding_init(&f, plan->requirements[0], VHU_FINDING_ROBUST, "the back-end leaks %s",
-			 kinds[kind].name);
-	snprintf(f.accepted, sizeof(f.accepted), "no more than before, however often the case runs");
+	vhu_finding_init(&f, req, VHU_FINDING_ROBUST, "the back-end leaks %s", kinds[kind].name);
+	snprintf(f.accepted, sizeof(f.accepted), "%s", accepted);
 	snprintf(f.actual, sizeof(f.actual), "%ld%s after %ld%s, and more with each further run",
 		 held_of(now, kind), unit, held_of(before, kind), unit);
 	vhu_run_finding(&r, &f);
 	vhu_run_conclude(&r);
 }
 
-void vhu_engine_check_leaks(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
-			    const struct vhu_holdings *now)
-{
-	struct vhu_holdings before = e->held, last = *now;
-	unsigned leaks = 0;
+/* What grows with each of some runs, as bits; and how much, over all of them. */
+struct growth {
+	unsigned kinds;
+	long by[VHU_HELD_KINDS];
+	uint64_t connections;
+};
 
-	for (int kind = 0; kind < KINDS; kind++)
-		leaks |= (unsigned)grew(&before, now, kind) << kind;
-	e->held = *now;
-	for (int i = 0; i < ROUNDS && leaks; i++) {
+static struct growth run_again(struct vhu_engine *e, const struct vhu_plan *plan, unsigned suspects)
+{
+	struct growth g = {.kinds = suspects};
+	struct vhu_holdings last = e->held;
+	uint64_t opened = e->opened;
+
+	for (int i = 0; i < ROUNDS && g.kinds; i++) {
 		struct vhu_holdings next = once_more(e, plan);
 
-		for (int kind = 0; kind < KINDS; kind++)
+		for (int kind = 0; kind < KINDS; kind++) {
 			if (!grew(&last, &next, kind))
-				leaks &= ~(1U << kind);
+				g.kinds &= ~(1U << kind);
+			g.by[kind] += held_of(&next, kind) - held_of(&last, kind);
+		}
 		last = next;
 		if (next.pid)
 			e->held = next;
 	}
+	g.connections = e->opened - opened;
+	return g;
+}
+
+/* What a target that loses something with every connection has lost with so many. */
+static long lost_with(const struct vhu_engine *e, int kind, uint64_t connections)
+{
+	return e->lost.connections ? e->lost.by[kind] * (long)connections / (long)e->lost.connections : 0;
+}
+
+/* Connections that come and go without a word: what is lost with them belongs to no case, and is told once.
+ */
+static void judge_connections(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+			      unsigned suspects, const struct vhu_holdings *before)
+{
+	struct vhu_plan nothing = *plan;
+	struct growth g;
+
+	nothing.start = VHU_STATE_CONNECTED;
+	nothing.n_steps = 0;
+	g = run_again(e, &nothing, suspects);
+	for (int kind = 0; kind < KINDS; kind++) {
+		if (!(g.kinds >> kind & 1))
+			continue;
+		e->lost.by[kind] = g.by[kind];
+		e->lost.connections = g.connections;
+		tell(e, plan, ret, VHU_REQ_OWNER_15, "no more than before, whoever came and went", &e->held,
+		     before, kind);
+	}
+}
+
+static void tell_case(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+		      const struct growth *g, const struct vhu_holdings *now,
+		      const struct vhu_holdings *before)
+{
 	for (int kind = 0; kind < KINDS; kind++)
-		if (leaks >> kind & 1)
-			tell(e, plan, ret, now, &before, kind);
+		if ((g->kinds >> kind & 1) &&
+		    g->by[kind] >= lost_with(e, kind, g->connections) + kinds[kind].least)
+			tell(e, plan, ret, plan->requirements[0],
+			     "no more than before, however often the case runs", now, before, kind);
+}
+
+void vhu_engine_check_leaks(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
+			    const struct vhu_holdings *now)
+{
+	struct vhu_holdings before = e->held;
+	uint64_t connections = e->opened - e->opened_when_held;
+	struct growth g = {0};
+	unsigned suspects = 0;
+
+	for (int kind = 0; kind < KINDS; kind++)
+		if (grew(&before, now, kind) &&
+		    held_of(now, kind) >= held_of(&before, kind) + lost_with(e, kind, connections) + 1)
+			suspects |= 1U << kind;
+	e->held = *now;
+	if (suspects)
+		g = run_again(e, plan, suspects);
+	if (g.kinds && !e->lost.connections)
+		judge_connections(e, plan, ret, g.kinds, &before);
+	tell_case(e, plan, ret, &g, now, &before);
+	e->opened_when_held = e->opened;
 }

@@ -41,11 +41,17 @@ bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const cha
 	enum vhu_payload pl = vhu_frame_payload(f);
 	const struct vhu_config_row *row;
 	uint64_t offset;
+	unsigned byte;
 
 	if (pl >= VHU_PL_MAX)
 		return false;
 	if (vhu_frame_get(f, pl, name, ret))
 		return true;
+	if (pl == VHU_PL_CONFIG && vhu_config_byte(name, &byte)) {
+		if (f->len > head + byte)
+			*ret = f->payload[head + byte];
+		return f->len > head + byte;
+	}
 	row = pl == VHU_PL_CONFIG ? vhu_config_by_name(r->plan->device, name) : NULL;
 	if (!row || !vhu_frame_get(f, pl, "offset", &offset) || row->offset < offset || f->len < head ||
 	    row->offset - offset + row->size > f->len - head)

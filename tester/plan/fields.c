@@ -45,6 +45,18 @@ static bool find(struct compile *c, const struct path *at, const struct layouts 
 	return false;
 }
 
+bool vhu_config_byte(const char *field, unsigned *ret)
+{
+	static const char prefix[] = "byte_";
+	uint64_t n;
+
+	if (strncmp(field, prefix, sizeof(prefix) - 1) || vhu_u64_parse(field + sizeof(prefix) - 1, &n) < 0 ||
+	    n >= VHU_C_CONFIG_SIZE_MAX)
+		return false;
+	*ret = (unsigned)n;
+	return true;
+}
+
 /* An answer with config space has the device's fields, too. */
 static bool in_answer(struct compile *c, const struct layouts *l, const char *name, struct place *ret)
 {
@@ -54,6 +66,10 @@ static bool in_answer(struct compile *c, const struct layouts *l, const char *na
 		return true;
 	if (l->payload[0] != VHU_PL_CONFIG && l->payload[1] != VHU_PL_CONFIG)
 		return false;
+	if (vhu_config_byte(name, &(unsigned){0})) {
+		*ret = (struct place){VHU_PL_CONFIG, VHU_FIELD_UINT, 8, VHU_NS_NONE};
+		return true;
+	}
 	row = vhu_config_by_name(c->facts.device, name);
 	if (!row || row->size > sizeof(uint64_t))
 		return false;

@@ -75,7 +75,7 @@ static inline void obey(int fd, unsigned connections)
 	}
 }
 
-/* serve PATH|fd:N, once PATH, env: PATH from the environment */
+/* serve PATH|fd:N, once PATH, anew PATH (a socket for each session), env: PATH from the environment */
 static inline int be_backend(const char *mode, const char *where)
 {
 	const struct rlimit no_core = {0, 0};
@@ -94,6 +94,13 @@ static inline int be_backend(const char *mode, const char *where)
 		close(fd);
 		if (strcmp(mode, "once") == 0)
 			return 0;
+		if (strcmp(mode, "anew") == 0) {
+			/* What connects meanwhile is lost. */
+			usleep(20000);
+			close(listener);
+			unlink(where);
+			listener = listen_at(where);
+		}
 	}
 }
 

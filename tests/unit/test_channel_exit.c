@@ -65,6 +65,32 @@ static void killing_is_expected(void **state)
 	assert_false(x->expected);
 }
 
+static void a_socket_for_each_session(void **state)
+{
+	struct ctx *c = *state;
+	struct vhu_target_opts o = ourselves(c, "anew {socket}");
+	struct stat first, now;
+	char socket[PATH_MAX];
+	int fd;
+
+	target_new(c, &o);
+	fd = connect_it(c);
+	snprintf(socket, sizeof(socket), "%s", vhu_target_socket(c->target));
+	assert_int_equal(stat(socket, &first), 0);
+	close(fd);
+	vhu_target_left(c->target);
+	/* It is seen once; from then on it is waited for. */
+	do
+		usleep(1000);
+	while (stat(socket, &now) < 0 || now.st_ctim.tv_nsec == first.st_ctim.tv_nsec);
+	for (char n = '2'; n <= '5'; n++) {
+		fd = connect_it(c);
+		assert_int_equal(ask(fd, 'n'), n);
+		close(fd);
+		vhu_target_left(c->target);
+	}
+}
+
 static void stopping(void **state)
 {
 	struct ctx *c = *state;
@@ -382,6 +408,7 @@ static int run_all(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_crash_is_seen_and_mended),
 		TEST(killing_is_expected),
+		TEST(a_socket_for_each_session),
 		TEST(stopping),
 		TEST(stopping_what_has_crashed),
 		TEST(what_ignores_term_is_killed),

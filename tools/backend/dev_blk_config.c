@@ -128,7 +128,7 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	put_geometry(to, sectors);
 	PUT(to, writeback, blk.writeback);
 	PUT(to, unused0, fault(cfg_not_zeroed) || blk.writeback_wide ? UINT8_MAX : 0);
-	PUT(to, num_queues, fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
+	PUT(to, num_queues, fault(cfg_numq_0) ? 0 : fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
 	put_limits(to);
 	put_flash(to);
 	memset(to + CFG_BLK_unused1, 0, CFGLEN_BLK_unused1);

@@ -42,8 +42,16 @@ static int64_t rng_execute(struct session *s, struct ring *r, struct chain *c)
 	return answer(s, c, bytes, len);
 }
 
+/* There is none; a fault shows what the program's memory happens to hold. */
+static unsigned rng_config(struct session *s, uint8_t *to)
+{
+	(void)s;
+	to[0] = fault(cfg_rng_garbage);
+	return fault(cfg_rng_garbage) ? sizeof(uint32_t) : 0;
+}
+
 const struct device device_rng = {
-	SMALL_DEVICE("rng", "rng"), .features = no_features, .config = small_no_config,
+	SMALL_DEVICE("rng", "rng"), .features = no_features, .config = rng_config,
 	.set_config = small_refuse, .execute = rng_execute,
 };
 
@@ -144,9 +152,16 @@ static int64_t gpio_execute(struct session *s, struct ring *r, struct chain *c)
 	return answer(s, c, response, fault(queues_gpio_value) ? 1 : RESPONSE);
 }
 
+/* Interrupts are not offered: their queue is no queue. */
+static bool gpio_keeps(const struct session *s, const struct ring *r)
+{
+	(void)s;
+	return r->index && !fault(queues_without_feature);
+}
+
 const struct device device_gpio = {
 	SMALL_DEVICE("gpio", "gpio"), .features = no_features, .config = gpio_config,
-	.set_config = small_refuse,   .execute = gpio_execute,
+	.set_config = small_refuse,   .execute = gpio_execute, .keeps = gpio_keeps,
 };
 
 /* --- CAN: a controller whose frames nobody hears -------------------------------------------------------- */

@@ -93,6 +93,8 @@ static unsigned net_config(struct session *s, uint8_t *to)
 	static unsigned reads;
 
 	memcpy(to + CFG_NET_mac, mac, sizeof(mac));
+	if (fault(cfg_net_mac))
+		to[CFG_NET_mac] |= 1;
 	PUT(to, NET_status, fault(cfg_net_status) ? 4 : 1);
 	PUT(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
 	PUT(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
@@ -131,7 +133,7 @@ static unsigned scsi_config(struct session *s, uint8_t *to)
 
 const struct device device_scsi = {
 	SMALL_DEVICE("scsi", "scsi"), .features = no_features, .config = scsi_config,
-	.set_config = small_refuse,   .execute = small_return,
+	.set_config = small_refuse,   .execute = scsi_execute, .keeps = scsi_keeps,
 };
 
 static unsigned vsock_config(struct session *s, uint8_t *to)
@@ -142,8 +144,10 @@ static unsigned vsock_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_vsock = {
-	SMALL_DEVICE("vsock", "vsock"), .features = no_features, .config = vsock_config,
-	.set_config = small_refuse,	.execute = small_return,
+	.name = "vsock", .capabilities = "{\"type\":\"vsock\",\"features\":[]}", .open = small_open,
+	.close = small_nothing, .features = no_features, .features_set = small_features_set,
+	.reset = vsock_reset, .config = vsock_config, .set_config = small_refuse, .changed = small_unchanged,
+	.execute = vsock_execute, .keeps = vsock_keeps,
 };
 
 static unsigned fs_config(struct session *s, uint8_t *to)
@@ -151,13 +155,15 @@ static unsigned fs_config(struct session *s, uint8_t *to)
 	static const char tag[] = "shared";
 
 	memcpy(to + CFG_FS_tag, tag, sizeof(tag) - 1);
+	if (fault(cfg_fs_tag)) /* a name after the end of the name */
+		memcpy(to + CFG_FS_tag + CFGLEN_FS_tag - sizeof(tag), tag, sizeof(tag));
 	PUT(to, FS_num_request_queues, s->n_rings > 1 ? s->n_rings - 1 : 1);
 	return CONFIG_SIZE_FS;
 }
 
 const struct device device_fs = {
 	SMALL_DEVICE("fs", "fs"),   .features = no_features, .config = fs_config,
-	.set_config = small_refuse, .execute = small_return,
+	.set_config = small_refuse, .execute = fs_execute,
 };
 
 /* --- input -------------------------------------------------------------------------------------- */
@@ -177,7 +183,7 @@ static unsigned input_config(struct session *s, uint8_t *to)
 	PUT(to, INPUT_select, input.select);
 	PUT(to, INPUT_subsel, input.subsel);
 	if (known) {
-		PUT(to, INPUT_u_size, sizeof(name) - 1);
+		PUT(to, INPUT_u_size, sizeof(name) - !fault(cfg_input_terminator));
 		memcpy(to + CFG_INPUT_u, name, sizeof(name) - 1);
 	} else if (fault(cfg_input_size)) {
 		PUT(to, INPUT_u_size, 8);
@@ -210,7 +216,7 @@ const struct device device_input = {
 static unsigned crypto_config(struct session *s, uint8_t *to)
 {
 	PUT(to, CRYPTO_status, fault(cfg_crypto_status) ? CRYPTO_READY | 2 : CRYPTO_READY);
-	PUT(to, CRYPTO_max_dataqueues, fault(cfg_crypto_queues) ? 0 : s->n_rings > 1 ? s->n_rings - 1 : 1);
+	PUT(to, CRYPTO_max_dataqueues, fault(cfg_crypto_queues) ? 0 : crypto_queues(s));
 	PUT(to, CRYPTO_crypto_services, 1);
 	PUT(to, CRYPTO_cipher_algo_l, CRYPTO_AES_CBC);
 	PUT(to, CRYPTO_max_cipher_key_len, 32);
@@ -220,7 +226,7 @@ static unsigned crypto_config(struct session *s, uint8_t *to)
 
 const struct device device_crypto = {
 	SMALL_DEVICE("crypto", "crypto"), .features = no_features, .config = crypto_config,
-	.set_config = small_refuse,	  .execute = small_return,
+	.set_config = small_refuse,	  .execute = crypto_execute,
 };
 
 static uint64_t console_features(void)

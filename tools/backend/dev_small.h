@@ -1,7 +1,7 @@
 /*
  * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come
  * back unserved. dev_bus.c: those with small requests of a fixed form.
- * dev_media.c: those with a control queue.
+ * dev_media.c: those with a control queue. dev_hosts.c: those with a host behind.
  */
 #ifndef BACKEND_DEV_SMALL_H
 #define BACKEND_DEV_SMALL_H
@@ -18,6 +18,16 @@ bool small_refuse(struct session *s, uint32_t offset, uint32_t size, uint32_t fl
 bool small_unchanged(struct session *s);
 /* Gives the buffers back with nothing written. */
 int64_t small_return(struct session *s, struct ring *r, struct chain *c);
+
+/* dev_hosts.c: what these do with their queues. */
+int64_t fs_execute(struct session *s, struct ring *r, struct chain *c);
+int64_t scsi_execute(struct session *s, struct ring *r, struct chain *c);
+bool scsi_keeps(const struct session *s, const struct ring *r);
+int64_t vsock_execute(struct session *s, struct ring *r, struct chain *c);
+bool vsock_keeps(const struct session *s, const struct ring *r);
+void vsock_reset(struct session *s);
+int64_t crypto_execute(struct session *s, struct ring *r, struct chain *c);
+unsigned crypto_queues(const struct session *s); /* for data; the one behind them is for control */
 
 /* What all of them share; a later initializer of the same member wins. */
 #define SMALL_DEVICE(id, type)                                                                               \

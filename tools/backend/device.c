@@ -9,7 +9,7 @@
 static const struct device *const devices[] = {
 	&device_blk,   &device_net,    &device_scsi,	&device_vsock, &device_fs,  &device_gpu,
 	&device_input, &device_crypto, &device_console, &device_sound, &device_rng, &device_i2c,
-	&device_gpio,  &device_can,    &device_spi,	&device_rtc,
+	&device_gpio,  &device_can,    &device_spi,	&device_rtc,   &device_scmi,
 };
 
 enum { DEVICES = sizeof(devices) / sizeof(devices[0]) };

@@ -35,6 +35,8 @@ struct device {
 	bool (*load)(struct session *s, const uint8_t *bytes, uint32_t len);
 	/* Looks whether the device itself changed its config space. */
 	bool (*changed)(struct session *s);
+	/* Whether it leaves the buffers of a ring where they are: it has nothing for them. NULL: no. */
+	bool (*keeps)(const struct session *s, const struct ring *r);
 	/* Executes a request; the used length, or NO_COMPLETION. */
 	int64_t (*execute)(struct session *s, struct ring *r, struct chain *c);
 };
@@ -46,5 +48,6 @@ void device_list(FILE *to);
 extern const struct device device_blk, device_net, device_scsi, device_vsock, device_fs, device_gpu;
 extern const struct device device_input, device_crypto, device_console, device_sound;
 extern const struct device device_rng, device_i2c, device_gpio, device_can, device_spi, device_rtc;
+extern const struct device device_scmi;
 
 #endif

@@ -56,7 +56,7 @@ static bool ring_live(const struct ring *r)
 	if (fault(feat_packed_dead) && format_of(r) == &packed_format)
 		return false;
 	return (r->started || fault(process_stopped)) && r->enabled && r->desc && !r->broken && !r->deaf &&
-	       !session_held(r->s);
+	       !session_held(r->s) && !(r->s->dev->keeps && r->s->dev->keeps(r->s, r));
 }
 
 bool ring_running(const struct ring *r)
@@ -270,6 +270,11 @@ void ring_run(struct ring *r)
 		    fault(avail_full_empty))
 			return;
 	}
+	r->again = r->s->again = true;
+}
+
+void ring_wake(struct ring *r)
+{
 	r->again = r->s->again = true;
 }
 

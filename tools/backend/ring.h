@@ -111,6 +111,7 @@ int ring_kick(struct ring *r);		    /* a kick by message. Starts the ring */
 void ring_set_call(struct ring *r, int fd); /* takes fd; -1: none */
 void ring_set_err(struct ring *r, int fd);
 void ring_enable(struct ring *r, bool on);
+void ring_wake(struct ring *r); /* there is something to do now */
 void ring_stop(struct ring *r); /* completes what was taken; last_avail is then the base */
 /* Takes what is available and leaves it in flight, in the inflight buffer; then as ring_stop. */
 void ring_suspend(struct ring *r);

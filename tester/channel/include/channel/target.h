@@ -55,6 +55,11 @@ void vhu_target_free(struct vhu_target *t);
  */
 int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err);
 /*
+ * The last connection was closed: a target that makes its socket anew after each session gets the time for it
+ * before the next connect, since connections to the old one are lost.
+ */
+void vhu_target_left(struct vhu_target *t);
+/*
  * Calls cb when the spawned process ends (any reason), from inside the loop or from a function
  * below that finds it dead; not from vhu_target_free. A restart forgets vhu_target_exit().
  */
@@ -87,6 +92,7 @@ int vhu_target_map_count(const struct vhu_target *t);
 long vhu_target_heap_kib(const struct vhu_target *t);
 /* For reports: "vhu-backend (pid 4711)", "/var/tmp/vhost.0". */
 const char *vhu_target_name(const struct vhu_target *t);
+const char *vhu_target_socket(const struct vhu_target *t);	/* its path */
 /* The image that the command names ({image} or VHU_IMAGE); NULL if it names none. */
 const char *vhu_target_image(const struct vhu_target *t);
 

@@ -128,6 +128,9 @@ struct vhu_breaks {
 	unsigned malformed;		/* enum vhu_malformed */
 };
 
+/* "byte_N" is a field of every answer with config space: the N-th byte of what was read. */
+bool vhu_config_byte(const char *field, unsigned *ret);
+
 enum vhu_state {
 	VHU_STATE_CONNECTED, VHU_STATE_OWNED, VHU_STATE_NEGOTIATED, VHU_STATE_MAPPED, VHU_STATE_RUNNING
 };
