@@ -332,6 +332,12 @@ static uint8_t *memory_at(struct vhu_run *r, const struct vhu_step *s, uint64_t 
 	return p;
 }
 
+static void put_value(uint8_t *p, uint64_t len, uint64_t value, bool big)
+{
+	for (uint64_t i = 0; i < len; i++)
+		p[big ? len - 1 - i : i] = (uint8_t)(value >> (8 * i));
+}
+
 static void memory_fill(struct vhu_run *r, const struct vhu_step *s)
 {
 	uint64_t len, gpa, value;
@@ -347,31 +353,47 @@ static void memory_fill(struct vhu_run *r, const struct vhu_step *s)
 			vhu_run_broken(r, "%s: 0x%llx does not fit %llu bytes", s->where,
 				       (unsigned long long)value, (unsigned long long)len);
 		else
-			vhu_le_put(p, len, value);
+			put_value(p, len, value, s->memory.big);
 		return;
 	}
 	memset(p, (int)s->memory.pattern_arg, len);
 }
 
+struct content {
+	const struct vhu_step_memory *want;
+	const uint8_t *p;
+	uint64_t len;
+	uint64_t at; /* the first byte that is another; len: none */
+};
+
+static uint8_t expected_at(const struct vhu_step_memory *m, uint64_t i)
+{
+	return m->n_match ? m->match[i % m->n_match] : (uint8_t)m->pattern_arg;
+}
+
+static bool content_right(void *ctx)
+{
+	struct content *c = ctx;
+
+	for (c->at = 0; c->at < c->len; c->at++)
+		if (__atomic_load_n(&c->p[c->at], __ATOMIC_ACQUIRE) != expected_at(c->want, c->at))
+			return false;
+	return true;
+}
+
 static void memory_check(struct vhu_run *r, const struct vhu_step *s)
 {
-	uint64_t len;
-	const uint8_t *p = memory_at(r, s, &len);
+	struct content c = {.want = &s->memory};
 	char want[200], got[200];
 
-	if (!p)
+	c.p = memory_at(r, s, &c.len);
+	if (!c.p || content_right(&c) ||
+	    (s->memory.wait && vhu_run_wait(r, content_right, &c, vhu_run_deadline(r, s), true) != -ETIME))
 		return;
-	for (uint64_t i = 0; i < len; i++) {
-		uint8_t expected = s->memory.n_match ? s->memory.match[i % s->memory.n_match]
-						     : (uint8_t)s->memory.pattern_arg;
-
-		if (p[i] == expected)
-			continue;
-		snprintf(want, sizeof(want), "0x%02x at byte %llu", expected, (unsigned long long)i);
-		vhu_run_unmet(r, s, s->memory.quirk ? VHU_FINDING_QUIRK : VHU_FINDING_ROBUST, want, "%s",
-			      vhu_hex_format(p + i, VHU_MIN(len - i, UINT64_C(16)), got, sizeof(got)));
-		return;
-	}
+	snprintf(want, sizeof(want), "0x%02x at byte %llu", expected_at(&s->memory, c.at),
+		 (unsigned long long)c.at);
+	vhu_run_unmet(r, s, s->memory.quirk ? VHU_FINDING_QUIRK : VHU_FINDING_ROBUST, want, "%s",
+		      vhu_hex_format(c.p + c.at, VHU_MIN(c.len - c.at, UINT64_C(16)), got, sizeof(got)));
 }
 
 /* It had to wait for the page before it could go on, so that nothing is to be waited for here. */

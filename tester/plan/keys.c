@@ -49,6 +49,7 @@ static const char *const words_await[] = {"all", "any", NULL};
 static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "zone_invalid_cmd",
 	"zone_unaligned_wp", "zone_open_resource", "zone_active_resource", "any", NULL};
 static const char *const words_unmet[] = {"skip", NULL};
+static const char *const words_byte_order[] = {"little", "big", NULL};
 static const char *const words_order[] = {"any", "submitted", NULL};
 const char *const vhu_words_format[] = {"any", "split", "packed", NULL};
 static const char *const words_need_ring[] = {"split", "packed", NULL};
@@ -278,6 +279,7 @@ static const struct shape order = {SHAPE_WORD, .words = words_order};
 static const struct shape step_await = {SHAPE_OBJECT, "step_await", KEYS(
 	{"await", &await, true}, {"exactly_once", &boolean}, {"order", &order}, {"status", &status},
 	CONN, EVERY)};
+static const struct shape byte_order = {SHAPE_WORD, .words = words_byte_order};
 static const struct shape memory_word = {SHAPE_WORD, .words = vhu_words_memory};
 static const struct shape region = {SHAPE_OBJECT, "region", KEYS(
 	{"gpa", &vhu_shape_value}, {"size", &vhu_shape_value}, {"uaddr", &vhu_shape_value},
@@ -286,7 +288,8 @@ static const struct shape regions = {SHAPE_LIST, .of = &region, .min = 1};
 static const struct shape step_memory = {SHAPE_OBJECT, "step_memory", KEYS(
 	{"memory", &memory_word, true}, {"regions", &regions}, {"gpa", &vhu_shape_value},
 	{"len", &vhu_shape_count}, {"pattern", &pattern}, {"match", &vhu_shape_bytes},
-	{"value", &vhu_shape_value}, {"quirk", &boolean}, PROVOKES, CONN, EVERY)};
+	{"value", &vhu_shape_value}, {"byte_order", &byte_order}, {"quirk", &boolean}, {"wait", &boolean},
+	PROVOKES, CONN, EVERY)};
 static const struct shape log_word = {SHAPE_WORD, .words = vhu_words_log};
 static const struct shape all_word = {SHAPE_WORD, .words = words_all};
 static const struct shape log_queues = {SHAPE_EITHER, ANY(&all_word, &counts)};

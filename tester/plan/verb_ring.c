@@ -241,7 +241,9 @@ static const struct only memory_only[] = {
 	{"pattern", ON(FILL) | ON(CHECK)},
 	{"match", ON(CHECK)},
 	{"value", ON(FILL)},
+	{"byte_order", ON(FILL)},
 	{"quirk", ON(CHECK)},
+	{"wait", ON(CHECK)},
 	{0},
 };
 
@@ -249,6 +251,7 @@ static void memory_bytes(struct compile *c, const struct node *n, struct vhu_ste
 {
 	struct node pattern = NODE_GET(n, "pattern"), match = NODE_GET(n, "match");
 	const char *word = vhu_words_memory[m->op];
+	const char *order = json_string_value(json_object_get(n->json, "byte_order"));
 
 	if (need_key(c, n, "gpa", word))
 		value_key(c, n, "gpa", &m->gpa);
@@ -262,7 +265,11 @@ static void memory_bytes(struct compile *c, const struct node *n, struct vhu_ste
 	if (pattern.json && (!strcmp(vhu_words_pattern[m->pattern], "stamp") ||
 			     !strcmp(vhu_words_pattern[m->pattern], "seed")))
 		vhu_diag(c->report, pattern.path, "memory takes fill:AB or zero");
+	m->big = order && !strcmp(order, "big");
+	if (order && !m->value.n)
+		vhu_diag_key(c->report, n->path, "'byte_order' goes with 'value'");
 	m->quirk = vhu_get_bool(n, "quirk", false);
+	m->wait = vhu_get_bool(n, "wait", false);
 	if (match.json)
 		vhu_get_bytes(c, &match, &m->match, &m->n_match);
 	if (m->op == VHU_MEMORY_CHECK && !match.json == !pattern.json)

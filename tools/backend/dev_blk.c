@@ -479,6 +479,11 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 		q.type = (uint32_t)LAYOUT(header, blk_outhdr, type);
 		q.reserved = (uint32_t)LAYOUT(header, blk_outhdr, reserved);
 		q.sector = LAYOUT(header, blk_outhdr, sector);
+		if (r->big_endian) {
+			q.type = __builtin_bswap32(q.type);
+			q.reserved = __builtin_bswap32(q.reserved);
+			q.sector = __builtin_bswap64(q.sector);
+		}
 		status = perform(&q);
 	} else {
 		if (fault(blk_hdr_short_crash) && whole)

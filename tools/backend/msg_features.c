@@ -16,7 +16,7 @@ static const uint64_t protocol_features = P(MQ) | P(LOG_SHMFD) | P(REPLY_ACK) | 
 					  P(INFLIGHT_SHMFD) | P(GPA_ADDRESSES) | P(BACKEND_SEND_FD) |
 					  P(HOST_NOTIFIER) | P(INBAND_NOTIFICATIONS) | P(SHMEM_MAP) |
 					  P(GET_VRING_BASE_INFLIGHT) | P(GET_VRING_BASE_SKIP_DRAIN) |
-					  P(DEVICE_STATE) | P(SHARED_OBJECT);
+					  P(DEVICE_STATE) | P(SHARED_OBJECT) | P(CROSS_ENDIAN);
 
 /* Bits that may change while rings run. */
 static const uint64_t running_features = V(VHOST_F_LOG_ALL) | V(VHOST_USER_F_PROTOCOL_FEATURES);

@@ -346,6 +346,25 @@ static bool enable_allowed(const struct session *s)
 	return features & V(VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
+/* Byte orders are a matter of legacy drivers; a ring that runs keeps its own. */
+enum result msg_set_vring_endian(struct session *s, struct msg *m, struct reply *r)
+{
+	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));
+	uint64_t order = FIELD(m->payload, VRING_STATE, num);
+
+	(void)r;
+	if (fault(vring_endian_late) && ring && !ring->starts)
+		return RES_REFUSED;
+	if (!ring || ring->started || (s->features & V(VIRTIO_F_VERSION_1)) ||
+	    (order > 1 && !fault(vring_endian_any))) {
+		remark("SET_VRING_ENDIAN: no such ring or value, it runs, or its driver is none of old");
+		return RES_REFUSED;
+	}
+	if (!fault(vring_endian_little))
+		ring->big_endian = order == !fault(vring_endian_swapped);
+	return RES_OK;
+}
+
 enum result msg_set_vring_enable(struct session *s, struct msg *m, struct reply *r)
 {
 	struct ring *ring = ring_of(s, FIELD(m->payload, VRING_STATE, index));

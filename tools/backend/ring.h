@@ -47,6 +47,7 @@ struct ring {
 	uint32_t num;
 	uint64_t desc_addr, avail_addr, used_addr, log_addr;
 	bool addr_set, log_used;
+	bool big_endian; /* SET_VRING_ENDIAN said so; its driver is a legacy one */
 
 	uint8_t *desc;
 	uint16_t *avail, *used; /* flags, index, entries, event index */

@@ -29,14 +29,25 @@ struct elem {
 	uint32_t id, len;
 };
 
-static uint16_t load(const uint16_t *at)
+/* The ring of a legacy driver may be in the other byte order. */
+static uint16_t word(const struct ring *r, uint16_t value)
 {
-	return le16toh(__atomic_load_n(at, __ATOMIC_ACQUIRE));
+	return r->big_endian ? htobe16(value) : htole16(value);
 }
 
-static void store(uint16_t *at, uint16_t value)
+static uint32_t long_word(const struct ring *r, uint32_t value)
 {
-	__atomic_store_n(at, htole16(value), __ATOMIC_RELEASE);
+	return r->big_endian ? htobe32(value) : htole32(value);
+}
+
+static uint16_t load(const struct ring *r, const uint16_t *at)
+{
+	return word(r, __atomic_load_n(at, __ATOMIC_ACQUIRE));
+}
+
+static void store(const struct ring *r, uint16_t *at, uint16_t value)
+{
+	__atomic_store_n(at, word(r, value), __ATOMIC_RELEASE);
 }
 
 static void log_used(const struct ring *r, uint64_t offset, uint64_t len)
@@ -78,12 +89,12 @@ static bool split_map(struct ring *r)
 
 static uint16_t split_used_index(const struct ring *r)
 {
-	return load(&r->used[1]);
+	return load(r, &r->used[1]);
 }
 
 uint16_t split_avail_index(const struct ring *r)
 {
-	return load(&r->avail[1]);
+	return load(r, &r->avail[1]);
 }
 
 uint16_t split_head(const struct ring *r, uint16_t at)
@@ -92,7 +103,7 @@ uint16_t split_head(const struct ring *r, uint16_t at)
 
 	if (fault(ring_slot_128) && slot >= 128)
 		fault_crash();
-	return load(&r->avail[2 + slot]);
+	return load(r, &r->avail[2 + slot]);
 }
 
 static void split_set_base(struct ring *r, uint32_t base)
@@ -171,10 +182,10 @@ static bool read_desc(const struct ring *r, const struct table *t, uint32_t i, s
 	if (!table_read(r, t, i, bytes))
 		return false;
 	memcpy(d, bytes, sizeof(*d));
-	d->addr = le64toh(d->addr);
-	d->len = le32toh(d->len);
-	d->flags = le16toh(d->flags);
-	d->next = le16toh(d->next);
+	d->addr = r->big_endian ? be64toh(d->addr) : le64toh(d->addr);
+	d->len = long_word(r, d->len);
+	d->flags = word(r, d->flags);
+	d->next = word(r, d->next);
 	return true;
 }
 
@@ -230,7 +241,7 @@ static bool split_chain(struct ring *r, uint16_t head, struct chain *c)
 
 static void write_elem(struct ring *r, uint32_t slot, uint32_t id, uint32_t len)
 {
-	struct elem e = {.id = htole32(id), .len = htole32(len)};
+	struct elem e = {.id = long_word(r, id), .len = long_word(r, len)};
 	uint64_t offset = RING_HEAD + (uint64_t)slot * ELEM;
 
 	if (slot >= r->num && !memory_uva(&r->s->mem, r->used_addr, offset + ELEM))
@@ -257,7 +268,7 @@ static void split_push(struct ring *r, const struct chain *c, uint32_t len)
 	if (fault(used_idx_no_mask))
 		slot = r->used_idx % (2 * r->num);
 	if (fault(used_idx_early)) {
-		store(&r->used[1], (uint16_t)(r->used_idx + 1));
+		store(r, &r->used[1], (uint16_t)(r->used_idx + 1));
 		fault_pause_ms(2);
 	}
 	if (!fault(in_order_first) || !in_order || r->used_idx == r->published)
@@ -271,7 +282,7 @@ static void split_push(struct ring *r, const struct chain *c, uint32_t len)
 	if (fault(desc_write)) /* marks it as free, as some drivers do in their own table */
 		r->desc[(size_t)c->head * C_DESC_SIZE + offsetof(struct desc, next)] ^= UINT8_MAX;
 	if (fault(avail_write))
-		store(used_event(r), (uint16_t)(load(used_event(r)) + 1));
+		store(r, used_event(r), (uint16_t)(load(r, used_event(r)) + 1));
 	r->completions++;
 }
 
@@ -281,7 +292,7 @@ static void split_publish(struct ring *r)
 		return;
 	/* the log must never be behind: whoever sees the index may look at it */
 	log_used(r, 0, RING_HEAD);
-	store(&r->used[1], r->used_idx);
+	store(r, &r->used[1], r->used_idx);
 	inflight_commit(r, (uint16_t)(r->used_idx - r->published));
 	r->published = r->used_idx;
 }
@@ -304,7 +315,7 @@ static bool split_wants_call(const struct ring *r, uint16_t old)
 		return false;
 	/* the index must be out before we look at what the driver wants */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	quiet = load(&r->avail[0]) & C_AVAIL_F_NO_INTERRUPT;
+	quiet = load(r, &r->avail[0]) & C_AVAIL_F_NO_INTERRUPT;
 	if (fault(call_always))
 		return true;
 	if (fault(call_never) || (fault(feat_event_idx_silent) && event_idx) ||
@@ -313,16 +324,16 @@ static bool split_wants_call(const struct ring *r, uint16_t old)
 	if (fault(call_ei_flags) && quiet)
 		return false;
 	if (event_idx || (fault(call_ei_without) && !quiet))
-		return crossed(load(used_event(r)), r->published, old);
+		return crossed(load(r, used_event(r)), r->published, old);
 	return !quiet || fault(vring_flag_ignored);
 }
 
 static void set_flags(struct ring *r, uint16_t flags)
 {
-	if (load(&r->used[0]) == flags)
+	if (load(r, &r->used[0]) == flags)
 		return;
 	log_used(r, 0, RING_HEAD);
-	store(&r->used[0], flags);
+	store(r, &r->used[0], flags);
 }
 
 static void split_kicks_off(struct ring *r)
@@ -343,7 +354,7 @@ static bool split_kicks_on(struct ring *r)
 
 	if ((event_idx && !(fault(kick_avail_event_stuck) && r->last_avail)) || fault(event_word_write)) {
 		log_used(r, RING_HEAD + (uint64_t)ELEM * r->num, WORD);
-		store(avail_event(r), r->last_avail);
+		store(r, avail_event(r), r->last_avail);
 	}
 	if (!event_idx && !fault(kick_disable_stays) && !fault(kick_flags_garbage))
 		set_flags(r, 0);

@@ -53,6 +53,7 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_NET_SET_MTU] = msg_taken,
 	[MSG_MAIN_SEND_RARP] = msg_taken,
 	[MSG_MAIN_GPU_SET_SOCKET] = msg_taken,
+	[MSG_MAIN_SET_VRING_ENDIAN] = msg_set_vring_endian,
 	[MSG_MAIN_SET_VRING_ENABLE] = msg_set_vring_enable,
 	[MSG_MAIN_SET_BACKEND_REQ_FD] = msg_set_backend_req_fd,
 	[MSG_MAIN_IOTLB_MSG] = msg_iotlb,

@@ -119,7 +119,7 @@ msg_handler msg_get_features, msg_set_features, msg_set_owner, msg_reset_owner, 
 msg_handler msg_set_mem_table, msg_get_max_mem_slots, msg_add_mem_reg, msg_rem_mem_reg, msg_set_log_base,
 	msg_set_log_fd;
 msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_vring_base, msg_set_vring_kick,
-	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable, msg_vring_kick,
+	msg_set_vring_call, msg_set_vring_err, msg_set_vring_enable, msg_set_vring_endian, msg_vring_kick,
 	msg_get_vring_base_skip_drain;
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;

@@ -311,8 +311,10 @@ struct vhu_step_memory {
 	uint64_t pattern_arg;
 	const uint8_t *match;
 	size_t n_match;
-	struct vhu_value value;		/* n 0: the pattern; else a number, little-endian, in `len` bytes */
+	struct vhu_value value;		/* n 0: the pattern; else a number in `len` bytes */
+	bool big;			/* with its highest byte first */
 	bool quirk;			/* CHECK: other content is told as a quirk */
+	bool wait;			/* CHECK: until it is so */
 };
 
 enum vhu_log_op { VHU_LOG_START, VHU_LOG_STOP, VHU_LOG_CLEAR, VHU_LOG_CHECK };
