@@ -58,6 +58,7 @@ struct guest_queue {
 	uint64_t quota_ns;    /* with a rate: when the next one may go */
 	uint64_t last_ns;     /* of progress */
 	bool resend, again;
+	bool running; /* requests are to be sent */
 	bool stuck;
 	struct vhu_histogram latency;
 

@@ -268,12 +268,16 @@ void *vhu_guest_thread(void *queue)
 		unsigned n;
 
 		if (want == GUEST_PAUSE) {
+			/* A guest goes on for a moment after its back-end went. */
 			reap(q);
+			if (q->running)
+				fill_up(q);
 			rest(q, GUEST_PAUSED, want);
 			continue;
 		}
 		n = reap(q);
-		if (want == GUEST_RUN)
+		q->running = want == GUEST_RUN;
+		if (q->running)
 			n += fill_up(q);
 		if (n) {
 			rounds = 0;

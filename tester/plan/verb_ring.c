@@ -91,6 +91,17 @@ static const char *const places[] = {
 	"inflight.desc[#].inflight",
 	"inflight.desc[#].next",
 	"inflight.desc[#].counter",
+	"inflight.free_head",
+	"inflight.old_free_head",
+	"inflight.old_used_idx",
+	"inflight.used_wrap_counter",
+	"inflight.old_used_wrap_counter",
+	"inflight.desc[#].last",
+	"inflight.desc[#].num",
+	"inflight.desc[#].id",
+	"inflight.desc[#].flags",
+	"inflight.desc[#].len",
+	"inflight.desc[#].addr",
 	NULL,
 };
 
@@ -102,12 +113,29 @@ static bool starts_with(const char *text, const char *start)
 /* What a name is of: both formats have desc[#].addr, len and flags. */
 static bool of_split(const char *form)
 {
-	return starts_with(form, "avail.") || starts_with(form, "used.") || starts_with(form, "inflight.") ||
-	       !strcmp(form, "desc[#].next");
+	return starts_with(form, "avail.") || starts_with(form, "used.") || !strcmp(form, "desc[#].next") ||
+	       !strcmp(form, "inflight.last_batch_head");
 }
 
 static bool of_packed(const char *form)
 {
+	static const char *const inflight[] = {
+		"inflight.free_head",
+		"inflight.old_free_head",
+		"inflight.old_used_idx",
+		"inflight.used_wrap_counter",
+		"inflight.old_used_wrap_counter",
+		"inflight.desc[#].last",
+		"inflight.desc[#].num",
+		"inflight.desc[#].id",
+		"inflight.desc[#].flags",
+		"inflight.desc[#].len",
+		"inflight.desc[#].addr",
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(inflight); i++)
+		if (!strcmp(form, inflight[i]))
+			return true;
 	return starts_with(form, "driver.") || starts_with(form, "device.") || !strcmp(form, "desc[#].id");
 }
 
@@ -413,8 +441,8 @@ void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step 
 #define ON(op) (1u << VHU_TRANSFER_##op)
 
 static const struct only state_only[] = {
-	{"size", ON(READ)},   {"count", ON(READ)},   {"content", ON(WRITE)},
-	{"len", ON(WRITE)},   {"pieces", ON(WRITE)}, {0},
+	{"size", ON(READ)}, {"count", ON(READ)},   {"content", ON(WRITE)},
+	{"len", ON(WRITE)}, {"pieces", ON(WRITE)}, {0},
 };
 
 static void count_key(struct compile *c, const struct node *n, const char *key, uint64_t max, uint64_t *ret)

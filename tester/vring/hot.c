@@ -63,7 +63,7 @@ void vhu_hot_free(struct vhu_hot *h)
 	if (!h)
 		return;
 	if (h->chain) {
-		vhu_hot_settle(h);
+		h->ops->settle(h);
 		for (unsigned i = 0; i < h->n; i++)
 			vhu_table_drop(h->v, (uint16_t)i, &h->chain[i].own);
 	}
@@ -194,6 +194,7 @@ void vhu_hot_disarm(struct vhu_hot *h)
 
 void vhu_hot_reset(struct vhu_hot *h)
 {
+	h->ops->settle(h);
 	vhu_vring_reset(h->v, vhu_vring_first_base(h->v));
 	for (uint32_t i = 0; i < h->v->layout->size; i++)
 		h->owner[i] = HOT_NONE;
@@ -203,11 +204,6 @@ void vhu_hot_reset(struct vhu_hot *h)
 	for (unsigned i = 0; i < h->n; i++)
 		if (h->chain[i].n)
 			h->ops->place(h, i);
-}
-
-void vhu_hot_settle(struct vhu_hot *h)
-{
-	h->ops->settle(h);
 }
 
 /* --- breaches -------------------------------------------------------------------------------------- */

@@ -31,6 +31,23 @@ static uint16_t put(struct packed *p, const struct hot_chain *c, uint16_t id, bo
 	return head;
 }
 
+/* Only IN_ORDER asks for the order of submission. */
+static void order_append(struct packed *p, uint16_t id)
+{
+	struct buffer *order = &p->buffer[order_list(p)], *b = &p->buffer[id];
+
+	b->prev = order->prev;
+	b->next = order_list(p);
+	p->buffer[order->prev].next = id;
+	order->prev = id;
+}
+
+static void order_remove(struct packed *p, uint16_t id)
+{
+	p->buffer[p->buffer[id].prev].next = p->buffer[id].next;
+	p->buffer[p->buffer[id].next].prev = p->buffer[id].prev;
+}
+
 static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 {
 	struct packed *p = packed_of(h->v);
@@ -45,6 +62,8 @@ static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 			head = flags;
 		slots += h->chain[chains[i]].n;
 		p->buffer[chains[i]].state = BUFFER_OWNED;
+		if (p->v.in_order)
+			order_append(p, chains[i]);
 		hot_sent(h, chains[i]);
 	}
 	if (n == 0)
@@ -79,6 +98,8 @@ static unsigned give(struct vhu_hot *h, struct packed *p, uint16_t chain, struct
 
 		hot_back(h, c);
 		p->buffer[c].state = BUFFER_FREE;
+		if (h->v->in_order)
+			order_remove(p, c);
 		*ret_slots += h->chain[c].n;
 		out[i] = (struct vhu_hot_used){.chain = c};
 	}
@@ -147,10 +168,16 @@ static bool arm(struct vhu_hot *h, unsigned after)
 	return slots_owned(p) == 0 || marks != used_marks(used.wrap);
 }
 
-/* What lies there now is how it is to stay. */
+/* What lies there now is how it is to stay, and nothing is in flight. */
 static void settle(struct vhu_hot *h)
 {
 	struct packed *p = packed_of(h->v);
+
+	p->buffer[order_list(p)].prev = p->buffer[order_list(p)].next = order_list(p);
+	for (unsigned i = 0; i < h->n; i++)
+		p->buffer[i].state = BUFFER_FREE;
+	p->owned = 0;
+	p->used = p->published;
 
 	memcpy(p->shadow, p->desc, (size_t)p->size * VHU_C_DESC_SIZE);
 	memset(p->kind, SLOT_DRIVER, p->size * sizeof(*p->kind));

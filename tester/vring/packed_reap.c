@@ -56,8 +56,8 @@ uint32_t vhu_packed_unseen(const struct packed *p, struct place *ret)
 
 		if (!in_flight(p, id))
 			break;
-		k = position(p, id, &slots);
-		if (!p->v.in_order || k <= n) { /* by itself */
+		k = p->v.in_order ? position(p, id, &slots) : 0;
+		if (k <= n) { /* by itself */
 			slots = p->buffer[id].slots;
 			n++;
 		} else { /* those before it were counted */

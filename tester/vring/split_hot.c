@@ -152,10 +152,11 @@ static bool arm(struct vhu_hot *h, unsigned after)
 	return (uint16_t)(ring_load16_acquire(s->used + USED_IDX) - s->last_used) < after;
 }
 
-/* What the driver owns was written to its shadow all along. */
+/* What the driver owns was written to its shadow all along; nothing is in flight any more. */
 static void settle(struct vhu_hot *h)
 {
 	split_of(h->v)->consumed = 0;
+	split_of(h->v)->owned = 0;
 }
 
 const struct hot_ops vhu_hot_split = {

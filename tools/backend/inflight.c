@@ -1,6 +1,7 @@
 /*
- * The published layout for split rings. What the buffer holds may come from a program that died at any
- * instruction, or from a peer that means us ill: it is data, and checked as such.
+ * The buffer, and the published layout for split rings (inflight_packed.c: for packed ones). What the buffer
+ * holds may come from a program that died at any instruction, or from a peer that means us ill: it is data,
+ * and checked as such.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,17 +29,21 @@ struct area {
 	struct entry desc[];
 };
 
-static uint64_t stride(uint32_t queue_size)
+/* Of one queue's region, by the format that the session has. */
+static uint64_t stride(const struct session *s, uint32_t queue_size)
 {
-	return (sizeof(struct area) + sizeof(struct entry) * (uint64_t)queue_size + ALIGN - 1) / ALIGN *
-	       ALIGN;
+	uint64_t size = sizeof(struct area) + sizeof(struct entry) * (uint64_t)queue_size;
+
+	if (s->features & V(VIRTIO_F_RING_PACKED))
+		size = inflight_packed_size(queue_size);
+	return (size + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 uint64_t inflight_size(const struct session *s, unsigned queues, uint32_t queue_size)
 {
 	if (!queues || queues > s->n_rings || !queue_size || queue_size > C_VRING_SIZE_MAX)
 		return 0;
-	return fault(inflight_size_small) ? stride(queue_size) / 2 : stride(queue_size) * queues;
+	return fault(inflight_size_small) ? stride(s, queue_size) / 2 : stride(s, queue_size) * queues;
 }
 
 int inflight_make(uint64_t size, uint32_t queue_size)
@@ -72,8 +77,8 @@ int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, uns
 		fault_crash();
 	if (!queues || queues > s->n_rings || !queue_size || queue_size > C_VRING_SIZE_MAX ||
 	    offset % sizeof(uint64_t) ||
-	    (size < stride(queue_size) * queues && !fault(inflight_size_small))) {
-		if (fault(inflight_short_crash) && size < stride(queue_size) * queues)
+	    (size < stride(s, queue_size) * queues && !fault(inflight_size_small))) {
+		if (fault(inflight_short_crash) && size < stride(s, queue_size) * queues)
 			fault_crash();
 		return -EINVAL;
 	}
@@ -84,6 +89,7 @@ int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, uns
 		mapping_close(&s->inflight.map);
 	s->inflight.map = map;
 	s->inflight.queues = queues;
+	s->inflight.size = size;
 	s->inflight.queue_size = queue_size;
 	s->inflight.counter = 0;
 	return 0;
@@ -95,25 +101,33 @@ void inflight_close(struct session *s)
 	s->inflight.queues = 0;
 }
 
-/* NULL for a ring that the buffer has no room for. */
-static struct area *area_of(const struct ring *r)
+/* NULL for a ring that the buffer has no room for, and for one of the other format. */
+void *inflight_area(const struct ring *r, bool packed)
 {
 	const struct inflight *f = &r->s->inflight;
+	uint64_t size = stride(r->s, f->queue_size);
 
+	/* the format may have been changed since the buffer came */
 	if (!f->map.base || r->index >= f->queues || r->num > f->queue_size ||
-	    format_of(r) != &split_format || fault(inflight_size_small))
+	    (format_of(r) == &packed_format) != packed || size * (r->index + 1) > f->size ||
+	    fault(inflight_size_small))
 		return NULL;
-	return (struct area *)(void *)(f->map.at + stride(f->queue_size) * r->index);
+	return f->map.at + size * r->index;
+}
+
+static struct area *area_of(const struct ring *r)
+{
+	return inflight_area(r, false);
 }
 
 bool inflight_tracks(const struct ring *r)
 {
-	return area_of(r);
+	return area_of(r) || inflight_area(r, true);
 }
 
 static void init(struct ring *r, struct area *a)
 {
-	memset(a, 0, stride(r->s->inflight.queue_size));
+	memset(a, 0, stride(r->s, r->s->inflight.queue_size));
 	a->desc_num = fault(inflight_desc_num) ? 0 : (uint16_t)r->s->inflight.queue_size;
 	a->used_idx = r->used_idx;
 	__atomic_store_n(&a->version, fault(inflight_version) ? 0 : VERSION, __ATOMIC_RELEASE);
@@ -179,6 +193,8 @@ unsigned inflight_recover(struct ring *r, uint16_t *redo)
 {
 	struct area *a = area_of(r);
 
+	if (inflight_area(r, true))
+		return inflight_packed_recover(r, redo);
 	if (!a)
 		return 0;
 	if (fault(inflight_version_crash) && a->version > VERSION)

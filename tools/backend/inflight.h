@@ -12,6 +12,7 @@ struct inflight {
 	struct mapping map;
 	unsigned queues;
 	uint32_t queue_size;
+	uint64_t size;	  /* bytes that are mapped */
 	uint64_t counter; /* of the next request, higher than all in the buffer */
 };
 
@@ -34,5 +35,23 @@ bool inflight_tracks(const struct ring *r);
 void inflight_take(struct ring *r, uint16_t head);
 void inflight_link(struct ring *r, uint16_t head);
 void inflight_commit(struct ring *r, uint16_t n);
+
+/*
+ * Packed rings: a list is copied as it is taken. Entries in redo are named by their place in the buffer;
+ * c->entry and t->entry are such.
+ */
+void inflight_packed_take(struct ring *r, struct taken *t);
+/* The chain is about to be marked as used; then all of those are. */
+void inflight_packed_give(struct ring *r, const struct chain *c);
+void inflight_packed_commit(struct ring *r);
+/* Slots of all lists in r->redo; of one of them, and its descriptors one by one. */
+uint32_t inflight_packed_slots(const struct ring *r);
+uint16_t inflight_packed_count(const struct ring *r, uint16_t entry);
+bool inflight_packed_copy(const struct ring *r, uint16_t *entry, struct packed_copy *ret);
+
+/* inflight.c and inflight_packed.c only */
+void *inflight_area(const struct ring *r, bool packed);
+uint64_t inflight_packed_size(uint32_t queue_size);
+unsigned inflight_packed_recover(struct ring *r, uint16_t *redo);
 
 #endif

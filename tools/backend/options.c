@@ -51,8 +51,10 @@ enum {
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
 	OPT_NULL,
+	OPT_POLL,
 	OPT_PRINT_CAPABILITIES,
 	OPT_PROTOCOL_FEATURES,
+	OPT_REORDER,
 	OPT_REPLY_STYLE,
 	OPT_SIZE,
 	OPT_SOCKET_PATH,
@@ -72,6 +74,8 @@ static const struct option table[] = {
 	{"read-only", no_argument, NULL, 'r'},
 	{"null", no_argument, NULL, OPT_NULL},
 	{"latency", required_argument, NULL, OPT_LATENCY},
+	{"poll", no_argument, NULL, OPT_POLL},
+	{"reorder", no_argument, NULL, OPT_REORDER},
 	{"blk-size", required_argument, NULL, OPT_BLK_SIZE},
 	{"flash", no_argument, NULL, OPT_FLASH},
 	{"zoned", required_argument, NULL, OPT_ZONED},
@@ -106,6 +110,8 @@ static const char help[] =
 	"  -r, --read-only          offer a read-only device\n"
 	"      --null               complete reads and writes at once, without data\n"
 	"      --latency US         let each request take that many microseconds (0)\n"
+	"      --reorder            execute requests in another order than they came\n"
+	"      --poll               look at the rings all the time, not only when kicked\n"
 	"      --blk-size BYTES     logical block size (512)\n"
 	"      --flash              offer wear figures and secure erase\n"
 	"      --zoned SECTORS      a flash disk of empty zones; the first is written as any disk\n"
@@ -307,6 +313,12 @@ static void one_option(int c, bool *capabilities)
 		break;
 	case OPT_NULL:
 		options.null = true;
+		break;
+	case OPT_POLL:
+		options.poll = true;
+		break;
+	case OPT_REORDER:
+		options.reorder = true;
 		break;
 	case OPT_LATENCY:
 		options.latency_ns = number("--latency", optarg, 0, 60000000) * 1000;

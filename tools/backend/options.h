@@ -23,6 +23,8 @@ struct options {
 	bool flash;
 	bool read_only, null, verbose;
 	uint64_t latency_ns; /* how long each request takes */
+	bool reorder;	     /* requests are executed in another order than they came */
+	bool poll;	     /* rings are looked at all the time */
 	bool has_features, has_pfeatures;
 	uint64_t features, pfeatures; /* the offer, when the command line gives one */
 	bool exact;		      /* it is offered as it stands, also what is not served */

@@ -124,19 +124,19 @@ static void scribble(struct session *s, uint64_t gpa)
 }
 
 /* One request, from its head to its place in the used ring. False if the ring broke, or has to wait. */
-static bool execute(struct ring *r, uint16_t head)
+static bool execute(struct ring *r, uint16_t head, bool lost)
 {
 	struct chain c;
 	uint64_t in_gpa, total;
 	int64_t len;
 
-	if (head >= r->num) {
+	if (head >= r->num && !lost) {
 		if (fault(bad_head_crash) || (fault(head_last_crash) && head == UINT16_MAX))
 			fault_crash();
 		return false;
 	}
 	r->s->iotlb.stalled = false;
-	if (!format_of(r)->chain(r, head, &c))
+	if (!(lost ? format_of(r)->lost_chain : format_of(r)->chain)(r, head, &c))
 		return false;
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
 	total = c.out_len + c.in_len;
@@ -170,6 +170,13 @@ static bool execute(struct ring *r, uint16_t head)
 	return true;
 }
 
+bool ring_reorders(const struct ring *r)
+{
+	/* of a packed ring the descriptors of those that wait are written over: there have to be copies */
+	return fault(in_order_swap) || (options.reorder && !(r->s->features & V(VIRTIO_F_IN_ORDER)) &&
+					(format_of(r) == &split_format || inflight_tracks(r)));
+}
+
 static unsigned to_redo(const struct ring *r)
 {
 	return r->n_redo - r->next_redo;
@@ -192,20 +199,20 @@ static void complete(struct ring *r)
 	set_due(r, 0);
 	r->stalled = false;
 	while (to_redo(r) && !r->broken && !r->stalled) {
-		if (execute(r, r->redo[r->next_redo]))
+		if (execute(r, r->redo[r->next_redo], true))
 			r->next_redo++;
 		else
 			halt(r);
 	}
 	while (!r->broken && !r->stalled && r->done != r->last_avail) {
-		if (fault(in_order_swap) && format_of(r) == &split_format &&
+		if (ring_reorders(r) && format_of(r) == &split_format &&
 		    (uint16_t)(r->last_avail - r->done) > 1) {
-			execute(r, split_head(r, (uint16_t)(r->done + 1)));
-			execute(r, split_head(r, r->done));
+			execute(r, split_head(r, (uint16_t)(r->done + 1)), false);
+			execute(r, split_head(r, r->done), false);
 			r->done = (uint16_t)(r->done + 2);
 			continue;
 		}
-		if (execute(r, format_of(r)->next(r)))
+		if (execute(r, format_of(r)->next(r), false))
 			format_of(r)->executed(r);
 		else
 			halt(r);
@@ -364,9 +371,8 @@ static void pick_up(struct ring *r)
 	r->redo = calloc(r->num, sizeof(*r->redo));
 	if (r->redo)
 		r->n_redo = inflight_recover(r, r->redo);
-	/* they were taken; what comes next lies behind them */
 	if (r->n_redo && !fault(inflight_avail_base))
-		r->last_avail = r->done = (uint16_t)(r->used_idx + r->n_redo);
+		format_of(r)->recovered(r);
 	if (fault(inflight_no_resubmit))
 		r->n_redo = 0;
 }
@@ -579,13 +585,14 @@ void ring_stop(struct ring *r)
 		complete(r);
 	if (r->stalled)
 		format_of(r)->untake(r);
-	r->last_avail = (uint16_t)(r->last_avail - to_redo(r)); /* never enabled: they are still to be done */
+	if (to_redo(r)) /* never enabled: they are still to be done */
+		format_of(r)->unrecover(r, to_redo(r));
 	come_to_rest(r);
 }
 
 void ring_suspend(struct ring *r)
 {
-	if (!inflight_tracks(r)) {
+	if (!inflight_tracks(r) || format_of(r) != &split_format) {
 		ring_stop(r);
 		return;
 	}
@@ -613,6 +620,7 @@ void ring_reset(struct ring *r)
 	close_fd(&r->old_call_fd);
 	free(r->redo);
 	free(r->taken);
+	free(r->given);
 	*r = (struct ring){.s = r->s,
 			   .index = r->index,
 			   .base = FIRST_BASE,

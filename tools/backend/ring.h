@@ -30,6 +30,7 @@ struct spot {
 struct taken {
 	struct spot from;
 	uint32_t slots;
+	uint16_t entry; /* of the inflight buffer, where it is recorded */
 };
 
 /* Packed and in order: requests that were executed and are returned by one mark. */
@@ -63,9 +64,11 @@ struct ring {
 	struct spot take, put; /* the next list to take; where the next used descriptor goes */
 	struct taken *taken;   /* a ring of num, first_taken … : taken and not executed */
 	uint32_t first_taken, n_taken;
+	uint16_t *given; /* entries of the inflight buffer that go back to its free list with the next mark */
+	unsigned n_given;
 	struct batch batch;
 
-	uint16_t *redo; /* heads that a crash left in flight, to be executed first */
+	uint16_t *redo; /* heads (packed: entries of the inflight buffer) that a crash left in flight */
 	unsigned n_redo, next_redo;
 
 	bool started, enabled, broken;
@@ -93,6 +96,7 @@ struct ring {
 struct chain {
 	uint16_t head, last; /* first and last descriptor in the ring; packed: head is the buffer id */
 	uint32_t slots;	     /* packed: that it takes in the ring */
+	uint16_t entry;	     /* packed: of the inflight buffer */
 	struct iovec *out, *in;
 	uint64_t *in_gpa; /* guest address of each piece of in */
 	unsigned n_out, n_in;
@@ -117,6 +121,8 @@ void ring_stop(struct ring *r); /* completes what was taken; last_avail is then 
 /* Takes what is available and leaves it in flight, in the inflight buffer; then as ring_stop. */
 void ring_suspend(struct ring *r);
 bool ring_running(const struct ring *r);
+/* Whether requests are executed in another order than they came. */
+bool ring_reorders(const struct ring *r);
 /* Guest memory changed: finds the ring again. */
 void ring_remap(struct ring *r);
 
@@ -135,6 +141,8 @@ struct ring_format {
 	void (*start)(struct ring *r); /* it became both started and mapped */
 	void (*stop)(struct ring *r);
 	void (*untake)(struct ring *r); /* what was taken and not executed is the driver's again */
+	void (*recovered)(struct ring *r); /* it goes on behind what is to be executed again */
+	void (*unrecover)(struct ring *r, unsigned n); /* n of which were not */
 	/* Requests that the driver has made available; more than num if it broke the rules. */
 	unsigned (*waiting)(const struct ring *r);
 	void (*take)(struct ring *r);	       /* one of them */
@@ -142,6 +150,8 @@ struct ring_format {
 	void (*executed)(struct ring *r);      /* … which is over */
 	/* Collects the buffers of a chain; false if the driver broke the rules of the ring. */
 	bool (*chain)(struct ring *r, uint16_t head, struct chain *c);
+	/* The same of one that a crash left in flight. */
+	bool (*lost_chain)(struct ring *r, uint16_t head, struct chain *c);
 	void (*push)(struct ring *r, const struct chain *c, uint32_t len);
 	void (*publish)(struct ring *r);
 	/* Whether the driver wants to hear of what was published since `published` was old. */
@@ -154,6 +164,17 @@ struct ring_format {
 extern const struct ring_format split_format, packed_format;
 /* By the features of the session. */
 const struct ring_format *format_of(const struct ring *r);
+
+/* A packed ring's memory, for the inflight buffer. */
+struct packed_copy {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id, flags;
+};
+struct packed_copy packed_read(const struct ring *r, struct spot at);
+struct spot packed_forward(const struct ring *r, struct spot from, uint32_t slots);
+/* Whether the descriptor there is available in a lap of that wrap counter. */
+bool packed_available(const struct ring *r, uint16_t at, bool wrap);
 
 /* For planted faults. */
 uint16_t split_avail_index(const struct ring *r);

@@ -12,7 +12,7 @@
 #include "session.h"
 
 enum {
-	EVENT = 4,	 /* bytes of an event structure: place, then flags */
+	EVENT = 4,	     /* bytes of an event structure: place, then flags */
 	MALFORMED = 1 << 17, /* more than any ring has room for */
 };
 
@@ -22,7 +22,7 @@ struct desc {
 	uint16_t id, flags;
 };
 
-static struct spot forward(const struct ring *r, struct spot from, uint32_t slots)
+struct spot packed_forward(const struct ring *r, struct spot from, uint32_t slots)
 {
 	from.at += slots;
 	if (fault(packed_wrap_mask) && (r->num & (r->num - 1))) {
@@ -70,6 +70,11 @@ static bool available(uint16_t flags, bool wrap)
 	return !(flags & C_DESC_F_AVAIL) == !wrap && !(flags & C_DESC_F_USED) == wrap;
 }
 
+bool packed_available(const struct ring *r, uint16_t at, bool wrap)
+{
+	return available(load_flags(r, (struct spot){.at = at}), wrap);
+}
+
 static bool packed_aligned(uint64_t desc, uint64_t avail, uint64_t used)
 {
 	return !(desc % C_DESC_ALIGN) && !(avail % C_EVENT_ALIGN) && !(used % C_EVENT_ALIGN);
@@ -113,7 +118,23 @@ static void packed_start(struct ring *r)
 	r->n_taken = r->first_taken = 0;
 	free(r->taken);
 	r->taken = calloc(r->num, sizeof(*r->taken));
+	free(r->given);
+	r->given = calloc(r->num, sizeof(*r->given));
+	r->n_given = 0;
+	r->batch.slots = 0;
 	r->last_avail = r->done = r->used_idx = r->published = 0;
+}
+
+/* The lists that were taken lie behind what was used. */
+static void packed_recovered(struct ring *r)
+{
+	r->take = packed_forward(r, r->put, inflight_packed_slots(r));
+}
+
+static void packed_unrecover(struct ring *r, unsigned n)
+{
+	(void)n;
+	r->take = r->put;
 }
 
 static void packed_stop(struct ring *r)
@@ -123,7 +144,9 @@ static void packed_stop(struct ring *r)
 	if (fault(packed_base_no_wrap))
 		r->base &= ~(uint32_t)FIRST_BASE;
 	free(r->taken);
+	free(r->given);
 	r->taken = NULL;
+	r->given = NULL;
 	r->n_taken = 0;
 }
 
@@ -151,7 +174,7 @@ static uint32_t list_at(const struct ring *r, struct spot at, uint32_t room)
 		flags = load_flags(r, at);
 		if (!available(flags, at.wrap))
 			return n ? MALFORMED : 0;
-		at = forward(r, at, 1);
+		at = packed_forward(r, at, 1);
 		n++;
 	} while (flags & C_DESC_F_NEXT);
 	return n;
@@ -172,12 +195,12 @@ static unsigned packed_waiting(const struct ring *r)
 	struct spot at = r->take;
 	unsigned n = 0;
 
-	if (!r->taken)
+	if (!r->taken || !r->given || r->next_redo < r->n_redo) /* what was lost comes first */
 		return 0;
 	for (; (slots = list_at(r, at, room)); n++) {
 		if (slots == MALFORMED)
 			return n ? n : MALFORMED; /* it is told when it is the next */
-		at = forward(r, at, slots);
+		at = packed_forward(r, at, slots);
 		room -= slots;
 	}
 	return n;
@@ -191,14 +214,15 @@ static void packed_take(struct ring *r)
 	if (!slots || slots == MALFORMED)
 		return; /* the driver took it back: there is one less */
 	*t = (struct taken){.from = r->take, .slots = slots};
-	if (fault(in_order_swap) && r->n_taken % 2) {
+	inflight_packed_take(r, t);
+	if (ring_reorders(r) && r->n_taken % 2) {
 		struct taken *before = &r->taken[(r->first_taken + r->n_taken - 1) % r->num], kept = *before;
 
 		*before = *t;
 		*t = kept;
 	}
 	r->n_taken++;
-	r->take = forward(r, r->take, slots);
+	r->take = packed_forward(r, r->take, slots);
 	r->last_avail++;
 }
 
@@ -223,6 +247,17 @@ static void read_desc(const uint8_t bytes[C_DESC_SIZE], struct desc *d)
 	d->flags = le16toh(d->flags);
 }
 
+struct packed_copy packed_read(const struct ring *r, struct spot at)
+{
+	const struct table ring = {.at = r->desc, .n = r->num};
+	uint8_t bytes[C_DESC_SIZE];
+	struct desc d;
+
+	table_read(r, &ring, at.at, bytes);
+	read_desc(bytes, &d);
+	return (struct packed_copy){.addr = d.addr, .len = d.len, .id = d.id, .flags = d.flags};
+}
+
 /* In a table entries follow each other; of their flags only WRITE counts. */
 static bool table_chain(const struct ring *r, struct chain *c, const struct table *t)
 {
@@ -243,34 +278,63 @@ static bool table_chain(const struct ring *r, struct chain *c, const struct tabl
 	return true;
 }
 
+/* Descriptor i of a list. */
+static bool add_desc(const struct ring *r, struct chain *c, const struct desc *d, uint32_t i)
+{
+	struct table inner;
+
+	if (!i || !fault(packed_id_first))
+		c->head = d->id; /* that of the last one counts */
+	if (d->flags & C_DESC_F_INDIRECT) {
+		if (fault(packed_table_crash) && d->len % C_DESC_SIZE)
+			fault_crash();
+		return table_open(r, d->addr, d->len, d->flags, !i, &inner) && table_chain(r, c, &inner);
+	}
+	if (chain_add(r, c, d->addr, d->len, d->flags & C_DESC_F_WRITE))
+		return true;
+	if (fault(packed_address_crash))
+		fault_crash();
+	return false;
+}
+
+/* The ring may have been written over; the buffer has a copy of each descriptor. */
+static bool packed_lost_chain(struct ring *r, uint16_t entry, struct chain *c)
+{
+	struct packed_copy copy;
+	uint16_t at = entry;
+	struct desc d;
+
+	chain_start(c, 0);
+	c->slots = inflight_packed_count(r, entry);
+	c->entry = entry;
+	for (uint32_t i = 0; i < c->slots; i++) {
+		if (!inflight_packed_copy(r, &at, &copy))
+			return false;
+		d = (struct desc){.addr = copy.addr, .len = copy.len, .id = copy.id, .flags = copy.flags};
+		if (!add_desc(r, c, &d, i))
+			return false;
+	}
+	return c->slots;
+}
+
 static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
 {
 	const struct taken *taken = &r->taken[r->first_taken];
 	const struct table ring = {.at = r->desc, .n = r->num};
 	struct spot at = taken->from;
 	uint8_t bytes[C_DESC_SIZE];
-	struct table inner;
 	struct desc d;
 
+	if (ring_reorders(r) && inflight_tracks(r))
+		return packed_lost_chain(r, taken->entry, c);
 	chain_start(c, head);
 	c->slots = taken->slots;
-	for (uint32_t i = 0; i < taken->slots; i++, at = forward(r, at, 1)) {
+	c->entry = taken->entry;
+	for (uint32_t i = 0; i < taken->slots; i++, at = packed_forward(r, at, 1)) {
 		if (!table_read(r, &ring, at.at, bytes))
 			return false;
 		read_desc(bytes, &d);
-		if (!i || !fault(packed_id_first))
-			c->head = d.id; /* that of the last one counts */
-		if (!(d.flags & C_DESC_F_INDIRECT)) {
-			if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE)) {
-				if (fault(packed_address_crash))
-					fault_crash();
-				return false;
-			}
-			continue;
-		}
-		if (fault(packed_table_crash) && d.len % C_DESC_SIZE)
-			fault_crash();
-		if (!table_open(r, d.addr, d.len, d.flags, !i, &inner) || !table_chain(r, c, &inner))
+		if (!add_desc(r, c, &d, i))
 			return false;
 	}
 	return true;
@@ -312,17 +376,19 @@ static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 		len = r->last_len += len;
 	if (fault(packed_used_every)) {
 		for (uint32_t i = 1; i < c->slots; i++)
-			write_used(r, forward(r, r->put, i), c->head, len, len);
+			write_used(r, packed_forward(r, r->put, i), c->head, len, len);
 	}
 	/* In order one mark stands for all that was executed in a row: it is set by packed_publish. */
+	inflight_packed_give(r, c);
 	if (in_order)
 		r->batch = (struct batch){.id = c->head, .len = len, .slots = r->batch.slots + c->slots};
 	else {
 		write_used(r, r->put, c->head, len, len);
-		r->put = forward(r, r->put, c->slots);
+		r->put = packed_forward(r, r->put, c->slots);
+		inflight_packed_commit(r);
 		if (fault(packed_twice) && r->n_taken > 1) {
 			write_used(r, r->put, c->head, len, len);
-			r->put = forward(r, r->put, c->slots);
+			r->put = packed_forward(r, r->put, c->slots);
 		}
 	}
 	r->used_idx = (uint16_t)(r->used_idx + c->slots);
@@ -332,10 +398,12 @@ static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 static void packed_publish(struct ring *r)
 {
 	if (r->batch.slots) {
-		write_used(r, fault(packed_batch_slot) ? forward(r, r->put, r->batch.slots - 1) : r->put,
+		write_used(r,
+			   fault(packed_batch_slot) ? packed_forward(r, r->put, r->batch.slots - 1) : r->put,
 			   r->batch.id, r->batch.len, r->batch.len);
-		r->put = forward(r, r->put, r->batch.slots);
+		r->put = packed_forward(r, r->put, r->batch.slots);
 		r->batch.slots = 0;
+		inflight_packed_commit(r);
 	}
 	r->published = r->used_idx;
 }
@@ -405,11 +473,14 @@ const struct ring_format packed_format = {
 	.start = packed_start,
 	.stop = packed_stop,
 	.untake = packed_untake,
+	.recovered = packed_recovered,
+	.unrecover = packed_unrecover,
 	.waiting = packed_waiting,
 	.take = packed_take,
 	.next = packed_next,
 	.executed = packed_executed,
 	.chain = packed_chain,
+	.lost_chain = packed_lost_chain,
 	.push = packed_push,
 	.publish = packed_publish,
 	.wants_call = packed_wants_call,

@@ -134,6 +134,17 @@ static void split_untake(struct ring *r)
 	r->last_avail = r->done;
 }
 
+/* They were taken; what comes next lies behind them. */
+static void split_recovered(struct ring *r)
+{
+	r->last_avail = r->done = (uint16_t)(r->used_idx + r->n_redo);
+}
+
+static void split_unrecover(struct ring *r, unsigned n)
+{
+	r->last_avail = (uint16_t)(r->last_avail - n);
+}
+
 static unsigned split_waiting(const struct ring *r)
 {
 	uint16_t avail = split_avail_index(r);
@@ -237,6 +248,12 @@ static bool split_chain(struct ring *r, uint16_t head, struct chain *c)
 	if (!walk(r, &ring, head, c, &inner))
 		return false;
 	return !inner.n || walk(r, &inner, 0, c, &inner);
+}
+
+/* Its descriptors are where they were. */
+static bool split_lost_chain(struct ring *r, uint16_t head, struct chain *c)
+{
+	return head < r->num && split_chain(r, head, c);
 }
 
 static void write_elem(struct ring *r, uint32_t slot, uint32_t id, uint32_t len)
@@ -371,11 +388,14 @@ const struct ring_format split_format = {
 	.start = split_start,
 	.stop = split_stop,
 	.untake = split_untake,
+	.recovered = split_recovered,
+	.unrecover = split_unrecover,
 	.waiting = split_waiting,
 	.take = split_take,
 	.next = split_next,
 	.executed = split_executed,
 	.chain = split_chain,
+	.lost_chain = split_lost_chain,
 	.push = split_push,
 	.publish = split_publish,
 	.wants_call = split_wants_call,

@@ -49,5 +49,3 @@ void vhu_hot_disarm(struct vhu_hot *h);
 
 /* The device was reset: nothing is in flight, the ring begins anew. */
 void vhu_hot_reset(struct vhu_hot *h);
-/* With nothing under way on another thread: what vhu_vring_audit compares with is brought up to date. */
-void vhu_hot_settle(struct vhu_hot *h);
