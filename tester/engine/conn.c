@@ -169,7 +169,7 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 	vhu_run_signalled(c, f);
 	vhu_run_shm(c, f);
 	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
-	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) && !c->r->plan->recorded) {
+	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) && !c->r->plan->recorded && !c->r->plan->captured) {
 		if (vhu_run_iotlb_keeps(c, f))
 			c->inbox[c->n_inbox++] = (struct vhu_inbox_item){.f = *f};
 		else

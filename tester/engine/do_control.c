@@ -24,7 +24,7 @@ static bool asks_reply(const struct vhu_conn *c, const struct vhu_step *s)
 {
 	const struct vhu_step_send *send = &s->send;
 
-	if (send->need_reply != VHU_NR_PROFILE)
+	if (send->need_reply != VHU_NR_PROFILE || c->r->plan->captured)
 		return send->need_reply == VHU_NR_YES;
 	/* Front-ends wait for its answer, whether REPLY_ACK was negotiated or not. */
 	if (send->row && send->row->msg == VHU_MSG_IOTLB_MSG)
@@ -52,9 +52,9 @@ static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
 static bool legality(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_frame *f)
 {
 	struct vhu_illegal illegal[8];
-	size_t n = vhu_send_illegal(&c->oracle.session, &s->send, f, illegal, VHU_ARRAY_SIZE(illegal));
+	size_t n = c->r->plan->captured ? 0 : vhu_send_illegal(&c->oracle.session, &s->send, f, illegal, VHU_ARRAY_SIZE(illegal));
 
-	if (!n && s->breaks.set)
+	if (!n && s->breaks.set && !c->r->plan->captured)
 		vhu_run_skip(c->r,
 			     "%s: on this target the step is legal, so that there is nothing to provoke",
 			     s->where);
@@ -137,6 +137,8 @@ static void note_effects(struct vhu_conn *c, const struct vhu_frame *f, const st
 	struct vhu_ring_run *ring;
 	struct vhu_vring *v;
 
+	if (row && row->msg == VHU_MSG_GET_INFLIGHT_FD && r->plan->captured && c->have_answer)
+		vhu_run_take_inflight(r, &c->answer);
 	if (!row || row->scope != VHU_SCOPE_RING || queue >= r->n_rings)
 		return;
 	ring = &r->rings[queue];
@@ -218,7 +220,9 @@ void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 		x.due = x.intended ? VHU_DUE_MAYBE : vhu_session_due(&c->oracle.session, &f);
 		c->framing_lost |= breaks_framing(&f);
 		c->hold = s->send.hold;
+		vhu_run_foreign_ring(c, &f);
 		x.serial = vhu_conn_send(c, &f, x.intended, s->send.pieces, s->send.n_pieces);
+		vhu_run_foreign_note(c, &f);
 		if (x.serial)
 			settle_send(c, s, &x, &f);
 	}

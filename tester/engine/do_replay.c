@@ -212,7 +212,7 @@ static bool same(const struct vhu_step_answer *a, const struct vhu_frame *got)
 }
 
 /* The buffer that the recorded back-end gave is this one's now. */
-static void take_inflight(struct vhu_run *r, struct vhu_frame *f)
+void vhu_run_take_inflight(struct vhu_run *r, struct vhu_frame *f)
 {
 	int fd = vhu_frame_take_fd(f, 0);
 
@@ -231,7 +231,7 @@ static void take_effects(struct vhu_conn *c, struct vhu_frame *f)
 	if (!row || f->defects)
 		return;
 	if (row->msg == VHU_MSG_GET_INFLIGHT_FD)
-		take_inflight(c->r, f);
+		vhu_run_take_inflight(c->r, f);
 	if (row->msg == VHU_MSG_SET_DEVICE_STATE_FD) {
 		c->answer = *f;
 		c->have_answer = true;

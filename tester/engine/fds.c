@@ -12,6 +12,7 @@
 
 /* Sparse files of regions that no guest memory backs: large enough to map, never filled. */
 #define STRANGER_MAX (UINT64_C(1) << 32)
+#define CAPTURED_MAX (UINT64_C(1) << 46)
 
 enum { HUGE_FILE = 8 << 20 };
 
@@ -135,18 +136,33 @@ static int full_eventfd(void)
 	return fd;
 }
 
+/* Memory of a captured guest: the same again where the target has it already. */
+static bool give_captured(struct vhu_run *r, struct vhu_frame *f, uint64_t gpa, uint64_t size, uint64_t offset)
+{
+	uint64_t end;
+
+	for (size_t i = 0; i < r->n_foreign; i++)
+		if (r->foreign[i].gpa == gpa && r->foreign[i].size == size && r->foreign[i].offset == offset)
+			return lend(r, f, r->foreign[i].fd);
+	if (__builtin_add_overflow(size, offset, &end) || end > CAPTURED_MAX)
+		end = 0;
+	return give(r, f, memfd("region", VHU_MAX(end, UINT64_C(4096))));
+}
+
 /* Memory for region i of the frame: the guest's own where it is that, else a stranger. */
 static bool give_region(struct vhu_conn *c, struct vhu_frame *f, enum vhu_payload pl, size_t i)
 {
 	uint64_t gpa = 0, size = 0, offset = 0;
 	struct vhu_mem *mem;
 
-	if (!vhu_run_driver(c->r))
-		return false;
-	mem = vhu_driver_mem(c->r->driver);
 	vhu_frame_region(f, pl, i, "guest_phys_addr", &gpa);
 	vhu_frame_region(f, pl, i, "memory_size", &size);
 	vhu_frame_region(f, pl, i, "mmap_offset", &offset);
+	if (c->r->plan->captured)
+		return give_captured(c->r, f, gpa, size, offset);
+	if (!vhu_run_driver(c->r))
+		return false;
+	mem = vhu_driver_mem(c->r->driver);
 	for (size_t k = 0; k < vhu_mem_regions(mem); k++)
 		if (vhu_mem_region(mem, k)->at.gpa == gpa)
 			return lend(c->r, f, vhu_mem_region(mem, k)->fd);
@@ -171,7 +187,7 @@ static struct vhu_vring *ring_of(struct vhu_conn *c, const struct vhu_frame *f)
 	uint64_t index = vhu_frame_u64(f, "index");
 
 	/* A replay has rings of its own only where requests go through them. */
-	if (c->r->plan->recorded ? !c->r->driver : !vhu_run_driver(c->r))
+	if (c->r->plan->recorded || c->r->plan->captured ? !c->r->driver : !vhu_run_driver(c->r))
 		return NULL;
 	return index < vhu_driver_rings(c->r->driver) ? vhu_driver_ring(c->r->driver, (unsigned)index) : NULL;
 }

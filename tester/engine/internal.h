@@ -342,6 +342,8 @@ void vhu_run_foreign_release(struct vhu_run *r);
 /* The descriptor that stands for object i of the plan, made when it is first asked for; -1 (errno). */
 int vhu_run_object(struct vhu_run *r, unsigned i);
 void vhu_run_objects_release(struct vhu_run *r);
+/* The buffer that GET_INFLIGHT_FD gave, for the SET_INFLIGHT_FD that follows. */
+void vhu_run_take_inflight(struct vhu_run *r, struct vhu_frame *f);
 /* Takes a frame of the main channel for the step that will compare it. */
 void vhu_run_came(struct vhu_conn *c, struct vhu_frame *f);
 /* Tells of frames that came by now and that the recording does not have. */

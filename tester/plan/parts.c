@@ -229,7 +229,8 @@ bool vhu_get_fds(struct compile *c, const struct node *n, const struct vhu_fd_sp
 
 bool vhu_queue_use(struct compile *c, const struct path *at, uint64_t queue)
 {
-	if (c->silent)
+	/* Rings of a capture are not of our making: none has to be laid out for them. */
+	if (c->silent || c->plan->captured)
 		return true;
 	if (queue >= VHU_MAX(c->facts.queues, 1u)) {
 		if (c->facts.known) {

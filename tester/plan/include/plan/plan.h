@@ -505,6 +505,7 @@ struct vhu_plan {
 	const struct vhu_step *steps;
 	size_t n_steps;
 	bool recorded;			/* made of a capture */
+	const char *captured;		/* a case made of one: from where; what it sends is not judged */
 	const struct vhu_object *objects;
 	size_t n_objects;
 	const char *skip;		/* why it can't run on this target, or NULL */
@@ -586,6 +587,11 @@ struct vhu_replay_opts {
  */
 int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,
 			struct vhu_buf *notes, struct vhu_err *err);
+/*
+ * Writes such a plan as a case file. `from` says where it comes from. What the front-end sent is there by name,
+ * and what came back, less what may differ; steps that are repeated for each ring are loops.
+ */
+int vhu_plan_to_case(const struct vhu_plan *plan, const char *from, struct vhu_buf *out, struct vhu_err *err);
 /* The device that a capture is of, by what it says and by its messages; VHU_DEV_ANY if nothing tells. */
 enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t);
 
