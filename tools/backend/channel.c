@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "options.h"
 #include "session.h"
 
 enum { FAULT_LATER_NS = 3000000, FAULT_NOTIFIER_SIZE = 512 };
@@ -187,7 +188,9 @@ void channel_ring_started(struct ring *r)
 	if (fault(breq_main_socket) || fault(breq_config_unneg) || fault(breq_need_reply) ||
 	    fault(breq_header) || fault(breq_fd_unneg))
 		s->config_pending = true;
-	r->tell_notifier = (s->pfeatures & P(HOST_NOTIFIER)) || fault(breq_notifier_unneg);
+	r->tell_notifier = ((s->pfeatures & P(HOST_NOTIFIER)) &&
+			    options_asks(MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG)) ||
+			   fault(breq_notifier_unneg);
 	shm_ring_started(r);
 	channel_tell(s);
 }

@@ -19,6 +19,8 @@ enum {
 	PSEUDO_HEADER = 56,
 	CHANNEL_META = 0,
 	CHANNEL_MAIN = 1,
+	CHANNEL_BACKEND = 2,
+	UNASKED_BITS = 64,
 	FROM_FRONT = 1,
 	FROM_BACK = 2,
 	HEADER_FLAGS = 4,
@@ -222,10 +224,14 @@ static void take_packet(struct reading *r, size_t len)
 	const uint8_t *message;
 	uint32_t request, flags;
 
-	if (r->packet[4] != CHANNEL_MAIN || head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE)
+	if (head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE)
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
+	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < UNASKED_BITS)
+		options.unasked &= ~(1ULL << request);
+	if (r->packet[4] != CHANNEL_MAIN)
+		return;
 	memcpy(&flags, message + HEADER_FLAGS, sizeof(flags));
 	new_connection(r, file_connection(r));
 	if (from == FROM_FRONT && !(le16(r->packet + 6) & INTENDED)) {
@@ -245,6 +251,9 @@ void like_capture(const char *path)
 		exit(EXIT_FAILURE);
 	}
 	r->path = path;
+	/* Requests of its own are made that it made then, whenever that may be. */
+	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
+			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP | 1ULL << MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD;
 	open_file(r);
 	len = next_packet(r);
 	if (len < PSEUDO_HEADER || r->packet[4] != CHANNEL_META)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "options.h"
 #include "session.h"
 
 enum { FAULT_TEXT_UUID = 36 };
@@ -31,7 +32,8 @@ static void send_uuid(struct session *s)
 
 bool object_tell(struct session *s)
 {
-	if (s->object.fd >= 0 || !((s->pfeatures & P(SHARED_OBJECT)) || fault(shobj_unneg)))
+	if (s->object.fd >= 0 || !options_asks(MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD) ||
+	    !((s->pfeatures & P(SHARED_OBJECT)) || fault(shobj_unneg)))
 		return false;
 	s->object.fd = memfd_create("vhu-object", MFD_CLOEXEC);
 	if (s->object.fd < 0)

@@ -31,6 +31,7 @@ struct options {
 	uint64_t queue_num;	      /* what GET_QUEUE_NUM tells; 0: how many there are */
 	enum { LOG_REPLY_ECHO, LOG_REPLY_U64, LOG_REPLY_EMPTY } log_reply;
 	bool base_low;	 /* GET_VRING_BASE tells bits 0 to 15 only */
+	uint64_t unasked; /* requests of our own that are not made, a bit each */
 	bool ungated;	 /* messages are served without their protocol feature */
 	bool ack_always; /* need_reply is answered without REPLY_ACK */
 	uint8_t config[C_CONFIG_SIZE_MAX];
@@ -38,6 +39,12 @@ struct options {
 };
 
 extern struct options options;
+
+/* Whether we make this request of our own. */
+static inline bool options_asks(uint32_t request)
+{
+	return request >= 64 || !(options.unasked >> request & 1);
+}
 
 struct device;
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "options.h"
 #include "session.h"
 
 /* In pages. */
@@ -132,7 +133,8 @@ void shm_ring_started(struct ring *r)
 {
 	struct shm *shm = &r->s->shm;
 
-	if (r->index || !((r->s->pfeatures & P(SHMEM_MAP)) || fault(shmem_map_unneg)))
+	if (r->index || !options_asks(MSG_BACKEND_BACKEND_SHMEM_MAP) ||
+	    !((r->s->pfeatures & P(SHMEM_MAP)) || fault(shmem_map_unneg)))
 		return;
 	for (int i = 0; i < SHM_MAPS; i++) {
 		shm->map[i].unmap_due = shm->map[i].mapped && maps[i].writable;
