@@ -38,7 +38,8 @@ int vhu_recording_open(const char *dir, const char *id, const struct vhu_facts *
 	snprintf(target, sizeof(target),
 		 "{\"device\":\"%s\",\"features\":\"0x%" PRIx64 "\",\"protocol_features\":\"0x%" PRIx64
 		 "\",\"queues\":%u,\"config_size\":%zu}",
-		 facts->device < VHU_DEV_MAX ? vhu_device_row(facts->device)->name : "", facts->features, facts->pfeatures, facts->queues,
+		 facts->device < VHU_DEV_MAX ? vhu_device_row(facts->device)->name : "",
+		 facts->features, facts->pfeatures, facts->queues,
 		 facts->config_size);
 	meta.target = target;
 	rc = make_folders(path, err);

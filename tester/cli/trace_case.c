@@ -29,8 +29,8 @@ static int write_case(const struct vhu_trace_opts *o, const struct vhu_buf *text
 
 int vhu_command_case(const struct vhu_trace_opts *o)
 {
-	struct vhu_replay_opts opts = {.session = o->session, .spawned = true, .ignore = o->ignore.items,
-				       .n_ignore = o->ignore.n};
+	struct vhu_replay_opts opts = {
+		.session = o->session, .spawned = true, .ignore = o->ignore.items, .n_ignore = o->ignore.n};
 	const char *path = o->files[0], *slash = strrchr(path, '/');
 	struct vhu_buf notes = {0}, text = {0};
 	struct vhu_plan *plan = NULL;

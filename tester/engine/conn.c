@@ -169,7 +169,8 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 	vhu_run_signalled(c, f);
 	vhu_run_shm(c, f);
 	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
-	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) && !c->r->plan->recorded && !c->r->plan->captured) {
+	    (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) && !c->r->plan->recorded &&
+	    !c->r->plan->captured) {
 		if (vhu_run_iotlb_keeps(c, f))
 			c->inbox[c->n_inbox++] = (struct vhu_inbox_item){.f = *f};
 		else
@@ -340,7 +341,10 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 	c->hold = false;
 	vhu_trace_log_frame(r->e->trace, vhu_now_ns(), c->index + 1, f);
 	r->res->frames++;
+	/* What a captured front-end does wrong is no news of the target. */
+	c->not_ours = r->plan->recorded || r->plan->captured;
 	serial = vhu_oracle_observe(&c->oracle, &obs);
+	c->not_ours = false;
 	vhu_record_frame_seen(c, f, intended, pieces, n_pieces, findings);
 	vhu_conn_watch(c, serial);
 	if (hold)

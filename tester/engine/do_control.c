@@ -52,7 +52,9 @@ static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
 static bool legality(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_frame *f)
 {
 	struct vhu_illegal illegal[8];
-	size_t n = c->r->plan->captured ? 0 : vhu_send_illegal(&c->oracle.session, &s->send, f, illegal, VHU_ARRAY_SIZE(illegal));
+	size_t n = c->r->plan->captured ? 0
+					: vhu_send_illegal(&c->oracle.session, &s->send, f, illegal,
+							   VHU_ARRAY_SIZE(illegal));
 
 	if (!n && s->breaks.set && !c->r->plan->captured)
 		vhu_run_skip(c->r,

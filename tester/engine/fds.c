@@ -137,7 +137,8 @@ static int full_eventfd(void)
 }
 
 /* Memory of a captured guest: the same again where the target has it already. */
-static bool give_captured(struct vhu_run *r, struct vhu_frame *f, uint64_t gpa, uint64_t size, uint64_t offset)
+static bool give_captured(struct vhu_run *r, struct vhu_frame *f, uint64_t gpa, uint64_t size,
+			  uint64_t offset)
 {
 	uint64_t end;
 

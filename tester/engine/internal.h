@@ -63,6 +63,7 @@ struct vhu_conn {
 	bool no_status;
 	bool framing_lost; /* we sent half a message: no fence can be believed */
 	bool hold;	   /* the next message waits for the one behind it */
+	bool not_ours;	   /* what is being looked at is a captured front-end's doing */
 
 	bool closed; /* the peer ended it */
 	int closed_errno;

@@ -72,7 +72,7 @@ void vhu_run_found(void *ctx, const struct vhu_finding *f)
 	enum vhu_party party = vhu_req_row(f->req)->party;
 	struct vhu_finding copy = *f;
 
-	if (party == VHU_PARTY_FRONT || party == VHU_PARTY_DRIVER)
+	if (party == VHU_PARTY_FRONT || party == VHU_PARTY_DRIVER || c->not_ours)
 		return;
 	vhu_run_finding(c->r, &copy);
 }

@@ -448,7 +448,8 @@ static const struct shape row = {SHAPE_MAP, .form = &form_name, .of = &anything,
 static const struct shape rows = {SHAPE_LIST, .of = &row, .min = 1};
 
 const struct shape vhu_shape_case = {SHAPE_OBJECT, "case", KEYS(
-	{"title", &title, true}, {"why", &why, true}, {"captured", &text_given}, {"requirements", &ids, true}, {"tags", &tags},
+	{"title", &title, true}, {"why", &why, true}, {"captured", &text_given}, {"requirements", &ids, true},
+	{"tags", &tags},
 	{"see", &texts}, {"needs", &needs}, {"start", &state, true}, {"profile", &text_given},
 	{"writes", &boolean}, {"offer", &offer}, {"queues", &queues}, {"queue_size", &queue_size},
 	{"ring", &format}, {"memory", &memory}, {"vars", &vars}, {"rows", &rows},

@@ -15,10 +15,10 @@ struct writing {
 	const struct vhu_plan *plan;
 	enum vhu_device device;
 	json_t *steps;
-	uint64_t features, pfeatures;	/* that the front-end negotiates */
+	uint64_t features, pfeatures; /* that the front-end negotiates */
 	bool kills;
-	bool *opened;			/* by connection */
-	size_t *last;			/* step that sent last on it, plus 1 */
+	bool *opened; /* by connection */
+	size_t *last; /* step that sent last on it, plus 1 */
 };
 
 /* Small numbers read best as they are, others in hex. */
@@ -71,7 +71,8 @@ static json_t *append(struct writing *w, const struct vhu_step *s, json_t *step)
 
 static json_t *region(const struct vhu_frame *f, enum vhu_payload pl, size_t i)
 {
-	static const char *const fields[] = {"guest_phys_addr", "memory_size", "userspace_addr", "mmap_offset"};
+	static const char *const fields[] = {"guest_phys_addr", "memory_size", "userspace_addr",
+					     "mmap_offset"};
 	json_t *o = json_object();
 
 	for (size_t k = 0; k < VHU_ARRAY_SIZE(fields); k++) {
@@ -147,7 +148,8 @@ static json_t *with_of(const struct vhu_frame *f, const struct vhu_msg_row *row)
 		return table(f);
 	if (pl == VHU_PL_MEM_REG && f->len == p->min)
 		return zeroes(f->payload, 8) ? json_pack("{s:[o]}", "region", region(f, pl, 0)) : NULL;
-	if (pl == VHU_PL_CONFIG && row->msg == VHU_MSG_GET_CONFIG && zeroes(f->payload + p->min, f->len - p->min)) {
+	if (pl == VHU_PL_CONFIG && row->msg == VHU_MSG_GET_CONFIG &&
+	    zeroes(f->payload + p->min, f->len - p->min)) {
 		json_t *o = json_object();
 
 		vhu_frame_get(f, pl, "size", &size);
@@ -160,7 +162,8 @@ static json_t *with_of(const struct vhu_frame *f, const struct vhu_msg_row *row)
 		set(o, "flags", number(vhu_frame_u64(f, "flags")));
 		return o;
 	}
-	if (pl == VHU_PL_VRING_FD && vhu_frame_u64(f, "u64") & ~(uint64_t)(VHU_C_VRING_INDEX_MAX | VHU_C_VRING_NO_FD))
+	if (pl == VHU_PL_VRING_FD &&
+	    vhu_frame_u64(f, "u64") & ~(uint64_t)(VHU_C_VRING_INDEX_MAX | VHU_C_VRING_NO_FD))
 		return NULL;
 	return f->len == p->min ? fields_of(f, pl) : NULL;
 }
@@ -188,24 +191,48 @@ static const char *fd_word(const struct vhu_plan *plan, const struct vhu_fd_spec
 	}
 }
 
-/* What goes with the message if nothing is said. */
-static bool usual_fds(const struct vhu_frame *f, const struct vhu_msg_row *row, const struct vhu_step_recorded *rec)
-{
-	uint64_t n = 0;
+/* What each message takes, where that is made for it without a word. */
+static const struct {
+	enum vhu_msg msg;
+	enum vhu_fd_source source;
+	enum vhu_object_kind kind; /* OBJECT */
+} made[] = {
+	{VHU_MSG_SET_VRING_KICK, VHU_FD_OBJECT, VHU_OBJECT_EVENT},
+	{VHU_MSG_SET_VRING_CALL, VHU_FD_OBJECT, VHU_OBJECT_EVENT},
+	{VHU_MSG_SET_VRING_ERR, VHU_FD_OBJECT, VHU_OBJECT_EVENT},
+	{VHU_MSG_SET_LOG_FD, VHU_FD_OBJECT, VHU_OBJECT_EVENT},
+	{VHU_MSG_SET_MEM_TABLE, VHU_FD_OBJECT, VHU_OBJECT_FILE},
+	{VHU_MSG_ADD_MEM_REG, VHU_FD_OBJECT, VHU_OBJECT_FILE},
+	{VHU_MSG_SET_BACKEND_REQ_FD, VHU_FD_SOCKET, 0},
+	{VHU_MSG_GPU_SET_SOCKET, VHU_FD_SOCKET, 0},
+	{VHU_MSG_SET_DEVICE_STATE_FD, VHU_FD_STATE, 0},
+	{VHU_MSG_SET_INFLIGHT_FD, VHU_FD_INFLIGHT, 0},
+};
 
-	if (!row)
-		return !rec->n_fds;
-	if (row->request == VHU_PL_VRING_FD)
-		return rec->n_fds == (vhu_frame_u64(f, "no_fd") ? 0 : 1);
-	if (row->msg == VHU_MSG_SET_MEM_TABLE)
-		return vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n) && rec->n_fds == n;
-	if (row->msg == VHU_MSG_SET_LOG_BASE)
-		return !rec->n_fds;
-	return rec->n_fds == row->fds_min && (!rec->n_fds || row->msg == VHU_MSG_ADD_MEM_REG ||
-					      row->msg == VHU_MSG_SET_BACKEND_REQ_FD ||
-					      row->msg == VHU_MSG_SET_DEVICE_STATE_FD ||
-					      row->msg == VHU_MSG_SET_INFLIGHT_FD ||
-					      row->msg == VHU_MSG_GPU_SET_SOCKET || row->msg == VHU_MSG_SET_LOG_FD);
+static bool is_made(const struct vhu_plan *plan, enum vhu_msg msg, const struct vhu_fd_spec *fd)
+{
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(made); i++)
+		if (made[i].msg == msg && made[i].source == fd->source)
+			return fd->source != VHU_FD_OBJECT || plan->objects[fd->object].kind == made[i].kind;
+	return false;
+}
+
+/* Whether the descriptors are those that go with the message if nothing is said. */
+static bool usual_fds(const struct vhu_plan *plan, const struct vhu_frame *f,
+		      const struct vhu_step_recorded *rec)
+{
+	const struct vhu_msg_row *row = rec->row;
+	uint64_t n = row ? row->fds_min : 0;
+
+	if (row && row->request == VHU_PL_VRING_FD)
+		n = vhu_frame_u64(f, "no_fd") ? 0 : 1;
+	else if (row && row->msg == VHU_MSG_SET_MEM_TABLE &&
+		 !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
+		n = 0;
+	for (size_t i = 0; i < rec->n_fds; i++)
+		if (!row || !is_made(plan, row->msg, &rec->fds[i]))
+			return false;
+	return rec->n_fds == n;
 }
 
 static void put_fds(const struct writing *w, json_t *step, const struct vhu_frame *f,
@@ -214,7 +241,7 @@ static void put_fds(const struct writing *w, json_t *step, const struct vhu_fram
 	json_t *list;
 	char buf[40];
 
-	if (usual_fds(f, rec->row, rec))
+	if (usual_fds(w->plan, f, rec))
 		return;
 	list = json_array();
 	for (size_t i = 0; i < rec->n_fds; i++)
@@ -257,7 +284,10 @@ static void note_offer(struct writing *w, const struct vhu_frame *f, const struc
 
 /* --- what is expected ------------------------------------------------------------------------------ */
 
-/* The answer that came next on the connection, before the front-end went on; NULL: it went on without. */
+/*
+ * Its answer, if it came before the front-end went on; answers to what was sent before may stand between.
+ * NULL: it went on without.
+ */
 static const struct vhu_step *answer_to(const struct vhu_plan *plan, size_t at)
 {
 	const struct vhu_step *s = &plan->steps[at];
@@ -265,10 +295,11 @@ static const struct vhu_step *answer_to(const struct vhu_plan *plan, size_t at)
 	for (size_t i = at + 1; i < plan->n_steps; i++) {
 		const struct vhu_step *next = &plan->steps[i];
 
-		if (next->conn != s->conn || (next->verb == VHU_VERB_ANSWER &&
-					      next->answer.channel != VHU_CHAN_MAIN))
+		if (next->conn != s->conn ||
+		    (next->verb == VHU_VERB_ANSWER && next->answer.channel != VHU_CHAN_MAIN))
 			continue;
-		return next->verb == VHU_VERB_ANSWER && next->answer.request == s->recorded.request ? next : NULL;
+		return next->verb == VHU_VERB_ANSWER && next->answer.request == s->recorded.request ? next
+												    : NULL;
 	}
 	return NULL;
 }
@@ -288,8 +319,10 @@ static void put_config(json_t *o, const struct vhu_step_answer *a, enum vhu_devi
 	uint64_t from = vhu_ne_get(a->payload, 4);
 
 	for (size_t i = 0; device != VHU_DEV_ANY && (row = vhu_config_row(device, i)); i++)
-		if (row->offset >= from && row->size <= 8 && counts(a, head + row->offset - (size_t)from, row->size))
-			set(o, row->field, number(vhu_le_get(a->payload + head + row->offset - from, row->size)));
+		if (row->offset >= from && row->size <= 8 &&
+		    counts(a, head + row->offset - (size_t)from, row->size))
+			set(o, row->field,
+			    number(vhu_le_get(a->payload + head + row->offset - from, row->size)));
 }
 
 /* The fields of a reply that have to be as they were; NULL: none. */
@@ -318,6 +351,7 @@ static void put_expected(struct writing *w, json_t *step, size_t at, enum vhu_du
 {
 	const struct vhu_step *a = answer_to(w->plan, at);
 	const struct vhu_msg_row *row = w->plan->steps[at].recorded.row;
+	enum vhu_payload pl;
 	struct vhu_frame f;
 	json_t *reply;
 	bool own;
@@ -327,9 +361,14 @@ static void put_expected(struct writing *w, json_t *step, size_t at, enum vhu_du
 			set(step, "expect", json_string("none"));
 		return;
 	}
-	f = (struct vhu_frame){.dir = VHU_DIR_BE, .request = a->answer.request, .flags = a->answer.flags,
-			       .payload = (uint8_t *)a->answer.payload, .len = a->answer.n_payload};
-	own = due == VHU_DUE_REPLY || (due == VHU_DUE_MAYBE && row && row->answer == VHU_ANSWER_ALWAYS);
+	f = (struct vhu_frame){.dir = VHU_DIR_BE,
+			       .request = a->answer.request,
+			       .flags = a->answer.flags,
+			       .payload = (uint8_t *)a->answer.payload,
+			       .len = a->answer.n_payload};
+	/* Where either may come, what is longer than an acknowledgement is none. */
+	own = due == VHU_DUE_REPLY ||
+	      (due == VHU_DUE_MAYBE && row && (row->answer == VHU_ANSWER_ALWAYS || f.len > sizeof(uint64_t)));
 	if (!own) {
 		bool nack = f.len >= sizeof(uint64_t) && vhu_ne_get(f.payload, sizeof(uint64_t));
 
@@ -337,7 +376,8 @@ static void put_expected(struct writing *w, json_t *step, size_t at, enum vhu_du
 			set(step, "expect", json_string(nack ? "nack" : "ack"));
 		return;
 	}
-	reply = row->reply == VHU_PL_NONE ? NULL : reply_of(&a->answer, vhu_frame_payload(&f), w->device);
+	pl = vhu_frame_payload(&f);
+	reply = pl == row->reply || pl == row->reply_alt ? reply_of(&a->answer, pl, w->device) : NULL;
 	if (reply)
 		set(step, "reply", reply);
 	else if (due != VHU_DUE_REPLY)
@@ -348,8 +388,12 @@ static void put_expected(struct writing *w, json_t *step, size_t at, enum vhu_du
 
 static struct vhu_frame frame_of(const struct vhu_step_recorded *rec)
 {
-	return (struct vhu_frame){.channel = VHU_CHAN_MAIN, .dir = VHU_DIR_FE, .request = rec->request,
-				  .flags = rec->flags, .size = rec->size, .payload = (uint8_t *)rec->payload,
+	return (struct vhu_frame){.channel = VHU_CHAN_MAIN,
+				  .dir = VHU_DIR_FE,
+				  .request = rec->request,
+				  .flags = rec->flags,
+				  .size = rec->size,
+				  .payload = (uint8_t *)rec->payload,
 				  .len = rec->n_payload};
 }
 
@@ -375,9 +419,13 @@ static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 
 static void put_answer(const struct vhu_step *s, struct vhu_session *session)
 {
-	const struct vhu_frame f = {.channel = s->answer.channel, .dir = VHU_DIR_BE, .request = s->answer.request,
-				    .flags = s->answer.flags, .size = (uint32_t)s->answer.n_payload,
-				    .payload = (uint8_t *)s->answer.payload, .len = s->answer.n_payload};
+	const struct vhu_frame f = {.channel = s->answer.channel,
+				    .dir = VHU_DIR_BE,
+				    .request = s->answer.request,
+				    .flags = s->answer.flags,
+				    .size = (uint32_t)s->answer.n_payload,
+				    .payload = (uint8_t *)s->answer.payload,
+				    .len = s->answer.n_payload};
 
 	vhu_session_apply(session, &f, false);
 }
@@ -388,8 +436,9 @@ static void put_refusal(struct writing *w, const struct vhu_step *s)
 	const struct vhu_msg_row *row = vhu_msg_by_id(VHU_CHAN_BACKEND, s->answer.request);
 
 	if (s->answer.channel == VHU_CHAN_BACKEND && row && s->answer.answered && s->answer.value)
-		append(w, s, json_pack("{s:s, s:s, s:b}", "recv", row->name, "answer", "nack", "optional",
-				       s->answer.optional));
+		append(w, s,
+		       json_pack("{s:s, s:s, s:b}", "recv", row->name, "answer", "nack", "optional",
+				 s->answer.optional));
 }
 
 static void put_connect(struct writing *w, const struct vhu_step *s)
@@ -417,8 +466,8 @@ static void put_end(struct writing *w, const struct vhu_step *s)
 static void put_target(struct writing *w, const struct vhu_step *s)
 {
 	w->kills = true;
-	json_array_append_new(w->steps, json_pack("{s:s}", "target",
-						  s->target.op == VHU_TARGET_KILL ? "kill" : "restart"));
+	json_array_append_new(
+		w->steps, json_pack("{s:s}", "target", s->target.op == VHU_TARGET_KILL ? "kill" : "restart"));
 }
 
 static void put_step(struct writing *w, size_t at, struct vhu_session *session)
@@ -436,8 +485,9 @@ static void put_step(struct writing *w, size_t at, struct vhu_session *session)
 		put_answer(s, session);
 		break;
 	case VHU_VERB_RAW:
-		append(w, s, json_pack("{s:o, s:s}", "raw", hex(s->raw.bytes, s->raw.n_bytes), "breaks",
-				       "malformed:bytes"));
+		append(w, s,
+		       json_pack("{s:o, s:s}", "raw", hex(s->raw.bytes, s->raw.n_bytes), "breaks",
+				 "malformed:bytes"));
 		w->last[s->conn] = json_array_size(w->steps);
 		break;
 	case VHU_VERB_STATE:
@@ -506,7 +556,8 @@ static void print_steps(struct vhu_buf *out, json_t *steps, const char *indent)
 	json_t *step;
 	size_t i;
 
-	json_array_foreach(steps, i, step) {
+	json_array_foreach(steps, i, step)
+	{
 		json_t *body = json_object_get(step, "do");
 		const char *comma = i + 1 < json_array_size(steps) ? "," : "";
 		char *text;
@@ -533,8 +584,10 @@ static void print(struct writing *w, const char *from, struct vhu_buf *out)
 	snprintf(title, sizeof(title), "A captured session is answered as it was then: %s", from);
 	vhu_buf_puts(out, "{\n");
 	print_value(out, "title", json_string(title), ",");
-	print_value(out, "why", json_string("This is what a real front-end sends; an answer other than the captured "
-					    "one is a change that it may not expect."), ",");
+	print_value(out, "why",
+		    json_string("This is what a real front-end sends; an answer other than the captured "
+				"one is a change that it may not expect."),
+		    ",");
 	print_value(out, "captured", json_string(from), ",");
 	print_value(out, "requirements", json_pack("[s]", "REPLY-02"), ",");
 	print_value(out, "needs", needs(w), ",");
@@ -545,7 +598,8 @@ static void print(struct writing *w, const char *from, struct vhu_buf *out)
 }
 
 /* A session for each connection; one that opens begins anew. */
-static struct vhu_session *session_at(struct vhu_session **sessions, const struct vhu_step *s, enum vhu_device device)
+static struct vhu_session *session_at(struct vhu_session **sessions, const struct vhu_step *s,
+				      enum vhu_device device)
 {
 	struct vhu_session **have = &sessions[s->conn];
 
@@ -582,8 +636,11 @@ static int write_steps(struct writing *w)
 int vhu_plan_to_case(const struct vhu_plan *plan, const char *from, struct vhu_buf *out, struct vhu_err *err)
 {
 	size_t n = VHU_MAX(plan->n_conns, (size_t)1);
-	struct writing w = {.plan = plan, .device = plan->device, .steps = json_array(),
-			    .opened = calloc(n, sizeof(*w.opened)), .last = calloc(n, sizeof(*w.last))};
+	struct writing w = {.plan = plan,
+			    .device = plan->device,
+			    .steps = json_array(),
+			    .opened = calloc(n, sizeof(*w.opened)),
+			    .last = calloc(n, sizeof(*w.last))};
 	int rc = w.steps && w.opened && w.last ? 0 : -ENOMEM;
 
 	if (rc == 0) {

@@ -1,6 +1,6 @@
 /*
- * Steps that are repeated for each ring become a loop. What has to be alike is everything but numbers; a number
- * has to be the same for all rings, the ring's own, or to grow by the same amount from ring to ring.
+ * Steps that are repeated for each ring become a loop. What has to be alike is everything but numbers; a
+ * number has to be the same for all rings, the ring's own, or to grow by the same amount from ring to ring.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -96,7 +96,8 @@ static json_t *merge_objects(json_t *const *of, const uint64_t *rings, size_t n)
 	json_t *all = json_object(), *parts[RINGS_MAX], *value;
 	const char *key;
 
-	json_object_foreach(of[0], key, value) {
+	json_object_foreach(of[0], key, value)
+	{
 		json_t *one = NULL;
 
 		for (size_t i = 0; i < n; i++)
@@ -121,7 +122,8 @@ static json_t *merge_lists(json_t *const *of, const uint64_t *rings, size_t n)
 		json_t *one;
 
 		for (size_t i = 0; i < n; i++)
-			parts[i] = json_array_size(of[i]) == json_array_size(of[0]) ? json_array_get(of[i], k) : NULL;
+			parts[i] = json_array_size(of[i]) == json_array_size(of[0]) ? json_array_get(of[i], k)
+										    : NULL;
 		for (size_t i = 1; i < n; i++)
 			if (!parts[i])
 				parts[0] = NULL;

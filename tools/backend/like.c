@@ -253,7 +253,8 @@ void like_capture(const char *path)
 	r->path = path;
 	/* Requests of its own are made that it made then, whenever that may be. */
 	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
-			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP | 1ULL << MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD;
+			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP |
+			  1ULL << MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD;
 	open_file(r);
 	len = next_packet(r);
 	if (len < PSEUDO_HEADER || r->packet[4] != CHANNEL_META)

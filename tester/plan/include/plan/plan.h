@@ -588,8 +588,8 @@ struct vhu_replay_opts {
 int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,
 			struct vhu_buf *notes, struct vhu_err *err);
 /*
- * Writes such a plan as a case file. `from` says where it comes from. What the front-end sent is there by name,
- * and what came back, less what may differ; steps that are repeated for each ring are loops.
+ * Writes such a plan as a case file. `from` says where it comes from. What the front-end sent is there by
+ * name, and what came back, less what may differ; steps that are repeated for each ring are loops.
  */
 int vhu_plan_to_case(const struct vhu_plan *plan, const char *from, struct vhu_buf *out, struct vhu_err *err);
 /* The device that a capture is of, by what it says and by its messages; VHU_DEV_ANY if nothing tells. */
