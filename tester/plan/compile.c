@@ -183,7 +183,8 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 	p->device = c->facts.device;
 	p->start = (enum vhu_state)vhu_get_word(top, "start", vhu_words_state, VHU_STATE_CONNECTED);
 	p->writes = vhu_get_bool(top, "writes", false);
-	p->captured = vhu_plan_text(c, json_string_value(json_object_get(top->json, "captured")));
+	if (json_object_get(top->json, "captured"))
+		p->captured = vhu_plan_text(c, json_string_value(json_object_get(top->json, "captured")));
 	get_queue_size(c, e, top);
 	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
