@@ -79,6 +79,7 @@ static const struct vhu_option rows[] = {
 	 "type=, fds=, "
 	 "FIELD=VALUE; with != < <= > >=, ! before a term, | between values",
 	 VHU_OPTION_TEXT, AT(filter)},
+	{"svg", 0, NULL, "ladder", "an SVG picture instead of text", VHU_OPTION_FLAG, AT(svg)},
 	{"json", 'j', NULL, "stats, check, diff", "as JSON", VHU_OPTION_FLAG, AT(json)},
 	{"baseline", 'b', "FILE", "check",
 	 "findings that are known, each with its reason (default: NAME.baseline.json beside NAME.pcap)",
@@ -95,7 +96,7 @@ static const struct vhu_option rows[] = {
 	 AT(ignore)},
 	{"all", 'a', NULL, "diff", "also what differs between two honest runs: addresses, bases, capacities",
 	 VHU_OPTION_FLAG, AT(all)},
-	{"output", 'o', "FILE", "case", "write there instead of standard output", VHU_OPTION_TEXT,
+	{"output", 'o', "FILE", "ladder, case", "write there instead of standard output", VHU_OPTION_TEXT,
 	 AT(output)},
 };
 
@@ -109,6 +110,7 @@ const struct vhu_option_table vhu_trace_options = {
 		 "FILE - is standard input.",
 	.outro = "Commands:\n"
 		 "  show FILE           one line a message, decoded\n"
+		 "  ladder FILE         a sequence diagram\n"
 		 "  stats FILE          messages by kind, sessions, durations, losses\n"
 		 "  check FILE          what either side did against the specification\n"
 		 "  diff A [B]          two sessions aligned by meaning, what differs\n"
@@ -130,6 +132,7 @@ static const struct command {
 	int (*run)(const struct vhu_trace_opts *o);
 } commands[] = {
 	{"show", 1, 1, "filter", vhu_command_show},
+	{"ladder", 1, 1, "svg output", vhu_command_ladder},
 	{"stats", 1, 1, "json", vhu_command_stats},
 	{"check", 1, 1, "json baseline update-baseline strict spec", vhu_command_check},
 	{"diff", 1, 2, "json ignore all", vhu_command_diff},
