@@ -5,7 +5,9 @@
 #include "cli/matrix.h"
 #include "coverage.h"
 #include "explain.h"
+#include "jsonfile.h"
 #include "program.h"
+#include "reports.h"
 
 static int print_help(void)
 {
@@ -160,9 +162,43 @@ static int coverage(const struct vhu_conform_opts *o)
 	return code;
 }
 
+static int compare(const struct vhu_conform_opts *o)
+{
+	struct vhu_buf text = {0};
+	struct vhu_err err = {0};
+	bool worse = false;
+	int code = vhu_reports_compare(o->parsed.rest.items[0], o->parsed.rest.items[1], &text, &worse, &err);
+
+	if (code < 0) {
+		vhu_buf_done(&text);
+		return vhu_conform_complain(&err, code == -ENOMEM ? VHU_EXIT_BROKEN : VHU_EXIT_USAGE);
+	}
+	code = vhu_conform_print(&text);
+	return code ? code : worse ? VHU_EXIT_FAILED : VHU_EXIT_OK;
+}
+
+static int merge(const struct vhu_conform_opts *o)
+{
+	struct vhu_err err = {0};
+	json_t *all = NULL;
+	int code = vhu_reports_merge(&o->parsed.rest, &all, &err);
+
+	if (code < 0)
+		return vhu_conform_complain(&err, code == -ENOMEM ? VHU_EXIT_BROKEN : VHU_EXIT_USAGE);
+	if (vhu_jsonfile_write(all, o->json ? o->json : "-", JSON_INDENT(1), &err) < 0)
+		code = vhu_conform_complain(&err, VHU_EXIT_BROKEN);
+	else if (vhu_report_has(all, "broken"))
+		code = VHU_EXIT_BROKEN;
+	else if (vhu_report_has(all, "fail") || vhu_report_has(all, "flaky"))
+		code = VHU_EXIT_FAILED;
+	json_decref(all);
+	return code;
+}
+
 bool vhu_conform_asks(const struct vhu_conform_opts *o)
 {
-	return o->help || o->version || o->list || o->check || o->schema || o->explain || o->coverage;
+	return o->help || o->version || o->list || o->check || o->schema || o->explain || o->coverage ||
+	       o->compare || o->merge;
 }
 
 int vhu_conform_answer(const struct vhu_conform_opts *o)
@@ -177,5 +213,9 @@ int vhu_conform_answer(const struct vhu_conform_opts *o)
 		return explain(o);
 	if (o->coverage)
 		return coverage(o);
+	if (o->compare)
+		return compare(o);
+	if (o->merge)
+		return merge(o);
 	return o->check ? check(o) : list(o);
 }

@@ -145,6 +145,11 @@ static const struct vhu_option rows[] = {
 	{"fail-under", 0, "PERCENT", group_ask,
 	 "with --coverage: exit code 1 if fewer observable MUST have a case and a fault",
 	 VHU_OPTION_NUMBER, ROW(fail_under), .min = 0, .max = 100},
+	{"compare", 0, NULL, group_ask,
+	 "of two reports (--json) A B: what changed, by case and requirement; exit code 1 if a case got worse",
+	 VHU_OPTION_FLAG, ROW(compare)},
+	{"merge", 0, NULL, group_ask, "reports (--json) of shards into one, for --json FILE or standard output",
+	 VHU_OPTION_FLAG, ROW(merge)},
 	{"help", 'h', NULL, group_ask, "show this help", VHU_OPTION_FLAG, ROW(help)},
 	{"version", 'V', NULL, group_ask, "show the version", VHU_OPTION_FLAG, ROW(version)},
 
@@ -197,6 +202,11 @@ static const struct vhu_option rows[] = {
 	{"junit", 0, "FILE", group_report, "JUnit XML; - is standard output", VHU_OPTION_TEXT, ROW(junit)},
 	{"json", 0, "FILE", group_report, "everything as JSON; - is standard output", VHU_OPTION_TEXT,
 	 ROW(json)},
+	{"html", 0, "FILE", group_report, "one page of HTML; - is standard output", VHU_OPTION_TEXT, ROW(html)},
+	{"sarif", 0, "FILE", group_report, "SARIF 2.1.0 for code scanning; - is standard output",
+	 VHU_OPTION_TEXT, ROW(sarif)},
+	{"markdown", 0, "FILE", group_report, "Markdown for a job's summary; - is standard output",
+	 VHU_OPTION_TEXT, ROW(markdown)},
 	{"record", 0, "DIR", group_report, "keep each case's session as DIR/ID.pcap (vhu-trace shows it)",
 	 VHU_OPTION_TEXT, ROW(record)},
 	{"bundle", 0, "FILE.tar", group_report,
@@ -230,16 +240,35 @@ const struct vhu_option_table vhu_conform_options = {
 
 /* --- what they come to ----------------------------------------------------------------------- */
 
+size_t vhu_conform_reports(const struct vhu_conform_opts *o, struct vhu_report_wish ret[VHU_REPORTS_MAX])
+{
+	const struct vhu_report_wish all[VHU_REPORTS_MAX] = {
+		{"tap", o->tap ? "-" : NULL}, {"junit", o->junit}, {"json", o->json},
+		{"html", o->html}, {"sarif", o->sarif}, {"markdown", o->markdown},
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(all); i++)
+		if (all[i].path)
+			ret[n++] = all[i];
+	return n;
+}
+
 static int check_reports(const struct vhu_conform_opts *o, struct vhu_err *err)
 {
-	unsigned on_stdout =
-		(unsigned)o->tap + (o->junit && !strcmp(o->junit, "-")) + (o->json && !strcmp(o->json, "-"));
+	struct vhu_report_wish w[VHU_REPORTS_MAX];
+	size_t n = vhu_conform_reports(o, w);
 
-	if (on_stdout > 1)
-		return vhu_err_set(err, -EINVAL, "reports: only one of them can go to standard output");
-	if (o->junit && o->json && strcmp(o->junit, "-") && !strcmp(o->junit, o->json))
-		return vhu_err_set(err, -EINVAL, "reports: --junit and --json name the same file, %s",
-				   o->junit);
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(w[i].path, w[k].path))
+				continue;
+			if (!strcmp(w[i].path, "-"))
+				return vhu_err_set(err, -EINVAL,
+						   "reports: only one of them can go to standard output");
+			return vhu_err_set(err, -EINVAL, "reports: --%s and --%s name the same file, %s",
+					   w[k].format, w[i].format, w[i].path);
+		}
 	if (o->quiet && o->verbose)
 		return vhu_err_set(err, -EINVAL, "--quiet: not together with --verbose");
 	return 0;
@@ -247,12 +276,17 @@ static int check_reports(const struct vhu_conform_opts *o, struct vhu_err *err)
 
 static int check(struct vhu_conform_opts *o, struct vhu_err *err)
 {
-	unsigned asks = (unsigned)o->list + o->check + o->schema + (o->explain != NULL) + o->coverage;
+	unsigned asks = (unsigned)o->list + o->check + o->schema + (o->explain != NULL) + o->coverage +
+			o->compare + o->merge;
 	int code;
 
 	if (asks > 1)
 		return vhu_err_set(err, -EINVAL, "usage: only one of --list, --check, --schema, --explain, "
-				   "--coverage");
+				   "--coverage, --compare, --merge");
+	if (o->compare && o->parsed.rest.n != 2)
+		return vhu_err_set(err, -EINVAL, "--compare: two reports are needed: A.json B.json");
+	if (o->merge && !o->parsed.rest.n)
+		return vhu_err_set(err, -EINVAL, "--merge: which reports?\n  give REPORT.json…");
 	if (!o->coverage && (o->mutants || o->areas || vhu_parsed_has(&o->parsed, "fail-under")))
 		return vhu_err_set(err, -EINVAL, "--mutants, --area, --fail-under: only with --coverage");
 	code = vhu_target_cli_check(&o->target, err);

@@ -150,17 +150,17 @@ static int add_report(struct vhu_campaign *c, const char *format, const char *pa
 static int open_reports(struct vhu_campaign *c, struct vhu_err *err)
 {
 	const struct vhu_conform_opts *o = c->o;
-	bool taken = o->tap || (o->junit && !strcmp(o->junit, "-")) || (o->json && !strcmp(o->json, "-"));
-	int code = taken ? 0 : add_report(c, "tty", "-", err);
+	struct vhu_report_wish w[VHU_REPORTS_MAX];
+	size_t n = vhu_conform_reports(o, w);
+	bool taken = false;
+	int code = 0;
 
-	if (code == 0 && o->tap)
-		code = add_report(c, "tap", "-", err);
-	if (code == 0 && o->junit)
-		code = add_report(c, "junit", o->junit, err);
-	if (code == 0 && o->json)
-		code = add_report(c, "json", o->json, err);
-	if (code == 0 && c->bundle.report)
-		code = add_report(c, "json", c->bundle.report, err);
+	for (size_t i = 0; i < n; i++)
+		taken |= !strcmp(w[i].path, "-");
+	if (!taken)
+		code = add_report(c, "tty", "-", err);
+	for (size_t i = 0; i < n && code == 0; i++)
+		code = add_report(c, w[i].format, w[i].path, err);
 	return code;
 }
 

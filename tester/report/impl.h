@@ -18,6 +18,7 @@ struct vhu_report {
 };
 
 extern const struct vhu_report_ops vhu_report_tty, vhu_report_tap, vhu_report_junit, vhu_report_json;
+extern const struct vhu_report_ops vhu_report_html, vhu_report_markdown, vhu_report_sarif;
 
 /* What a text from outside may not put into a report. */
 enum vhu_text_for {
@@ -25,6 +26,7 @@ enum vhu_text_for {
 	VHU_TEXT_LINE,			/* the same on one line */
 	VHU_TEXT_XML,			/* markup escaped */
 	VHU_TEXT_YAML,			/* inside double quotes */
+	VHU_TEXT_MARKDOWN,		/* on one line, as text and no markup */
 };
 /* Appends text in that form; NULL adds nothing. Carriage returns become newlines. */
 void vhu_text_add(struct vhu_buf *out, enum vhu_text_for how, const char *text);

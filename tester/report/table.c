@@ -6,6 +6,7 @@
 
 static const struct vhu_report_ops *const formats[] = {
 	&vhu_report_tty, &vhu_report_tap, &vhu_report_junit, &vhu_report_json,
+	&vhu_report_html, &vhu_report_markdown, &vhu_report_sarif,
 };
 
 int vhu_report_open(const char *format, const struct vhu_report_opts *opts, struct vhu_report **ret,

@@ -30,6 +30,37 @@ static bool printable(uint32_t c)
 	return c >= 0x20 && c != 0x7f && !(c >= 0x80 && c < 0xa0) && c != 0xfffe && c != 0xffff;
 }
 
+/* What begins or ends markup anywhere in a line. */
+static const char *escaped_markdown(uint32_t c)
+{
+	switch (c) {
+	case '\n':
+	case '\t':
+		return " ";
+	case '<':
+		return "&lt;";
+	case '&':
+		return "&amp;";
+	case '|':
+		return "\\|";
+	case '*':
+		return "\\*";
+	case '_':
+		return "\\_";
+	case '`':
+		return "\\`";
+	case '[':
+		return "\\[";
+	case ']':
+		return "\\]";
+	case '#':
+		return "\\#";
+	case '\\':
+		return "\\\\";
+	}
+	return NULL;
+}
+
 static const char *escaped(enum vhu_text_for how, uint32_t c)
 {
 	switch (how) {
@@ -43,6 +74,8 @@ static const char *escaped(enum vhu_text_for how, uint32_t c)
 		       : c == '>' ? "&gt;"
 		       : c == '"' ? "&quot;"
 				  : NULL;
+	case VHU_TEXT_MARKDOWN:
+		return escaped_markdown(c);
 	case VHU_TEXT_YAML:
 		return c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\t' ? "\\t" : NULL;
 	}

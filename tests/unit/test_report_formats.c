@@ -249,6 +249,21 @@ static void test_junit(void **state)
 	check_golden("junit", &(struct vhu_report_opts){0}, NULL, "junit.txt");
 }
 
+static void test_html(void **state)
+{
+	check_golden("html", &(struct vhu_report_opts){0}, NULL, "html.txt");
+}
+
+static void test_markdown(void **state)
+{
+	check_golden("markdown", &(struct vhu_report_opts){0}, "interrupted by SIGINT", "markdown.txt");
+}
+
+static void test_sarif(void **state)
+{
+	check_golden("sarif", &(struct vhu_report_opts){0}, NULL, "sarif.txt");
+}
+
 static json_t *json_report(const struct vhu_outcome *o, size_t n)
 {
 	struct vhu_buf text = {0};
@@ -331,7 +346,7 @@ static void test_json_contract(void **state)
 
 static void test_empty_run(void **state)
 {
-	static const char *const formats[] = {"tty", "tap", "junit", "json"};
+	static const char *const formats[] = {"tty", "tap", "junit", "json", "html", "markdown", "sarif"};
 	struct vhu_buf text = {0};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(formats); i++) {
@@ -360,7 +375,7 @@ static void test_open_errors(void **state)
 /* A full disk shows, at the latest, at the end. */
 static void test_write_error(void **state)
 {
-	static const char *const formats[] = {"tty", "tap", "junit", "json"};
+	static const char *const formats[] = {"tty", "tap", "junit", "json", "html", "markdown", "sarif"};
 	struct vhu_report_opts opts = {.path = "/dev/full"};
 	struct vhu_summary s = {0};
 
@@ -447,6 +462,9 @@ int main(void)
 		cmocka_unit_test(test_tty_color),
 		cmocka_unit_test(test_tap),
 		cmocka_unit_test(test_junit),
+		cmocka_unit_test(test_html),
+		cmocka_unit_test(test_markdown),
+		cmocka_unit_test(test_sarif),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_json_contract),
 		cmocka_unit_test(test_empty_run),

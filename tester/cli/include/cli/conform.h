@@ -17,7 +17,7 @@ enum vhu_exit_code {
 
 struct vhu_conform_opts {
 	struct vhu_target_cli target;	/* first: the common rows count from here */
-	bool list, check, schema, coverage, help, version;
+	bool list, check, schema, coverage, compare, merge, help, version;
 	const char *explain;
 	const char *mutants, *areas;	/* of --coverage; areas as "A,B", NULL: all */
 	uint64_t fail_under;		/* percent */
@@ -34,7 +34,7 @@ struct vhu_conform_opts {
 	const char *baseline;
 	bool update_baseline, allow_empty;
 	bool tap;
-	const char *junit, *json, *record, *bundle;
+	const char *junit, *json, *html, *sarif, *markdown, *record, *bundle;
 	unsigned verbose;
 	bool quiet;
 	const char *program;		/* argv[0] */
@@ -42,6 +42,14 @@ struct vhu_conform_opts {
 };
 
 extern const struct vhu_option_table vhu_conform_options;
+
+enum { VHU_REPORTS_MAX = 6 };
+
+struct vhu_report_wish {
+	const char *format, *path;	/* "-": standard output */
+};
+/* The reports that were asked for by name; the one for people is none of them. */
+size_t vhu_conform_reports(const struct vhu_conform_opts *o, struct vhu_report_wish ret[VHU_REPORTS_MAX]);
 
 /* Parses and checks; -EINVAL with text. */
 int vhu_conform_opts_parse(int argc, char **argv, struct vhu_conform_opts *ret, struct vhu_err *err);

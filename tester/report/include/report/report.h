@@ -65,7 +65,7 @@ struct vhu_report_run {
 struct vhu_report;
 
 struct vhu_report_ops {
-	const char *name;		/* "tty", "tap", "junit", "json" */
+	const char *name;		/* "tty", "tap", "junit", "json", "html", "markdown", "sarif" */
 	int (*begin)(struct vhu_report *r, struct vhu_err *err);
 	int (*case_done)(struct vhu_report *r, const struct vhu_outcome *o, struct vhu_err *err);
 	int (*end)(struct vhu_report *r, const struct vhu_summary *summary, struct vhu_err *err);
