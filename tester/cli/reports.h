@@ -8,8 +8,8 @@
 #include "cli/options.h"
 
 /*
- * Tells in `out` what differs, by case and requirement. *ret_worse: a case fails that did not. -EINVAL with file,
- * place and text for what is no such report.
+ * Tells in `out` what differs, by case and requirement. *ret_worse: a case fails that did not. -EINVAL with
+ * file, place and text for what is no such report.
  */
 int vhu_reports_compare(const char *before, const char *now, struct vhu_buf *out, bool *ret_worse,
 			struct vhu_err *err);
