@@ -150,7 +150,8 @@ static const struct vhu_option rows[] = {
 	 "worse",
 	 VHU_OPTION_FLAG, ROW(compare)},
 	{"merge", 0, NULL, group_ask,
-	 "reports (--json) of shards into one, for --json FILE or standard output", VHU_OPTION_FLAG, ROW(merge)},
+	 "reports (--json) of shards into one, for --json FILE or standard output", VHU_OPTION_FLAG,
+	 ROW(merge)},
 	{"help", 'h', NULL, group_ask, "show this help", VHU_OPTION_FLAG, ROW(help)},
 	{"version", 'V', NULL, group_ask, "show the version", VHU_OPTION_FLAG, ROW(version)},
 

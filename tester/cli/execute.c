@@ -161,6 +161,8 @@ static int open_reports(struct vhu_campaign *c, struct vhu_err *err)
 		code = add_report(c, "tty", "-", err);
 	for (size_t i = 0; i < n && code == 0; i++)
 		code = add_report(c, w[i].format, w[i].path, err);
+	if (code == 0 && c->bundle.report)
+		code = add_report(c, "json", c->bundle.report, err);
 	return code;
 }
 
