@@ -68,3 +68,16 @@ bool vhu_walk_owner(const struct walk *w, const uint8_t *bytes, size_t len, uint
 	*ret_id = (uint32_t)vhu_ne_get(id, sizeof(id));
 	return have == sizeof(id);
 }
+
+void vhu_walk_skip(struct walk *w, size_t len)
+{
+	if (!len || w->lost)
+		return;
+	if (w->have < HEADER || len > w->left) {
+		w->lost = true;
+		return;
+	}
+	w->left -= len;
+	if (!w->left)
+		w->have = 0;
+}

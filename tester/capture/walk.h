@@ -18,3 +18,5 @@ struct walk {
  */
 bool vhu_walk_owner(const struct walk *w, const uint8_t *bytes, size_t len, uint32_t *ret_id);
 void vhu_walk_over(struct walk *w, const uint8_t *bytes, size_t len);
+/* The same for bytes that are not here: behind a header among them nothing is known. */
+void vhu_walk_skip(struct walk *w, size_t len);

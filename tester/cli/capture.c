@@ -18,6 +18,8 @@ struct vhu_capture_opts {
 	uint64_t duration_s;
 	char *proxy; /* what source.listen and source.target point into */
 	bool quiet, help, version;
+	const char *const *logs; /* import: into parsed.rest */
+	size_t n_logs;
 	struct vhu_parsed parsed;
 };
 
@@ -94,7 +96,8 @@ static const struct vhu_option_part *const parts[] = {&part};
 
 const struct vhu_option_table vhu_capture_options = {
 	.program = "vhu-capture",
-	.usage = "FILE.pcap (--pid PID | --socket PATH | --all | --proxy LISTEN=TARGET) [OPTIONS]",
+	.usage = "FILE.pcap (--pid PID | --socket PATH | --all | --proxy LISTEN=TARGET) [OPTIONS]\n"
+		 "       vhu-capture import FILE.pcap STRACE.log…",
 	.intro = "Records vhost-user sessions of other programs, without either side noticing: messages of "
 		 "both "
 		 "directions and all channels, and what is known of the descriptors that travel with them; "
@@ -105,6 +108,9 @@ const struct vhu_option_table vhu_capture_options = {
 		 "takes nothing: tell the front-end LISTEN in place of the back-end's socket.\n"
 		 "\n"
 		 "  vhu-capture -w - --all | wireshark -k -i -\n"
+		 "\n"
+		 "import reads what strace wrote, of either side or both:\n"
+		 "  strace -f -xx -s 65536 -ttt -yy -o FILE -e trace=%network,read,write,close …\n"
 		 "\n"
 		 "Exit status: 0 fine; 2 usage; 3 it is not possible here, or the file could not be "
 		 "written.\n",
@@ -120,7 +126,26 @@ static const struct vhu_source_ops *source_of(const struct vhu_capture_opts *o)
 	return o->source.all || o->source.n_pids || o->source.n_sockets ? &vhu_source_ebpf : NULL;
 }
 
-static int check(struct vhu_capture_opts *o, struct vhu_err *err)
+/* "import FILE LOG…", or with --write: "import LOG…" */
+static int check_import(struct vhu_capture_opts *o, struct vhu_err *err)
+{
+	const struct vhu_words *rest = &o->parsed.rest;
+	size_t first = o->output ? 1 : 2;
+
+	if (source_of(o))
+		return vhu_err_set(err, -EINVAL, "import goes with none of --pid, --socket, --all, --proxy");
+	if (rest->n < first)
+		return vhu_err_set(err, -EINVAL, "import: where to: a file is missing");
+	if (!o->output)
+		o->output = rest->items[1];
+	if (rest->n == first)
+		return vhu_err_set(err, -EINVAL, "import: what from: a log of strace is missing");
+	o->logs = rest->items + first;
+	o->n_logs = rest->n - first;
+	return 0;
+}
+
+static int check_live(struct vhu_capture_opts *o, struct vhu_err *err)
 {
 	const struct vhu_words *rest = &o->parsed.rest;
 
@@ -138,6 +163,16 @@ static int check(struct vhu_capture_opts *o, struct vhu_err *err)
 				   "what to record: none of --pid, --socket, --all, --proxy was given");
 	if (o->proxy && (o->source.all || o->source.n_pids || o->source.n_sockets))
 		return vhu_err_set(err, -EINVAL, "--proxy goes with none of --pid, --socket, --all");
+	return 0;
+}
+
+static int check(struct vhu_capture_opts *o, struct vhu_err *err)
+{
+	const struct vhu_words *rest = &o->parsed.rest;
+	int code = rest->n && !strcmp(rest->items[0], "import") ? check_import(o, err) : check_live(o, err);
+
+	if (code < 0)
+		return code;
 	if (!strcmp(o->output, "-") && isatty(STDOUT_FILENO))
 		return vhu_err_set(err, -EINVAL,
 				   "-: a terminal cannot read captures\n  name a file, or a pipe");
@@ -309,6 +344,8 @@ int vhu_capture_main(int argc, char **argv)
 	} else if (check(&o, &err) < 0) {
 		vhu_complain("vhu-capture", &err);
 		exit_code = VHU_EXIT_USAGE;
+	} else if (o.n_logs) {
+		exit_code = vhu_capture_import(o.output, o.logs, o.n_logs, o.quiet);
 	} else if (run(&o, &err) < 0) {
 		vhu_complain("vhu-capture", &err);
 		exit_code = VHU_EXIT_BROKEN;

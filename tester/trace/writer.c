@@ -23,6 +23,7 @@ struct vhu_trace_writer {
 	bool pipe;
 	struct vhu_buf packet;
 	uint64_t records, lost;
+	uint64_t last_ns; /* of what is converted: no clock of ours has to do with it; else 0 */
 	struct counts *counts; /* by connection number */
 	size_t n_counts, cap_counts;
 };
@@ -92,6 +93,8 @@ int vhu_trace_writer_put(struct vhu_trace_writer *w, const struct vhu_record *r,
 	orig = w->packet.len;
 	if (r->orig_len > r->len || w->packet.data[6] & VHU_CAP_TRUNCATED)
 		orig = vhu_le_get(w->packet.data + 2, 2) + vhu_le_get(w->packet.data + 12, 4);
+	if (w->last_ns && r->t_ns)
+		w->last_ns = r->t_ns;
 	return dump(w, r->t_ns ? r->t_ns : realtime_ns(), (size_t)VHU_MIN(orig, (uint64_t)UINT32_MAX), err);
 }
 
@@ -113,7 +116,7 @@ uint64_t vhu_trace_writer_records(const struct vhu_trace_writer *w)
 
 static int put_json(struct vhu_trace_writer *w, unsigned kind, json_t *object, struct vhu_err *err)
 {
-	struct vhu_record r = {.channel = VHU_CAP_META, .kind = (uint16_t)kind};
+	struct vhu_record r = {.t_ns = w->last_ns, .channel = VHU_CAP_META, .kind = (uint16_t)kind};
 	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	int rc;
 
@@ -178,6 +181,7 @@ int vhu_trace_writer_new(const char *path, const struct vhu_trace_meta *meta, st
 
 	if (!w)
 		return vhu_err_errno(err, -ENOMEM, "%s", path);
+	w->last_ns = meta->t_ns;
 	w->pipe = strcmp(path, "-") == 0;
 	w->path = strdup(w->pipe ? "stdout" : path);
 	w->pcap = pcap_open_dead_with_tstamp_precision(VHU_CAP_LINKTYPE, VHU_CAP_RECORD_MAX,

@@ -10,6 +10,7 @@ struct vhu_trace_reader;
 /* What the first record says of a capture. */
 struct vhu_trace_meta {
 	unsigned level;			/* 0 messages … 3 contents of buffers */
+	uint64_t t_ns;			/* when it begins, for what is converted; 0: now */
 	const char *tool;
 	const char *target;		/* a JSON object, or NULL */
 	const char *const *mask;	/* reply fields that may differ on replay */

@@ -1,0 +1,89 @@
+/* What the parts of the import share: endpoints as the logs show them. */
+#pragma once
+
+#include "base/arena.h"
+#include "capture/import.h"
+#include "strace_text.h"
+#include "walk.h"
+
+enum {
+	IMPORT_ENDPOINTS_MAX = 1 << 20,
+	IMPORT_EARLY_MAX = 4096, /* bytes of what may turn out to be a session */
+};
+#define IMPORT_BYTES_MAX (UINT64_C(1) << 30) /* of messages, kept until all is read */
+
+enum io_dir { IO_OUT, IO_IN, IO_MAX };
+
+struct endpoint;
+
+/* One call that moved bytes. */
+struct io {
+	uint64_t t_ns, order;
+	uint32_t tid;
+	const uint8_t *bytes;
+	size_t kept, len;
+	struct vhu_fd_info *fds;
+	struct endpoint **at; /* what those descriptors are, as far as known; n_fds */
+	size_t n_fds;
+	bool fds_lost;
+	struct io *next;
+};
+
+enum end_kind { END_NONE, END_OURS, END_PEERS };
+
+enum endpoint_how { HOW_UNKNOWN, HOW_SOCKET, HOW_CONNECT, HOW_ACCEPT, HOW_PAIR, HOW_RECEIVED };
+
+/* A socket as one process has it. */
+struct endpoint {
+	struct endpoint *next, *prev; /* all of them, in order */
+	struct endpoint *sibling;   /* of the same process */
+	struct endpoint *pair;	    /* the other end of a socketpair */
+	enum endpoint_how how;
+	uint32_t tgid;
+	int fd;
+	uint64_t inode, peer_inode; /* 0: unknown */
+	char *path;
+	uint64_t opened_ns, opened_order, first_ns;
+	struct io *first[IO_MAX], *last[IO_MAX];
+	size_t kept[IO_MAX], len[IO_MAX];
+	struct walk walk[IO_MAX];
+	unsigned score[2][2]; /* pieces that look like MAIN, BACKEND; sent by a FE, by a BE */
+	enum end_kind ended;
+	int error;
+	uint64_t ended_ns, ended_order;
+	bool exited; /* with its process */
+	int status;
+	bool used;   /* it is part of a session */
+};
+
+/* A table from numbers to endpoints or numbers. Zeroed: empty. */
+struct table {
+	struct table_entry {
+		uint64_t key;
+		void *value;
+		bool used;
+	} *entries;
+	size_t n, cap;
+};
+/* NULL if there is none. */
+void *vhu_table_get(const struct table *t, uint64_t key);
+int vhu_table_put(struct table *t, uint64_t key, void *value);
+void vhu_table_done(struct table *t);
+
+struct import {
+	struct vhu_arena *arena;
+	struct table processes;	  /* thread → struct process */
+	struct table descriptors; /* process and number → struct descriptor */
+	struct table inodes;	  /* → endpoint */
+	struct endpoint *first, *last;
+	size_t n_endpoints;
+	uint64_t order, bytes;
+	struct vhu_import_stats stats;
+	vhu_record_sink *sink;
+	void *ctx;
+};
+
+/* Takes one line's call into account. -ENOMEM, -EFBIG. */
+int vhu_import_call(struct import *m, const struct strace_line *line, struct vhu_err *err);
+/* All is read: finds the sessions and hands out their records. */
+int vhu_import_emit(struct import *m, struct vhu_err *err);
