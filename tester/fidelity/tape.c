@@ -43,3 +43,16 @@ struct vhu_tape_item *vhu_tape_add(struct vhu_tape *t)
 	t->items[t->n_items] = (struct vhu_tape_item){.text = ""};
 	return &t->items[t->n_items++];
 }
+
+int vhu_tape_load(const char *path, struct vhu_tape **ret, struct vhu_err *err)
+{
+	_cleanup_(vhu_fclosep) FILE *in = fopen(path, "re");
+	char first[2];
+	size_t n;
+
+	if (!in)
+		return vhu_err_errno(err, -errno, "%s", path);
+	n = fread(first, 1, sizeof(first), in);
+	return n == 0 || strchr("{ \t\r\n", first[0]) ? vhu_tape_load_json(path, ret, err)
+						      : vhu_tape_load_pcap(path, ret, err);
+}

@@ -295,7 +295,7 @@ static int get_lines(struct loader *l, FILE *in)
 	return rc;
 }
 
-int vhu_tape_load(const char *path, struct vhu_tape **ret, struct vhu_err *err)
+int vhu_tape_load_json(const char *path, struct vhu_tape **ret, struct vhu_err *err)
 {
 	_cleanup_(vhu_fclosep) FILE *in = fopen(path, "re");
 	_cleanup_(vhu_freep) const char **labels = calloc(LABELS_MAX, sizeof(*labels));

@@ -12,7 +12,7 @@ enum profile {
 	PROFILE_MAX
 };
 
-enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU };
+enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU, SCRIPT_CLOUD, SCRIPT_CROSVM, SCRIPT_FIRECRACKER };
 
 enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, EACH_REGION };
 /* Kind and number of a loop in one: rows next to each other with the same one go together. */
@@ -20,6 +20,7 @@ enum {
 	LOOP_ONCE = ONCE << 4,
 	LOOP_REGIONS_1 = REGIONS << 4 | 1,
 	LOOP_RINGS_1 = RINGS << 4 | 1,
+	LOOP_RINGS_2,
 	LOOP_EACH = EACH << 4,
 	LOOP_EACH_RING_1 = EACH_RING << 4 | 1,
 	LOOP_EACH_RING_2,
@@ -31,7 +32,7 @@ enum {
 	LOOP_EACH_REGION_2,
 };
 
-enum asks { ASKS_QUIET, ASKS_ASK, ASKS_ASK_10, ASKS_ASK_11, ASKS_ASK_LOG, ASKS_DEMAND };
+enum asks { ASKS_QUIET, ASKS_ASK, ASKS_ASK_10, ASKS_ASK_11, ASKS_ASK_LOG, ASKS_ASK_ALL, ASKS_DEMAND };
 
 enum when {
 	WHEN_PROTOCOL,
@@ -76,6 +77,11 @@ enum when {
 	WHEN_SOCKET,
 	WHEN_READS,
 	WHEN_DEAF,
+	WHEN_EARLY,
+	WHEN_AT_RING,
+	WHEN_AGAIN,
+	WHEN_EAGER,
+	WHEN_NO_SLOTS,
 };
 #define W(name) (UINT64_C(1) << WHEN_##name)
 #define S(name) VHU_C_STATUS_##name
@@ -117,10 +123,12 @@ static const struct profile_row {
 static const struct front_row {
 	enum script script;
 	enum vhu_device device;
+	unsigned since;
 	uint64_t traits;
 	size_t config;
 } fronts[] = {
-#define VHU_FRONT(script, device, traits, config) {SCRIPT_##script, VHU_DEV_##device, traits, config},
+#define VHU_FRONT(script, device, since, traits, config)                                                     \
+	{SCRIPT_##script, VHU_DEV_##device, since, traits, config},
 #include <vhu/profiles.def>
 };
 
@@ -150,10 +158,13 @@ static const struct front_row *front_of(const struct profile_row *p, enum vhu_de
 	static const struct front_row by_the_book = {.traits = W(READS), .config = VHU_C_CONFIG_SIZE_MAX};
 	static const struct front_row unknown = {0};
 
+	const struct front_row *row = p && p->version == 0 ? &by_the_book : &unknown;
+
 	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(fronts); i++)
-		if (fronts[i].script == p->script && fronts[i].device == device)
-			return &fronts[i];
-	return p && p->version == 0 ? &by_the_book : &unknown;
+		if (fronts[i].script == p->script && fronts[i].device == device &&
+		    fronts[i].since <= p->version)
+			row = &fronts[i];
+	return row;
 }
 
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered)
@@ -225,6 +236,7 @@ static bool asks(const struct profile_row *p, enum asks a, bool logging)
 	case ASKS_QUIET:
 		return false;
 	case ASKS_ASK:
+	case ASKS_ASK_ALL:
 	case ASKS_DEMAND:
 		return true;
 	case ASKS_ASK_10:
@@ -367,6 +379,8 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version < 1000;
 	case WHEN_NO_PAIRS:
 		return !(w->front->traits & W(PAIRS));
+	case WHEN_NO_SLOTS:
+		return !negotiated(w, WHEN_SLOTS);
 	case WHEN_NO_DOWN:
 		return !(w->front->traits & W(DOWN));
 	case WHEN_PAIRS:
@@ -377,6 +391,10 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_SOCKET:
 	case WHEN_READS:
 	case WHEN_DEAF:
+	case WHEN_EARLY:
+	case WHEN_AT_RING:
+	case WHEN_AGAIN:
+	case WHEN_EAGER:
 		return w->front->traits >> when & 1;
 	}
 	return false;
@@ -400,8 +418,9 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 
 	if (!applies(w, r))
 		return 0;
-	item.need_reply = r->asks == ASKS_DEMAND || (w->reply_ack && asks(w->profile, r->asks, f->logging) &&
-						     may_ask(r->msg, f->pfeatures));
+	item.need_reply =
+		r->asks == ASKS_DEMAND || (w->reply_ack && asks(w->profile, r->asks, f->logging) &&
+					   (r->asks == ASKS_ASK_ALL || may_ask(r->msg, f->pfeatures)));
 	switch (r->msg) {
 	case VHU_MSG_SET_STATUS:
 		/* QEMU adds bits to what it read; by the book the value is the value. */
@@ -465,6 +484,7 @@ static int put_rings(struct walk *w, size_t i, size_t end, unsigned first, unsig
 {
 	int rc = 0;
 
+	n = VHU_MIN(n, w->f->queues - VHU_MIN(first, w->f->queues));
 	for (unsigned k = 0; rc == 0 && k < n; k++) {
 		unsigned queue = first + (kind == EACH_DOWN ? n - 1 - k : k);
 

@@ -37,6 +37,9 @@ struct vhu_tape {
 	size_t messages;
 };
 
-/* Reads the JSON-lines form. -errno with file and line in the text; *ret is the caller's (vhu_tape_free). */
+/*
+ * Reads the JSON-lines form, or a capture of ours. -errno with file and line in the text; *ret is the
+ * caller's (vhu_tape_free).
+ */
 int vhu_tape_load(const char *path, struct vhu_tape **ret, struct vhu_err *err);
 void vhu_tape_free(struct vhu_tape *t);
