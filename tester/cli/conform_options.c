@@ -48,7 +48,12 @@ static int set_until(void *opts, const char *arg, struct vhu_err *err)
 static int set_profile(void *opts, const char *arg, struct vhu_err *err)
 {
 	if (!vhu_profile_known(arg))
-		return vhu_err_set(err, -EINVAL, "there is no profile '%s'\n  known: plain", arg);
+		return vhu_err_set(
+			err, -EINVAL,
+			"there is no profile '%s'\n  known: plain, qemu-2.10, qemu-7.2, "
+				   "qemu-10.0, "
+			"qemu-11.1, cloud-hypervisor, crosvm, firecracker",
+			arg);
 	((struct vhu_conform_opts *)opts)->profile = arg;
 	return 0;
 }

@@ -434,8 +434,7 @@ static bool keep_rings(struct vhu_run *r, const struct vhu_step *s)
 	return true;
 }
 
-/* The same memory, the rings formatted anew: a guest that reset its device. */
-static bool reset_rings(struct vhu_run *r)
+bool vhu_run_reset_rings(struct vhu_run *r)
 {
 	for (unsigned q = 0; q < r->n_rings; q++) {
 		struct vhu_vring *v = vhu_driver_ring(r->driver, q);
@@ -493,7 +492,7 @@ static bool carry_guest(struct vhu_run *r, const struct vhu_step *s)
 		return true;
 	if (s->reconnect.keep & VHU_KEEP_RINGS)
 		return keep_rings(r, s);
-	return s->reconnect.keep & VHU_KEEP_MEMORY ? reset_rings(r) : renew_guest(r, s);
+	return s->reconnect.keep & VHU_KEEP_MEMORY ? vhu_run_reset_rings(r) : renew_guest(r, s);
 }
 
 void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
@@ -501,6 +500,9 @@ void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 	struct vhu_conn *c = conn_of(r, s);
 
 	vhu_conn_close(c);
+	/* Another guest's requests are none of this one's. */
+	if (r->inflight_is_own && !(s->reconnect.keep & VHU_KEEP_RINGS))
+		vhu_run_inflight_release(r);
 	if (!carry_guest(r, s))
 		return;
 	if (!(s->reconnect.keep & VHU_KEEP_LOG))

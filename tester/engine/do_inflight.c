@@ -27,21 +27,17 @@ static bool long_enough(const struct vhu_inflight_run *in)
 	       in->size <= (uint64_t)st.st_size - in->offset;
 }
 
-static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
+bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size)
 {
-	struct vhu_conn *c = &r->conns[s->conn];
+	struct vhu_run *r = c->r;
 	struct vhu_inflight_run *in = &r->inflight;
-	uint64_t queues = r->plan->queues, size = r->plan->queue_size;
 	void *map;
 
-	if ((s->inflight.queues.n && !vhu_run_value(r, &s->inflight.queues, &queues)) ||
-	    (s->inflight.queue_size.n && !vhu_run_value(r, &s->inflight.queue_size, &size)))
-		return;
 	vhu_run_inflight_release(r);
 	in->queues = (uint16_t)queues;
 	in->queue_size = (uint16_t)size;
 	if (!vhu_run_step_message(c, s, VHU_MSG_GET_INFLIGHT_FD, 0))
-		return;
+		return false;
 	in->size = vhu_frame_u64(&c->answer, "mmap_size");
 	in->offset = vhu_frame_u64(&c->answer, "mmap_offset");
 	in->fd = vhu_frame_take_fd(&c->answer, 0);
@@ -53,9 +49,20 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 			      "%llu bytes at %llu, descriptor %s", (unsigned long long)in->size,
 			      (unsigned long long)in->offset, in->fd < 0 ? "missing" : "given");
 		r->stop = true;
-		return;
+		return false;
 	}
 	in->map = map;
+	return true;
+}
+
+static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
+{
+	uint64_t queues = r->plan->queues, size = r->plan->queue_size;
+
+	if ((s->inflight.queues.n && !vhu_run_value(r, &s->inflight.queues, &queues)) ||
+	    (s->inflight.queue_size.n && !vhu_run_value(r, &s->inflight.queue_size, &size)))
+		return;
+	vhu_run_inflight_get(&r->conns[s->conn], s, queues, size);
 }
 
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s)

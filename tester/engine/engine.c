@@ -17,7 +17,7 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
 	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
 	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_IOTLB] = vhu_do_iotlb,
-	[VHU_VERB_STATE] = vhu_do_state,
+	[VHU_VERB_STATE] = vhu_do_state,	 [VHU_VERB_PHASE] = vhu_do_phase,
 	[VHU_VERB_ASSERT] = vhu_do_assert,
 	[VHU_VERB_NOTE] = vhu_do_note,
 	[VHU_VERB_RECORDED] = vhu_do_recorded,	 [VHU_VERB_ANSWER] = vhu_do_answer,
@@ -140,6 +140,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_INFLIGHT:
 	case VHU_VERB_IOTLB:
 	case VHU_VERB_STATE:
+	case VHU_VERB_PHASE:
 	case VHU_VERB_RECORDED:
 	case VHU_VERB_ANSWER:
 	case VHU_VERB_END:

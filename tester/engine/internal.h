@@ -185,6 +185,9 @@ struct vhu_run {
 	size_t n_rings;
 	struct vhu_io_run *ios;
 	size_t n_ios, cap_ios;
+	bool inflight_is_own;	  /* the persona asked for the inflight area, not the case */
+	bool reconnected;	  /* the device was set up before, on a connection */
+	unsigned pairs;		  /* net: that the guest uses; 0: all */
 	size_t last_added_region; /* SIZE_MAX: none */
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;
@@ -357,7 +360,7 @@ vhu_do_fn vhu_do_send, vhu_do_raw, vhu_do_recv, vhu_do_fence, vhu_do_connect, vh
 vhu_do_fn vhu_do_target, vhu_do_assert, vhu_do_note;
 vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu_do_log, vhu_do_inflight;
 vhu_do_fn vhu_do_iotlb;
-vhu_do_fn vhu_do_state;
+vhu_do_fn vhu_do_state, vhu_do_phase;
 vhu_do_fn vhu_do_program;
 vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end;
 
@@ -374,6 +377,10 @@ void vhu_run_epilogue(struct vhu_run *r);
 bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue);
 /* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
+/* Asks for the area and maps it; a finding if it cannot be mapped. */
+bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size);
+/* The same memory, the rings formatted anew: a guest that reset its device. */
+bool vhu_run_reset_rings(struct vhu_run *r);
 /* Lets go of the buffer. */
 void vhu_run_inflight_release(struct vhu_run *r);
 /* A place in the buffer ("inflight.desc[3].next") of the published layout. */

@@ -149,6 +149,7 @@ static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state fro
 {
 	return (struct vhu_script_opts){
 		.profile = profile ? profile : c->r->plan->profile,
+		.device = c->r->plan->device,
 		.from = from,
 		.to = to,
 		.features_offered =
@@ -158,6 +159,9 @@ static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state fro
 		.queues = c->r->plan->queues,
 		.regions = c->r->plan->layout.n_regions,
 		.no_status = c->no_status,
+		.reconnected = c->r->reconnected,
+		.has_area = c->r->inflight.map,
+		.pairs = c->r->pairs,
 	};
 }
 
@@ -168,62 +172,138 @@ static struct vhu_step plain_step(const struct vhu_step *s)
 		.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
 }
 
-/* The rings come up one by one, each as `ring: start` does; what follows them is the script's. */
-static bool start_rings(struct vhu_conn *c, const char *profile, const struct vhu_step *s)
-{
-	for (unsigned q = 0; q < c->r->plan->queues; q++)
-		if (!vhu_run_ring_start(c, q, profile, s))
-			return false;
-	return true;
-}
-
 static bool is_ring_message(const struct vhu_script_item *item)
 {
 	return vhu_msg_row(item->msg)->scope == VHU_SCOPE_RING;
 }
 
-static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, size_t n, const char *profile,
+static uint32_t base_of(struct vhu_run *r, unsigned queue);
+static void ring_is_started(struct vhu_run *r, unsigned queue);
+
+/* Once the last message of a ring is out. Front-ends kick, for back-ends that wait for it. */
+static void ring_is_up(struct vhu_conn *c, unsigned queue)
+{
+	vhu_run_drop_unsent(c, queue);
+	vhu_run_watch_calls(c->r, queue);
+	vhu_vring_kick(vhu_driver_ring(c->r->driver, queue));
+}
+
+static bool is_last_of_ring(const struct vhu_script_item *items, size_t n, size_t i)
+{
+	for (size_t k = i + 1; k < n; k++)
+		if (is_ring_message(&items[k]) && items[k].queue == items[i].queue)
+			return false;
+	return true;
+}
+
+/* What the front-end has to do or to know beside the message itself. */
+static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
+		    struct vhu_moment *m)
+{
+	struct vhu_run *r = c->r;
+	uint32_t base;
+
+	switch ((int)item->msg) {
+	case VHU_MSG_GET_INFLIGHT_FD:
+		r->inflight_is_own = true;
+		return vhu_run_inflight_get(c, s, r->plan->queues, r->plan->queue_size);
+	case VHU_MSG_SET_INFLIGHT_FD:
+		if (!r->inflight.map)
+			return true;
+		*m = vhu_run_moment(c);
+		break;
+	case VHU_MSG_GET_VRING_BASE:
+		return item->queue >= r->n_rings || vhu_run_ring_stop(c, item->queue, s, &base);
+	case VHU_MSG_SET_VRING_NUM:
+		vhu_driver_features(r->driver, c->features);
+		break;
+	case VHU_MSG_SET_VRING_BASE:
+		m->base = base_of(r, item->queue);
+		break;
+	case VHU_MSG_SET_VRING_KICK:
+		ring_is_started(r, item->queue);
+		break;
+	default:
+		break;
+	}
+	return vhu_run_item(c, item, s, m);
+}
+
+static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, size_t n,
 		       const struct vhu_step *s)
 {
 	struct vhu_moment m = vhu_run_moment(c);
-	bool rings_up = false;
+	bool kicked[VHU_LAYOUT_RINGS_MAX] = {false};
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_ring_message(&items[i])) {
-			if (!rings_up && !start_rings(c, profile, s))
-				return false;
-			rings_up = true;
-		} else if (!vhu_run_item(c, &items[i], s, &m)) {
+		const bool ring = is_ring_message(&items[i]) && items[i].queue < c->r->n_rings;
+
+		if (!run_one(c, &items[i], s, &m))
 			return false;
-		}
+		if (ring)
+			kicked[items[i].queue] |= items[i].msg == VHU_MSG_SET_VRING_KICK;
+		if (ring && kicked[items[i].queue] && is_last_of_ring(items, n, i))
+			ring_is_up(c, items[i].queue);
 	}
 	return true;
 }
 
-bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
-		     const struct vhu_step *s)
+static bool has_rings(const struct vhu_script_item *items, long n)
 {
-	struct vhu_script_opts opts = script_opts(c, from, to, profile);
+	for (long i = 0; i < n; i++)
+		if (is_ring_message(&items[i]))
+			return true;
+	return false;
+}
+
+/* The messages of `word`, or (for a start) of the states between the two. */
+static bool run_phase(struct vhu_conn *c, enum vhu_phase_word word, const struct vhu_script_opts *opts,
+		      const struct vhu_step *s)
+{
 	struct vhu_step step = plain_step(s);
 	struct vhu_script_item *items;
 	struct vhu_err err = {0};
 	bool ok = false;
 	long n;
 
-	if (to >= VHU_STATE_MAPPED && !vhu_run_driver(c->r))
-		return false;
 	items = calloc(SCRIPT_MAX, sizeof(*items));
 	if (!items) {
 		vhu_run_broken(c->r, "out of memory");
 		return false;
 	}
-	n = vhu_script(&opts, items, SCRIPT_MAX, &err);
+	n = vhu_phase_script(word, opts, items, SCRIPT_MAX, &err);
 	if (n < 0)
 		vhu_run_broken(c->r, "%s", err.text);
-	else
-		ok = run_script(c, items, (size_t)n, profile, &step);
+	else if ((opts->to < VHU_STATE_MAPPED && !has_rings(items, n)) || vhu_run_driver(c->r))
+		ok = run_script(c, items, (size_t)n, &step);
 	free(items);
 	return ok;
+}
+
+bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
+		     const struct vhu_step *s)
+{
+	struct vhu_script_opts opts = script_opts(c, from, to, profile);
+	bool ok = run_phase(c, VHU_DO_PHASE_START, &opts, s);
+
+	c->r->reconnected |= to >= VHU_STATE_OWNED;
+	return ok;
+}
+
+void vhu_do_phase(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = &r->conns[s->conn];
+	struct vhu_script_opts opts = script_opts(c, VHU_STATE_OWNED, VHU_STATE_RUNNING, NULL);
+
+	if (s->phase.phase == VHU_DO_PHASE_RESET)
+		r->pairs = 1;
+	if (s->phase.pairs)
+		r->pairs = s->phase.pairs;
+	opts.pairs = r->pairs;
+	if (run_phase(c, s->phase.phase, &opts, s) && s->phase.phase == VHU_DO_PHASE_RESET) {
+		vhu_run_inflight_release(r);
+		vhu_run_reset_rings(r);
+	}
 }
 
 /* --- rings ---------------------------------------------------------------------------------------- */

@@ -139,6 +139,7 @@ struct key {
 extern const struct shape vhu_shape_case, vhu_shape_library, vhu_shape_step, vhu_shape_value, vhu_shape_count,
 	vhu_shape_bytes, vhu_shape_match, vhu_shape_name;
 extern const char *const vhu_words_state[];
+extern const char *const vhu_words_phase[];
 extern const char *const vhu_words_outcome[];
 extern const char *const vhu_words_backing[];
 extern const char *const vhu_words_rings[];
@@ -413,6 +414,7 @@ void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step
 void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_iotlb(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_state(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_phase(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_assert(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_note(struct compile *c, const struct node *n, struct vhu_step *step);
 

@@ -137,6 +137,7 @@ static void ring_start(struct model *m, struct model_conn *mc, const struct vhu_
 {
 	const struct vhu_plan *p = m->c->plan;
 	struct vhu_script_opts o = {.profile = p->profile,
+				    .device = p->device,
 				    .features_offered = m->c->facts.features,
 				    .features = mc->features,
 				    .pfeatures = p->pfeatures,
@@ -153,6 +154,34 @@ static void ring_start(struct model *m, struct model_conn *mc, const struct vhu_
 		moment.base = (uint32_t)base;
 	for (long i = 0; i < n; i++)
 		vhu_model_message(m, mc, m->items[i].msg, &moment);
+}
+
+static void model_phase(struct model *m, struct model_conn *mc, const struct vhu_step *s)
+{
+	const struct vhu_plan *p = m->c->plan;
+	struct vhu_script_opts o = {
+		.profile = p->profile,
+		.device = p->device,
+		.from = VHU_STATE_OWNED,
+		.to = VHU_STATE_RUNNING,
+		.features_offered = m->c->facts.features,
+		.features = mc->features,
+		.pfeatures = p->pfeatures,
+		.queues = p->queues,
+		.regions = p->layout.n_regions,
+		.pairs = s->phase.pairs,
+	};
+	struct vhu_moment moment = vhu_model_moment(m, mc);
+	struct vhu_err err;
+	long n = vhu_phase_script(s->phase.phase, &o, m->items, SCRIPT_MAX, &err);
+
+	m->failed |= n < 0;
+	for (long i = 0; i < n; i++) {
+		moment.queue = m->items[i].queue;
+		moment.region = m->items[i].region;
+		moment.status = m->items[i].status;
+		vhu_model_message(m, mc, m->items[i].msg, &moment);
+	}
 }
 
 static void ring_enable(struct model *m, struct model_conn *mc, const struct vhu_step *s)
@@ -398,6 +427,9 @@ static void walk(struct model *m, const struct vhu_step *s)
 		break;
 	case VHU_VERB_INFLIGHT:
 		model_inflight(m, s);
+		break;
+	case VHU_VERB_PHASE:
+		model_phase(m, &m->conns[s->conn], s);
 		break;
 	case VHU_VERB_RECORDED: /* a case file has none */
 	case VHU_VERB_ANSWER:

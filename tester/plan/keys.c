@@ -41,6 +41,7 @@ const char *const vhu_words_fd[] =
 				"state-narrow", "kick-pipe", "call-pipe", "call-full", "call-of-0",
 				"directory", "huge", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
+const char *const vhu_words_phase[] = {"start", "stop", "reset", "switch", "reconfigure", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};
@@ -318,6 +319,9 @@ static const struct shape content_word = {SHAPE_WORD, .words = vhu_words_content
 static const struct shape step_state = {SHAPE_OBJECT, "step_state", KEYS(
 	{"state", &transfer_word, true}, {"size", &vhu_shape_match}, {"count", &vhu_shape_count},
 	{"content", &content_word}, {"len", &vhu_shape_count}, {"pieces", &vhu_shape_count}, CONN, EVERY)};
+static const struct shape phase_word = {SHAPE_WORD, .words = vhu_words_phase};
+static const struct shape step_phase = {SHAPE_OBJECT, "step_phase", KEYS(
+	{"phase", &phase_word, true}, {"pairs", &vhu_shape_count}, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};
 static const struct shape step_assert = {SHAPE_OBJECT, "step_assert", KEYS(
@@ -369,6 +373,7 @@ const struct verb vhu_verbs[] = {
 	{"inflight", &step_inflight, VHU_VERB_INFLIGHT, vhu_verb_inflight},
 	{"iotlb", &step_iotlb, VHU_VERB_IOTLB, vhu_verb_iotlb},
 	{"state", &step_state, VHU_VERB_STATE, vhu_verb_state},
+	{"phase", &step_phase, VHU_VERB_PHASE, vhu_verb_phase},
 	{"assert", &step_assert, VHU_VERB_ASSERT, vhu_verb_assert},
 	{"for_each_queue", &step_for_each_queue, VHU_VERB_MAX, NULL, vhu_block_for_each_queue},
 	{"for_each", &step_for_each, VHU_VERB_MAX, NULL, vhu_block_for_each},

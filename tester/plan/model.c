@@ -195,6 +195,7 @@ void vhu_model_open(struct model *m, struct model_conn *mc, enum vhu_state to, c
 	const struct vhu_plan *p = m->c->plan;
 	struct vhu_script_opts o = {
 		.profile = profile ? profile : p->profile,
+		.device = p->device,
 		.from = VHU_STATE_CONNECTED,
 		.to = to,
 		.features_offered = m->c->facts.features,

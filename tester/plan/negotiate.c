@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "plan/persona.h"
 
 struct offer {
 	uint64_t named, dropped;
@@ -45,6 +46,7 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	struct offer v = get_offer(c, top, VHU_NS_VIRTIO, "features", "drop_features");
 	struct offer p = get_offer(c, top, VHU_NS_PROTOCOL, "protocol_features", "drop_protocol_features");
 	struct vhu_plan *plan = c->plan;
+	uint64_t agreed;
 
 	/* A host-managed disk works with no driver that knows nothing of zones. */
 	if (!v.exactly && vhu_facts_host_managed(&c->facts))
@@ -54,6 +56,18 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	if (!v.exactly)
 		plan->features &= ~log_all;
 	plan->pfeatures = choose(c, VHU_NS_PROTOCOL, &p, c->facts.pfeatures);
+	agreed = plan->pfeatures;
+	/* Of what a case leaves open a persona takes what it knows. */
+	if (!p.exactly)
+		plan->pfeatures = vhu_features_with_needs(
+			VHU_NS_PROTOCOL, c->facts.device,
+			vhu_profile_takes(plan->profile, c->facts.device, plan->pfeatures));
+	/* So that cases work with a back-end that waits for DRIVER_OK. */
+	if (!p.exactly && !vhu_profile_says_driver_ok(plan->profile, c->facts.device))
+		plan->pfeatures &= ~VHU_P(STATUS);
+	if (!p.exactly && plan->pfeatures != agreed && (p.named & agreed & ~plan->pfeatures))
+		vhu_plan_skip(c, "the persona '%s' does not take the protocol features that this is about",
+			      plan->profile);
 	/* A front-end that does not take bit 30 knows nothing of protocol features, unless the case says
 	 * which. */
 	if (!(c->facts.features & bit30) || (!(plan->features & bit30) && !p.exactly))

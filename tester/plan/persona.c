@@ -193,6 +193,19 @@ bool vhu_profile_is_deaf(const char *profile, enum vhu_device device)
 	return p && p->version < 1000 && (front_of(p, device)->traits & W(DEAF));
 }
 
+bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device)
+{
+	const struct profile_row *p = profile_of(profile);
+	const uint64_t traits = front_of(p, device)->traits;
+
+	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(rows); i++)
+		if (rows[i].script == p->script && rows[i].msg == VHU_MSG_SET_STATUS &&
+		    (rows[i].value & VHU_C_STATUS_DRIVER_OK) &&
+		    (!(rows[i].when & W(PAIRS)) || (traits & W(PAIRS))))
+			return true;
+	return false;
+}
+
 const char *vhu_profile_of_version(const char *family, const char *version)
 {
 	const char *best = NULL;
@@ -606,8 +619,11 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 	for (size_t i = 0; rc == 0 && i < VHU_ARRAY_SIZE(rows); i++) {
 		enum loop kind = (enum loop)(rows[i].loop >> 4);
 
-		if (rows[i].script == w.profile->script && rows[i].phase == VHU_PHASE_RUNNING &&
-		    (kind == RINGS || kind == EACH_RING || kind == EACH_READY))
+		/* Where all calls come before the rings, one ring's comes before that ring. */
+		if (rows[i].script == w.profile->script &&
+		    (rows[i].phase == VHU_PHASE_RUNNING ||
+		     (rows[i].phase == VHU_PHASE_NEGOTIATED && rows[i].msg == VHU_MSG_SET_VRING_CALL)) &&
+		    (kind == RINGS || kind == EACH_RING || kind == EACH_DOWN || kind == EACH_READY))
 			rc = put(&w, &rows[i], queue, 0);
 	}
 	return rc;

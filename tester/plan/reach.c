@@ -45,6 +45,7 @@ static bool speaks(const struct vhu_step *s)
 	case VHU_VERB_RAW:
 	case VHU_VERB_RECV:
 	case VHU_VERB_FENCE:
+	case VHU_VERB_PHASE:
 		return true;
 	case VHU_VERB_RING:
 		return ring_speaks(s->ring.op);

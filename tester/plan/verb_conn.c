@@ -92,6 +92,16 @@ void vhu_verb_reconnect(struct compile *c, const struct node *n, struct vhu_step
 	get_profile(c, n, step);
 }
 
+void vhu_verb_phase(struct compile *c, const struct node *n, struct vhu_step *step)
+{
+	struct node pairs = NODE_GET(n, "pairs");
+
+	step->phase.phase = (enum vhu_phase_word)vhu_get_word(n, "phase", vhu_words_phase, 0);
+	step->phase.pairs = (unsigned)json_integer_value(pairs.json);
+	if (step->phase.phase == VHU_DO_PHASE_SWITCH && step->phase.pairs == 0)
+		vhu_diag(c->report, n->path, "'pairs' is missing: how many the guest uses from now on");
+}
+
 void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	static const int signals[] = {SIGKILL, SIGTERM, SIGINT, SIGABRT};

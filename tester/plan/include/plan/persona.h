@@ -86,6 +86,11 @@ uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t
 size_t vhu_profile_config(const char *profile, enum vhu_device device);
 /* Whether its rings come up two by two, as parts of their own (QEMU's network devices). */
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
+/*
+ * Whether it ever sets DRIVER_OK. QEMU does not for most devices, though it takes STATUS of an offer: a
+ * back-end that then waits for it never starts.
+ */
+bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device);
 /* Whether a connection that was lost while the device was not started is followed by one without set-up. */
 bool vhu_profile_is_deaf(const char *profile, enum vhu_device device);
 /* The persona of a front-end's version ("10.0.2"): the newest that is no newer; NULL if all are. */

@@ -145,7 +145,7 @@ enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
 	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_PROGRAM, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN,
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
-	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
+	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_PHASE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
 	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, /* of captures: no case file has them */
 	VHU_VERB_MAX
 };
@@ -211,6 +211,16 @@ struct vhu_step_reconnect {
 	uint64_t features;		/* instead of the case's offer */
 	bool no_status;			/* the guest driver knows nothing of the reconnect */
 	const char *profile;		/* NULL: the case's */
+};
+
+/* A phase of the persona, in its order. */
+enum vhu_phase_word {
+	VHU_DO_PHASE_START, VHU_DO_PHASE_STOP, VHU_DO_PHASE_RESET, VHU_DO_PHASE_SWITCH, VHU_DO_PHASE_RECONFIG
+};
+
+struct vhu_step_phase {
+	enum vhu_phase_word phase;
+	unsigned pairs;			/* net: that the guest uses from now on; 0: as before */
 };
 
 enum vhu_target_op {
@@ -445,6 +455,7 @@ struct vhu_step {
 		struct vhu_step_inflight inflight;
 		struct vhu_step_iotlb iotlb;
 		struct vhu_step_state state;
+		struct vhu_step_phase phase;
 		struct vhu_step_assert assertion;
 	};
 };

@@ -66,6 +66,9 @@ struct vhu_script_opts {
 	unsigned queues;
 	size_t regions;
 	bool no_status;
+	bool reconnected;		/* not the first connection of the device */
+	bool has_area;			/* an inflight area is at hand */
+	unsigned pairs;			/* net: that the guest uses; 0: all */
 };
 
 /*
@@ -74,6 +77,12 @@ struct vhu_script_opts {
  */
 long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out, size_t max,
 		struct vhu_err *err);
+/* The messages of a phase that leads to no state: VHU_PHASE_STOP and those behind it. */
+long vhu_script_phase(const struct vhu_script_opts *opts, enum vhu_phase phase,
+		      struct vhu_script_item *out, size_t max, struct vhu_err *err);
+/* The same for what a `phase` step says; its start goes from opts->from to opts->to. */
+long vhu_phase_script(enum vhu_phase_word word, const struct vhu_script_opts *opts,
+		      struct vhu_script_item *out, size_t max, struct vhu_err *err);
 /* The messages that start one ring (`ring: start`), in the persona's order. */
 long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,
 		     size_t max, struct vhu_err *err);

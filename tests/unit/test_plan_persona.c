@@ -1,0 +1,149 @@
+/* What other personas than the plain one say. Recordings say more (docs/fidelity.md). */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "plan/persona.h"
+
+#define BIT30 VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
+
+struct heard {
+	char text[20000];
+	size_t len, n;
+	unsigned on, off; /* SET_VRING_ENABLE 1, 0 */
+};
+
+static int hear(void *ctx, const struct vhu_script_item *item)
+{
+	struct heard *h = ctx;
+	const struct vhu_msg_row *row = vhu_msg_row(item->msg);
+
+	h->n++;
+	h->on += item->msg == VHU_MSG_SET_VRING_ENABLE && item->enable;
+	h->off += item->msg == VHU_MSG_SET_VRING_ENABLE && !item->enable;
+	h->len += (size_t)snprintf(h->text + h->len, sizeof(h->text) - h->len, "%s%s", h->n > 1 ? " " : "",
+				   row->name);
+	if (row->scope == VHU_SCOPE_RING)
+		h->len += (size_t)snprintf(h->text + h->len, sizeof(h->text) - h->len, ":%u", item->queue);
+	if (item->need_reply)
+		h->len += (size_t)snprintf(h->text + h->len, sizeof(h->text) - h->len, "*");
+	assert_true(h->len < sizeof(h->text));
+	return 0;
+}
+
+static struct vhu_facts_of_front disk(const char *profile)
+{
+	return (struct vhu_facts_of_front){
+		.profile = profile,
+		.device = VHU_DEV_BLK,
+		.features_offered = BIT30,
+		.features = BIT30,
+		.pfeatures = VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(INFLIGHT_SHMFD),
+		.queues = 1,
+		.regions = 1,
+	};
+}
+
+static struct heard *walk(struct vhu_facts_of_front *f, enum vhu_phase from, enum vhu_phase to)
+{
+	static struct heard h;
+	struct vhu_err err = {0};
+
+	memset(&h, 0, sizeof(h));
+	assert_int_equal(vhu_persona_walk(f, from, to, hear, &h, &err), 0);
+	return &h;
+}
+
+static void test_disk_of_qemu(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-7.2");
+
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED)->text,
+			    "GET_FEATURES GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES SET_OWNER GET_FEATURES "
+			    "SET_VRING_CALL:0 SET_VRING_ERR:0 GET_CONFIG");
+	assert_string_equal(
+		walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text,
+		"SET_FEATURES GET_INFLIGHT_FD SET_INFLIGHT_FD SET_VRING_CALL:0 SET_FEATURES SET_MEM_TABLE* "
+		"SET_VRING_NUM:0 SET_VRING_BASE:0 SET_VRING_ADDR:0 SET_VRING_KICK:0 SET_VRING_ENABLE:0");
+	/* On a new connection, with the area at hand: nothing that is asked once. */
+	f.reconnected = f.has_area = true;
+	assert_null(strstr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED)->text, "GET_CONFIG"));
+	assert_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text, "GET_INFLIGHT_FD"));
+	f.profile = "qemu-11.1";
+	assert_non_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text,
+			       "SET_VRING_KICK:0* SET_VRING_ENABLE:0*"));
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_STOP)->text,
+			    "SET_VRING_ENABLE:0* GET_VRING_BASE:0");
+}
+
+/* 20 pairs, of which the guest uses one: 40 SET_VRING_ENABLE in a round, of which two carry 1. */
+static void test_twenty_pairs(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-10.0");
+	struct heard *h;
+
+	f.device = VHU_DEV_NET;
+	f.pfeatures = VHU_P(REPLY_ACK) | VHU_P(MQ) | VHU_P(STATUS);
+	f.queues = 40;
+	f.pairs_on = 1;
+	h = walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RESET);
+	assert_int_equal(h->on, 2);
+	assert_int_equal(h->off, 38);
+	h = walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED);
+	/* 4 for the first pair's own list, 4 for each pair, CALL and ERR for each ring. */
+	assert_int_equal(h->n, 2 + 20 * 4 + 2 * 40);
+	h = walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING);
+	assert_int_equal(h->on, 2);
+	assert_int_equal(h->off, 0);
+	assert_non_null(strstr(h->text, "SET_VRING_CALL:39 GET_STATUS SET_STATUS"));
+	/* Half way it is the first pair that counts. */
+	assert_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_MAPPED)->text, "SET_VRING_NUM"));
+}
+
+/* With Cloud Hypervisor everything is acknowledged, with crosvm nothing. */
+static void test_rust_front_ends(void **state)
+{
+	struct vhu_facts_of_front f = disk("cloud-hypervisor");
+
+	assert_string_equal(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text,
+			    "SET_FEATURES* SET_MEM_TABLE* SET_VRING_NUM:0* GET_INFLIGHT_FD* SET_INFLIGHT_FD* "
+			    "SET_VRING_ADDR:0* SET_VRING_BASE:0* SET_VRING_CALL:0* SET_VRING_KICK:0* "
+			    "SET_VRING_ENABLE:0*");
+	f.profile = "crosvm";
+	assert_null(strchr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RUNNING)->text, '*'));
+}
+
+static void test_look_ups(void **state)
+{
+	struct vhu_facts_of_front f = disk("fancy");
+	struct heard h = {0};
+	struct vhu_err err;
+
+	assert_int_equal(vhu_persona_walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED, hear, &h, &err), -ENOENT);
+	assert_string_equal(vhu_profile_of_version("qemu", "7.2.22"), "qemu-7.2");
+	assert_string_equal(vhu_profile_of_version("qemu", "9.1"), "qemu-7.2");
+	assert_string_equal(vhu_profile_of_version("qemu", "12.0"), "qemu-11.1");
+	assert_null(vhu_profile_of_version("qemu", "1.7"));
+	assert_null(vhu_profile_of_version("qemu", "new"));
+	assert_true(vhu_profile_is_deaf("qemu-7.2", VHU_DEV_BLK));
+	assert_false(vhu_profile_is_deaf("qemu-10.0", VHU_DEV_BLK));
+	assert_true(vhu_profile_takes("qemu-7.2", VHU_DEV_FS, UINT64_MAX) == (0x1ffff & ~VHU_P(CONFIG)));
+	assert_false(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_BLK));
+	assert_true(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_NET));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_disk_of_qemu),
+		cmocka_unit_test(test_twenty_pairs),
+		cmocka_unit_test(test_rust_front_ends),
+		cmocka_unit_test(test_look_ups),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
