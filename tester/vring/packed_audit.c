@@ -64,6 +64,8 @@ static void check_slots(struct packed *p)
 		else if (p->kind[at.at] == SLOT_COVERED)
 			tell_slot(p, at.at, VHU_BREACH_OUT_OF_ORDER,
 				  "of a buffer that an earlier used descriptor covered");
+		else if (vhu_packed_marks(p, at.at) == used_marks(at.wrap))
+			tell_slot(p, at.at, VHU_BREACH_PACKED_NOT_AVAILABLE, "which was not available");
 		else
 			tell_slot(p, at.at, VHU_BREACH_WROTE_DESC, "which is the driver's");
 	}
@@ -85,7 +87,8 @@ static void check_hole(struct packed *p)
 		if (!came)
 			vhu_vring_report(
 				&p->v,
-				&(struct vhu_ring_event){VHU_BREACH_PACKED_HOLE,
+				&(struct vhu_ring_event){p->v.in_order ? VHU_BREACH_IN_ORDER_BATCH
+								       : VHU_BREACH_PACKED_HOLE,
 							 .gpa = p->v.layout->desc +
 								(uint64_t)at.at * VHU_C_DESC_SIZE},
 				"descriptor %u is marked as used, but the next one is due at %u", at.at,

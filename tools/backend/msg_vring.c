@@ -81,6 +81,8 @@ enum result msg_set_vring_num(struct session *s, struct msg *m, struct reply *r)
 	odd = format_of(ring) == &split_format && (num & (num - 1));
 	if ((fault(vring_num_0_crash) && !num) || (fault(vring_num_huge_crash) && num > C_VRING_SIZE_MAX))
 		fault_crash();
+	if (fault(packed_num_crash) && num > C_VRING_SIZE_MAX && (s->features & V(VIRTIO_F_RING_PACKED)))
+		fault_crash();
 	if (fault(vring_num_any) && (!num || num > C_VRING_SIZE_MAX || (num & (num - 1))))
 		return RES_OK;
 	if (!num || num > C_VRING_SIZE_MAX || (odd && !fault(vring_num_odd_crash)) || ring_running(ring)) {

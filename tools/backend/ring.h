@@ -87,7 +87,7 @@ struct ring {
 	/* only planted faults look at these */
 	unsigned completions, deaf, calls;
 	unsigned enables;
-	bool lazy, enable_named, lost;
+	bool lazy, enable_named, lost, direct;
 	int old_call_fd;
 	uint32_t last_len;
 };

@@ -169,10 +169,13 @@ static uint32_t list_at(const struct ring *r, struct spot at, uint32_t room)
 	uint16_t flags;
 
 	do {
+		if (n == room && room && fault(packed_endless_crash))
+			fault_crash();
 		if (n == room)
 			return room ? MALFORMED : 0;
 		flags = load_flags(r, at);
-		if (!available(flags, at.wrap))
+		if (fault(packed_lap_ignored) ? !(flags & C_DESC_F_AVAIL) == !(flags & C_DESC_F_USED)
+					      : !available(flags, at.wrap) && !(fault(packed_list_half) && n))
 			return n ? MALFORMED : 0;
 		at = packed_forward(r, at, 1);
 		n++;
@@ -279,9 +282,15 @@ static bool table_chain(const struct ring *r, struct chain *c, const struct tabl
 }
 
 /* Descriptor i of a list. */
-static bool add_desc(const struct ring *r, struct chain *c, const struct desc *d, uint32_t i)
+static bool add_desc(struct ring *r, struct chain *c, const struct desc *d, uint32_t i)
 {
 	struct table inner;
+
+	if (fault(packed_mixed) && (d->flags & C_DESC_F_INDIRECT) && r->direct)
+		return false;
+	r->direct |= !(d->flags & C_DESC_F_INDIRECT);
+	if (fault(packed_table_write) && (d->flags & C_DESC_F_INDIRECT) && (d->flags & C_DESC_F_WRITE))
+		return false;
 
 	if (!i || !fault(packed_id_first))
 		c->head = d->id; /* that of the last one counts */
@@ -381,7 +390,10 @@ static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 	/* In order one mark stands for all that was executed in a row: it is set by packed_publish. */
 	inflight_packed_give(r, c);
 	if (in_order)
-		r->batch = (struct batch){.id = c->head, .len = len, .slots = r->batch.slots + c->slots};
+		r->batch = (struct batch){.id = fault(packed_batch_first) && r->batch.slots ? r->batch.id
+											    : c->head,
+					  .len = len,
+					  .slots = r->batch.slots + c->slots};
 	else {
 		write_used(r, r->put, c->head, len, len);
 		r->put = packed_forward(r, r->put, c->slots);
@@ -438,7 +450,7 @@ static bool packed_wants_call(const struct ring *r, uint16_t old)
 		return false;
 	if (event >> 16 == C_EVENT_DESC && (r->s->features & V(VIRTIO_RING_F_EVENT_IDX)))
 		return distance(r, backward(r, r->put, slots), word_spot(event)) < slots;
-	return event >> 16 != C_EVENT_DISABLE;
+	return event >> 16 != C_EVENT_DISABLE || fault(packed_disable_ignored);
 }
 
 static void store_event(struct ring *r, struct spot at, uint16_t flags)
@@ -456,6 +468,8 @@ static void packed_kicks_off(struct ring *r)
 
 static bool packed_kicks_on(struct ring *r)
 {
+	if (fault(packed_kicks_stay_off))
+		return false;
 	if (r->s->features & V(VIRTIO_RING_F_EVENT_IDX))
 		store_event(r, r->take, C_EVENT_DESC);
 	else
