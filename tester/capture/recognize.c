@@ -104,7 +104,7 @@ static void refuse(struct vhu_watch *s, struct conn *c)
 {
 	c->state = REFUSED;
 	if (s->env.ignore)
-		s->env.ignore(s->env.ctx, c->flow[0].sock, c->flow[1].sock);
+		s->env.ignore(s->env.ctx, c->key);
 }
 
 /* A session between the same two processes, one that was seen from before its back-end channel was passed. */
@@ -125,7 +125,7 @@ static bool opens(const uint8_t *bytes)
 	return request == VHU_ID_GET_FEATURES || request == VHU_ID_SET_OWNER;
 }
 
-static int begin_session(struct vhu_watch *s, struct conn *c, uint64_t t_ns, struct vhu_err *err)
+static int begin_session(struct vhu_watch *s, struct conn *c, struct vhu_err *err)
 {
 	const struct flow *fe = &c->flow[c->fe], *be = &c->flow[!c->fe];
 	struct vhu_record r = {.path = c->path[0] ? c->path : NULL};
@@ -145,7 +145,7 @@ static int begin_session(struct vhu_watch *s, struct conn *c, uint64_t t_ns, str
 	r.peer_comm = id.peer_comm[0] ? id.peer_comm : NULL;
 	r.tgid = fe->sender ? fe->sender : be->reader;
 	r.text = c->existed ? "it was there before the capture" : NULL;
-	return vhu_conn_life(s, c, VHU_CAP_LIFE_CONNECT, VHU_CAP_DIR_FE, &r, t_ns, err);
+	return vhu_conn_life(s, c, VHU_CAP_LIFE_CONNECT, VHU_CAP_DIR_FE, &r, c->opened_ns, err);
 }
 
 int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const struct vhu_tap_data *d,
@@ -181,5 +181,5 @@ int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const st
 	c->channel = VHU_CAP_MAIN;
 	c->fe = reply ? !flow : flow;
 	c->existed = c->existed && !(start && !reply && opens(d->bytes));
-	return begin_session(s, c, d->head.t_ns, err);
+	return begin_session(s, c, err);
 }

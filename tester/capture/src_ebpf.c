@@ -148,7 +148,7 @@ static void leave_out_unknown(struct vhu_tap *tap)
 	btf__free(btf);
 }
 
-static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o)
+static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, bool pages)
 {
 	for (size_t i = 0; i < o->n_sockets; i++) {
 		const char *slash = strrchr(o->sockets[i], '/');
@@ -156,7 +156,12 @@ static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o)
 		snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s",
 			 slash ? slash + 1 : o->sockets[i]);
 	}
+	for (size_t i = 0; i < o->n_pids; i++)
+		tap->rodata->vhu_pids[i] = o->pids[i];
 	tap->rodata->vhu_n_names = (uint32_t)o->n_sockets;
+	tap->rodata->vhu_n_pids = (uint32_t)o->n_pids;
+	tap->rodata->vhu_all = o->all;
+	tap->rodata->vhu_pages = pages;
 	tap->rodata->vhu_self = (uint32_t)getpid();
 	leave_out_unknown(tap);
 }
@@ -186,17 +191,31 @@ static int on_event(void *ctx, void *event, size_t len)
 	return vhu_watch_event(e->sessions, event, len, e->err);
 }
 
+static int load_programs(struct ebpf *e, const struct vhu_source_opts *o, bool pages)
+{
+	int code;
+
+	e->tap = vhu_tap__open();
+	if (!e->tap)
+		return -errno;
+	configure(e->tap, o, pages);
+	code = vhu_tap__load(e->tap);
+	if (code == 0)
+		return 0;
+	vhu_tap__destroy(e->tap);
+	e->tap = NULL;
+	return code;
+}
+
 static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err *err)
 {
 	int code;
 
 	complaint[0] = '\0';
 	libbpf_set_print(keep_complaint);
-	e->tap = vhu_tap__open();
-	if (!e->tap)
-		return refused(err, -errno, "eBPF");
-	configure(e->tap, o);
-	code = vhu_tap__load(e->tap);
+	code = load_programs(e, o, true);
+	if (code == -EINVAL || code == -EACCES)
+		code = load_programs(e, o, false);
 	if (code < 0)
 		return refused(err, code, "eBPF");
 	e->ring = ring_buffer__new(bpf_map__fd(e->tap->maps.vhu_ring), on_event, e, NULL);
@@ -216,20 +235,11 @@ static uint64_t clock_ns(clockid_t clock)
 }
 
 /* Spares the kernel the work. Where it is not permitted any more, the events come and are passed over. */
-static void ignore(void *ctx, uint64_t sock, uint64_t peer)
+static void ignore(void *ctx, uint64_t number)
 {
 	const struct ebpf *e = ctx;
-	int map = bpf_map__fd(e->tap->maps.vhu_flows);
-	const uint64_t ends[] = {sock, peer};
 
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(ends); i++) {
-		struct vhu_tap_flow f;
-
-		if (bpf_map_lookup_elem(map, &ends[i], &f) < 0)
-			continue;
-		f.state = VHU_TAP_IGNORED;
-		bpf_map_update_elem(map, &ends[i], &f, BPF_EXIST);
-	}
+	bpf_map_update_elem(bpf_map__fd(e->tap->maps.vhu_refused), &number, &number, BPF_ANY);
 }
 
 static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx,

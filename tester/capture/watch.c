@@ -193,6 +193,7 @@ static int take_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct v
 		return vhu_err_errno(err, -ENOMEM, "capture");
 	c->sessions = s;
 	c->key = e->head.flow / 2;
+	c->opened_ns = e->head.t_ns;
 	learn(&c->flow[0], &e->flow[0]);
 	learn(&c->flow[1], &e->flow[1]);
 	if (len && !e->path[0])

@@ -35,6 +35,7 @@ struct conn {
 	struct conn *next;
 	struct vhu_watch *sessions;
 	uint64_t key; /* the tap's number */
+	uint64_t opened_ns; /* when it was seen first */
 	enum conn_state state;
 	enum vhu_cap_channel channel;
 	uint32_t connection;

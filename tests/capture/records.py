@@ -52,9 +52,10 @@ class Session:
     """What went over one connection: bytes and kinds of descriptors, by channel and direction."""
 
     def __init__(self):
-        self.streams, self.life, self.messages = {}, [], 0
+        self.streams, self.life, self.records, self.messages = {}, [], [], 0
 
     def add(self, record):
+        self.records.append(record)
         if record.channel == LIFE:
             self.life.append(record)
         elif record.channel in (MAIN, BACKEND, GPU):

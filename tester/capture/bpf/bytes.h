@@ -73,44 +73,71 @@ static __always_inline void measure(struct vhu_tap_flow *f, const __u8 *bytes, _
 	__u32 size;
 
 	if (f->left) {
-		f->left = len < f->left ? f->left - len : 0;
+		if (f->left != ~0u)
+			f->left = len < f->left ? f->left - len : 0;
 		return;
 	}
-	if (kept < VHU_TAP_HEADER)
+	/* A header in pieces: too much to follow, from here on nothing waits. */
+	if (kept < VHU_TAP_HEADER) {
+		f->left = ~0u;
 		return;
+	}
 	__builtin_memcpy(&size, bytes + 8, sizeof(size));
 	if (size <= SIZE_MAX_BELIEVED && len < size + VHU_TAP_HEADER)
 		f->left = size + VHU_TAP_HEADER - len;
 }
 
-/* `len` bytes of the buffer from `at` on as events; what lies in pages and not in the buffer itself is
- * missing. */
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ret) __weak __ksym;
+
+/*
+ * Copies at most `len` bytes from `at` on; returns how many. A buffer's bytes lie behind its head, or in
+ * pages, which only newer kernels give access to.
+ */
+static __always_inline __u32 load(const struct sk_buff *skb, __u32 at, __u8 *to, __u32 len)
+{
+	__u32 linear = skb->len - skb->data_len;
+
+	if (len > VHU_TAP_PART)
+		len = VHU_TAP_PART;
+	if (at + len > linear && vhu_pages) {
+		struct bpf_dynptr d;
+
+		if (bpf_dynptr_from_skb((void *)skb, 0, &d) < 0)
+			return 0;
+		/* The verifier has to see the bound right where it counts. */
+		barrier_var(len);
+		len &= 2 * VHU_TAP_PART - 1;
+		return bpf_dynptr_read(to, len, &d, at, 0) < 0 ? 0 : len;
+	}
+	if (at >= linear)
+		return 0;
+	if (len > linear - at)
+		len = linear - at;
+	barrier_var(len);
+	len &= 2 * VHU_TAP_PART - 1;
+	return len && bpf_probe_read_kernel(to, len, skb->data + at) < 0 ? 0 : len;
+}
+
+/* `len` bytes of the buffer from `at` on as events; the end of what cannot be had is missing. */
 static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
 				       __u32 n_fds, __u32 flags, __u32 which)
 {
 	struct scratch *s = scratch(which);
-	__u32 linear = skb->len - skb->data_len;
-	const unsigned char *data = skb->data;
 	struct vhu_tap_data *d = (void *)s;
 
 	if (!s)
 		return;
 	for (int i = 0; i < VHU_TAP_PARTS_MAX; i++) {
-		__u32 part = len > VHU_TAP_PART ? VHU_TAP_PART : len, before = begin_data(d, f, flags);
+		__u32 before = begin_data(d, f, flags), part = 0;
 
-		if (at >= linear || i == VHU_TAP_PARTS_MAX - 1)
-			part = 0;
-		else if (part > linear - at)
-			part = linear - at;
-		/* The verifier has to see the bound right where it counts. */
-		barrier_var(part);
-		part &= 2 * VHU_TAP_PART - 1;
-		if (part && bpf_probe_read_kernel(d->bytes + before, part, data + at) < 0)
-			part = 0;
+		if (i < VHU_TAP_PARTS_MAX - 1)
+			part = load(skb, at, d->bytes + before, len);
 		if (!i)
 			measure(f, d->bytes + before, part, len);
 		d->missing = part ? 0 : len;
 		d->n_fds = i ? 0 : n_fds;
+		barrier_var(part);
+		part &= 2 * VHU_TAP_PART - 1;
 		end_data(s, d, f, before + part);
 		f->off += part ? part : len;
 		if (!part || part == len)

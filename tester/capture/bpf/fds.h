@@ -23,15 +23,23 @@ static __always_inline __u8 kind_of_name(const struct file *file)
 	return UNKNOWN;
 }
 
-/* A file of tmpfs that lies in a folder "shm". */
+/* A file of a tmpfs that is mounted as "shm"; a mount over a mount lies on the root of the one below. */
 static __always_inline bool is_shm(const struct file *file)
 {
 	const struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
 	const struct mount *m = (const void *)mnt - bpf_core_field_offset(struct mount, mnt);
-	char name[8] = {};
 
-	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(m, mnt_mountpoint, d_name.name));
-	return begins(name, "shm", 4);
+	for (int i = 0; i < MOUNTS; i++) {
+		char name[8] = {};
+
+		bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(m, mnt_mountpoint, d_name.name));
+		if (begins(name, "shm", 4))
+			return true;
+		if (name[0] != '/')
+			return false;
+		m = BPF_CORE_READ(m, mnt_parent);
+	}
+	return false;
 }
 
 static __always_inline void describe_regular(const struct file *file, const struct inode *inode,

@@ -19,6 +19,7 @@ enum {
 	S_CHAR = 0020000,
 	S_FIFO = 0010000,
 	CHECKED_READS = 64,
+	MOUNTS = 4,
 	RIGHTS = 1,
 	SOL = 1,
 	RING_BYTES = 8 << 20,
@@ -32,7 +33,11 @@ enum { UNKNOWN, MEMFD, HUGETLB, SHM, FILE_, EVENTFD, SOCKET, PIPE, USERFAULT, DE
 /* Set by the loader. */
 const volatile char vhu_names[VHU_TAP_NAMES_MAX][VHU_TAP_NAME] = {};
 const volatile __u32 vhu_n_names = 0;
-const volatile __u32 vhu_self = 0; /* our own process: what it does with sockets is of no interest */
+const volatile __u32 vhu_pids[VHU_TAP_NAMES_MAX] = {};
+const volatile __u32 vhu_n_pids = 0;
+const volatile __u32 vhu_all = 0;
+const volatile __u32 vhu_pages = 0; /* whether bytes in pages can be read */
+const volatile __u32 vhu_self = 0;  /* our own process: what it does with sockets is of no interest */
 
 __u64 vhu_last_connection = 0;
 __u64 vhu_lost = 0;
@@ -49,6 +54,14 @@ struct {
 	__type(key, __u64);
 	__type(value, struct vhu_tap_flow);
 } vhu_flows SEC(".maps");
+
+/* Connections, by half the number of a flow, that turned out to be of no interest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, VHU_TAP_FLOWS_MAX);
+	__type(key, __u64);
+	__type(value, __u64);
+} vhu_refused SEC(".maps");
 
 /* Processes that take part. */
 struct {
@@ -247,6 +260,25 @@ static __always_inline void fill_path(struct vhu_tap_open *o, const struct sock 
 	}
 }
 
+static __always_inline void emit_closed(struct vhu_tap_flow *f, struct scratch *s)
+{
+	struct vhu_tap_head h;
+
+	f->closed = 1;
+	fill_head(&h, VHU_TAP_CLOSED, sizeof(h), f);
+	if (f->state != VHU_TAP_IGNORED)
+		emit(s, &h, sizeof(h));
+}
+
+/* A socket that had this address before: it is gone, whether or not that was noticed. */
+static __always_inline void bury(const struct sock *sk, struct scratch *s)
+{
+	struct vhu_tap_flow *f = flow_of(sk);
+
+	if (f && !f->closed)
+		emit_closed(f, s);
+}
+
 /* Both directions of a connection become known. */
 static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const struct sock *peer, __u32 which)
 {
@@ -255,6 +287,9 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 
 	if (!s)
 		return NULL;
+	bury(sk, s);
+	if (peer)
+		bury(peer, s);
 	number = (__sync_fetch_and_add(&vhu_last_connection, 1) + 1) * 2;
 	fill_flow(&s->flow[0], sk, peer, number);
 	bpf_map_update_elem(&vhu_flows, &key, &s->flow[0], BPF_ANY);
@@ -279,17 +314,66 @@ static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 i
 
 	if (!f || (ino && f->ino && ino != f->ino))
 		return NULL;
-	if (ino && !f->ino)
+	if (ino && !f->ino) {
+		/* It was not accepted yet when it was seen first: the other end tells whether it is the same.
+		 */
+		const struct sock *peer = peer_of(sk);
+		const struct vhu_tap_flow *back = flow_of(peer);
+
+		if ((__u64)peer != f->peer || !back || back->flow != (f->flow ^ 1) ||
+		    back->ino != inode_of(peer))
+			return NULL;
 		f->ino = ino;
+	}
 	return f;
 }
 
+/* Who reads from the flow was accepted: its inode tells it from a later socket at the same address. */
+static __always_inline void learn_peer(struct vhu_tap_flow *f)
+{
+	struct vhu_tap_flow *back;
+
+	if (f->peer_ino)
+		return;
+	f->peer_ino = inode_of((const struct sock *)f->peer);
+	back = bpf_map_lookup_elem(&vhu_flows, &f->peer);
+	if (back && back->flow == (f->flow ^ 1) && !back->ino)
+		back->ino = f->peer_ino;
+}
+
+static __always_inline bool is_asked_for(__u32 pid)
+{
+	for (__u32 i = 0; i < VHU_TAP_NAMES_MAX; i++) {
+		if (i >= vhu_n_pids)
+			break;
+		if (vhu_pids[i] == pid)
+			return true;
+	}
+	return false;
+}
+
+/* One of the processes that were asked for, as far as can be told from here. */
+static __always_inline bool is_theirs(const struct sock *sk, const struct sock *peer)
+{
+	return is_asked_for((__u32)(bpf_get_current_pid_tgid() >> 32)) ||
+	       is_asked_for(BPF_CORE_READ(sk, sk_peer_pid, numbers[0].nr)) ||
+	       (peer && is_asked_for(BPF_CORE_READ(peer, sk_peer_pid, numbers[0].nr)));
+}
+
+/*
+ * A connection that was not seen before. What was asked for by name counts whatever it says; else it has to
+ * speak vhost-user. A process that takes part in a session may have its other channels.
+ */
 static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const struct sock *peer,
 						   const struct sk_buff *skb, __u32 which)
 {
-	if (!(speaks(skb) || (vhu_n_names && (is_named(sk) || (peer && is_named(peer))))))
+	__u32 tgid = (__u32)(bpf_get_current_pid_tgid() >> 32);
+	bool named = vhu_n_names && (is_named(sk) || (peer && is_named(peer)));
+
+	if (tgid == vhu_self)
 		return NULL;
-	if ((__u32)(bpf_get_current_pid_tgid() >> 32) == vhu_self)
+	if (!named &&
+	    (!speaks(skb) || !(vhu_all || is_theirs(sk, peer) || bpf_map_lookup_elem(&vhu_processes, &tgid))))
 		return NULL;
 	return open_flows(sk, peer, which);
 }

@@ -40,6 +40,7 @@ struct vfsmount {
 };
 
 struct mount {
+	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 };

@@ -107,6 +107,7 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 		f->reader_task = task;
 		take_part(f, true, FOR_COPY);
 	}
+	learn_peer(f);
 	at = consumed_of(skb);
 	n_fds = emit_fds(skb, f);
 	if (n_fds || !stash(skb, f, at, (__u32)len))
@@ -204,14 +205,15 @@ int BPF_PROG(vhu_queued, const struct sock *sk)
 	last = sk->sk_receive_queue.prev;
 	if (!sender || !last)
 		return 0;
-	none = (const void *)last == &sk->sk_receive_queue;
+	/* What has been read in part gave its descriptors away already. */
+	none = (const void *)last == &sk->sk_receive_queue || consumed_of(last);
 	fds = !none && fds_of(last);
 	ino = inode_here(sender);
 	task = bpf_get_current_task();
 	if (!fds && !none && s->sender == (__u64)sender && s->sender_ino == ino && s->sender_id == task)
 		return 0;
 	f = known(sender, ino);
-	if (!f && !none)
+	if (!f && (const void *)last != &sk->sk_receive_queue)
 		f = wanted(sender, sk, last, FOR_SEND);
 	if (!f || f->state == VHU_TAP_IGNORED)
 		return 0;
@@ -296,7 +298,7 @@ static __always_inline bool is_closed(struct vhu_tap_flow *f)
 
 	if (is_stream(sk))
 		ino = inode_of(sk);
-	if (!f->ino)
+	if (!f->ino && (__u64)peer_of(sk) == f->peer)
 		f->ino = ino; /* accepted by now */
 	return f->ino && ino != f->ino;
 }
@@ -305,16 +307,14 @@ static long look_at(void *map, const __u64 *key, struct vhu_tap_flow *f, void *c
 {
 	struct vhu_tap_flow *peer = bpf_map_lookup_elem(&vhu_flows, &f->peer);
 	struct scratch *s = scratch(FOR_OTHER);
-	struct vhu_tap_end e = {};
+	__u64 number = f->flow / 2;
 
+	if (bpf_map_lookup_elem(&vhu_refused, &number))
+		f->state = VHU_TAP_IGNORED;
 	if (peer && peer->flow != (f->flow ^ 1))
 		peer = NULL;
-	if (!f->closed && (is_closed(f) || (!f->ino && (!peer || peer->closed)))) {
-		f->closed = 1;
-		fill_head(&e.head, VHU_TAP_CLOSED, sizeof(e), f);
-		if (s && f->state != VHU_TAP_IGNORED)
-			emit(s, &e, sizeof(e));
-	}
+	if (s && !f->closed && (is_closed(f) || (!f->ino && (!peer || peer->closed))))
+		emit_closed(f, s);
 	if (f->closed || (peer && peer->closed) || vhu_flush)
 		flush(f, FOR_DROP);
 	if (f->closed && (!peer || peer->closed))

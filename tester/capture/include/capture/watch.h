@@ -14,8 +14,8 @@ struct vhu_watch_env {
 	bool numbers;		  /* the tap tells what senders call their descriptors */
 	const uint64_t *existing; /* inodes of sockets older than the capture, sorted; borrowed */
 	size_t n_existing;
-	/* Nothing more is wanted of this connection: its two ends as the tap names them. May be NULL. */
-	void (*ignore)(void *ctx, uint64_t sock, uint64_t peer);
+	/* Nothing more is wanted of this connection, by the tap's number. May be NULL. */
+	void (*ignore)(void *ctx, uint64_t number);
 	void *ctx;
 };
 
