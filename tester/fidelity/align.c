@@ -164,13 +164,13 @@ static size_t best_end(const struct grid *g)
 
 /* The way back through the grid, told in order. */
 static int tell(const struct grid *g, const struct bindings *b, const struct speech *s,
-		const struct segment *seg, size_t at, size_t end, align_step *step, void *ctx)
+		const struct segment *seg, size_t at, size_t last, size_t end, align_step *step, void *ctx)
 {
 	struct pair {
 		const struct spoken *expected;
 		const struct vhu_tape_item *recorded;
 	} * way;
-	size_t i = g->m, j = end, n = 0;
+	size_t i = last, j = end, n = 0;
 
 	way = calloc(i + j + 1, sizeof(*way));
 	if (!way)
@@ -192,6 +192,8 @@ static int tell(const struct grid *g, const struct bindings *b, const struct spe
 	}
 	while (n--)
 		step(ctx, way[n].expected, way[n].recorded);
+	for (i = last; i < g->m; i++)
+		step(ctx, &s->said[i], NULL);
 	free(way);
 	return 0;
 }
@@ -201,7 +203,7 @@ int vhu_align(const struct bindings *b, const struct speech *s, const struct seg
 {
 	size_t left = seg->n_said - VHU_MIN(at, seg->n_said);
 	struct grid g = {.m = s->n, .width = VHU_MIN(left, s->n + SLACK)};
-	size_t end;
+	size_t end, last = s->n;
 	int rc = 0, value;
 
 	g.value = calloc((g.m + 1) * (g.width + 1), sizeof(*g.value));
@@ -211,16 +213,17 @@ int vhu_align(const struct bindings *b, const struct speech *s, const struct seg
 	end = best_end(&g);
 	value = *at_grid(&g, g.m, end);
 	/* Cut off by the back-end: it may end anywhere, if the recording does. */
-	for (size_t i = 0; i < g.m && seg->by_be && !seg->killed && g.width == left; i++)
+	for (size_t i = 0; i < g.m && vhu_may_be_cut(seg) && g.width == left; i++)
 		if (*at_grid(&g, i, left) < value) {
 			value = *at_grid(&g, i, left);
 			end = left;
+			last = i;
 		}
 	ret->consumed = end;
 	ret->cost = value > 0 ? ((size_t)value + WEIGHT - 1) / WEIGHT : 0;
 	ret->matches = (size_t)((long)(ret->cost * WEIGHT) - value);
 	if (step)
-		rc = tell(&g, b, s, seg, at, end, step, ctx);
+		rc = tell(&g, b, s, seg, at, last, end, step, ctx);
 	free(g.value);
 	return rc;
 }

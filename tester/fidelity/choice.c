@@ -165,7 +165,7 @@ void vhu_choice_read(const struct front *f, size_t at, struct choice *ret)
 			break;
 	ret->features = winner(&r.features);
 	for (unsigned q = 0; q < RINGS_MAX; q++) {
-		ret->ready[q] = r.seen[q] >= (s->by_be && i == s->n_said ? 1 : 2);
+		ret->ready[q] = r.seen[q] >= (vhu_may_be_cut(s) && i == s->n_said ? 1 : 2);
 		if (!r.num_seen[q])
 			ret->num[q] = (uint32_t)winner(&r.num);
 	}

@@ -30,7 +30,7 @@ static void write_cache(struct story *s, const char *text)
 static void machine_reset(struct story *s, bool guest_first)
 {
 	s->resets = true;
-	s->pci = false;
+	s->pci = s->front.booted = false;
 	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
 	 * before. */
 	if (is_connected(s)) {
@@ -56,6 +56,9 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_START:
 		s->starting = true;
+		break;
+	case MARK_BOOTED:
+		f->booted = true;
 		break;
 	case MARK_MODPROBE_PCI:
 		s->resets = true;

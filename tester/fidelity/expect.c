@@ -222,7 +222,7 @@ static void say_log(struct front *f, const struct vhu_script_item *i, struct spo
 {
 	mask(s, 0, 8);
 	put_number(s, 8, 8, 0);
-	give(f, s, VHU_FDK_MEMFD, 0);
+	f->log_symbol = give(f, s, VHU_FDK_MEMFD, f->log_symbol);
 	last_fd(s)->name = "vhost-log";
 }
 

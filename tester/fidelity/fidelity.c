@@ -30,6 +30,7 @@ static const struct {
 	{"sound", VHU_DEV_SOUND},
 	{"console", VHU_DEV_CONSOLE},
 	{"crypto", VHU_DEV_CRYPTO},
+	{"snd", VHU_DEV_SOUND},
 };
 
 static enum vhu_device device_of_back_end(const char *name)
@@ -81,7 +82,9 @@ static enum vhu_device device_of(const struct vhu_tape *t)
 		return device;
 	snprintf(word, sizeof(word), "%.*s", (int)VHU_MIN(len, sizeof(word) - 1), t->name);
 	row = vhu_device_by_name(word);
-	return row ? row->device : device_of_frames(t);
+	if (!row)
+		device = device_of_back_end(word);
+	return row ? row->device : device != VHU_DEV_ANY ? device : device_of_frames(t);
 }
 
 /* Rings that any message speaks of, from 0 on without a gap. */
@@ -112,6 +115,14 @@ static bool is_said(const struct vhu_tape_item *item, unsigned conn)
 	       item->frame.dir == VHU_DIR_FE;
 }
 
+static bool has_marks(const struct vhu_tape *t)
+{
+	for (size_t i = 0; i < t->n_items; i++)
+		if (t->items[i].kind == VHU_TAPE_MARK && t->items[i].conn == 0)
+			return true;
+	return false;
+}
+
 /* From its opening at `first` up to its end, or the end of the recording. */
 static int get_segment(const struct vhu_tape *t, size_t first, struct segment *ret)
 {
@@ -138,6 +149,7 @@ static int get_segment(const struct vhu_tape *t, size_t first, struct segment *r
 		}
 	}
 	ret->killed = killed;
+	ret->open_end = i == t->n_items && !has_marks(t);
 	ret->end = i;
 	return 0;
 }
@@ -167,7 +179,7 @@ static void new_front(struct story *s)
 
 	memcpy(rings, f->ring, sizeof(rings));
 	memset(f, 0, sizeof(*f));
-	if (s->starting_incoming)
+	if (s->starting_incoming || !marked)
 		memcpy(f->ring, rings, sizeof(rings));
 	f->symbols = symbols;
 	f->queues = queues;
@@ -225,14 +237,6 @@ static int tell_all(struct story *s)
 		free(seg.said);
 	}
 	return rc;
-}
-
-static bool has_marks(const struct vhu_tape *t)
-{
-	for (size_t i = 0; i < t->n_items; i++)
-		if (t->items[i].kind == VHU_TAPE_MARK)
-			return true;
-	return false;
 }
 
 static void done(struct story *s)

@@ -229,8 +229,9 @@ void vhu_front_unplug(struct front *f, const struct region *gone)
 void vhu_front_stopped(struct front *f)
 {
 	f->started = false;
-	if (!f->keeps)
-		f->facts.pairs_on = 1;
+	/* What stopped it was the end of a migration, unless it was a reset. */
+	if (f->keeps || !f->marked)
+		f->facts.logging = false;
 }
 
 /* --- walking a persona ------------------------------------------------------------------------------------

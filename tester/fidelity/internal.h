@@ -55,8 +55,15 @@ struct segment {
 	size_t *said;	   /* items: the front-end's messages on the main channel, in order */
 	size_t n_said;
 	bool by_be;  /* the back-end hung up */
+	bool open_end; /* the recorder stopped before it ended */
 	bool killed; /* because the test killed it, between two phases */
 };
+
+/* Whether the front-end may have been cut off in the middle of a phase. */
+static inline bool vhu_may_be_cut(const struct segment *s)
+{
+	return s->open_end || (s->by_be && !s->killed);
+}
 
 const struct vhu_tape_item *vhu_said_at(const struct segment *s, size_t i);
 
@@ -111,9 +118,11 @@ struct front {
 	bool keeps;		  /* the last stop was no reset: rings go on where they were */
 	bool incoming, announced; /* the destination of a migration */
 	unsigned pending;	  /* memory modules that came while the device was not started */
+	bool booted; /* an operating system runs */
 	bool plugged;		  /* the region at hand is of a module of its own */
 	bool plain_memory;	  /* the user asked for no files */
 	uint32_t symbols;
+	uint32_t log_symbol; /* of this phase */
 	uint32_t area_label;
 	uint64_t area_size, area_offset;
 	uint16_t cursor[ID_MAX];     /* replies taken, by request */
@@ -195,6 +204,7 @@ enum mark {
 	MARK_NONE,
 	MARK_START,
 	MARK_INCOMING,
+	MARK_BOOTED,
 	MARK_MODPROBE_PCI,
 	MARK_GUEST_RESET,
 	MARK_GUEST_OFF,

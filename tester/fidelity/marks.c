@@ -27,6 +27,7 @@ static const struct {
 } table[] = {
 	{"destination qemu starts", "", MARK_INCOMING},
 	{"qemu start", "", MARK_START},
+	{"guest userspace ready", "", MARK_BOOTED},
 	{"guest: modprobe virtio_pci", "", MARK_MODPROBE_PCI},
 	{"guest: poweroff", "", MARK_GUEST_OFF},
 	{"guest: reboot", "", MARK_REBOOT},

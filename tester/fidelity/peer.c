@@ -76,6 +76,6 @@ void vhu_peer_check(const struct segment *seg, peer_odd *odd, void *ctx)
 		else
 			hear_answer(&d, item);
 	}
-	if (d.due && (!seg->by_be || seg->killed))
+	if (d.due && !vhu_may_be_cut(seg))
 		odd(ctx, d.due, "has no answer");
 }

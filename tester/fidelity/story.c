@@ -45,6 +45,10 @@ static bool is_next(const struct front *f, enum event e, size_t at)
 	const struct vhu_tape_item *item = vhu_said_at(f->seg, at);
 	const struct vhu_msg_row *row;
 
+	if (e == EVENT_RESET && item && item->frame.request == VHU_ID_RESET_DEVICE)
+		return true;
+	if (e == EVENT_RESET && !vhu_profile_has_pairs(f->facts.profile, f->facts.device))
+		return false;
 	if (events[e].single == VHU_MSG_MAX)
 		return true;
 	row = vhu_msg_row(events[e].single);
@@ -68,7 +72,8 @@ static bool is_possible(const struct front *f, enum event e)
 	case EVENT_STOP:
 		return f->started;
 	case EVENT_RESET:
-		return !f->started && pairs;
+		/* Where marks tell of resets, one message alone is none. */
+		return !f->started && (pairs || !f->marked || !f->booted);
 	case EVENT_SWITCH:
 		return pairs;
 	case EVENT_LOG_ON:
@@ -129,6 +134,7 @@ static void unplug(struct front *f, size_t at)
 static void before_event(struct front *f, enum event e, const struct choice *c, size_t at)
 {
 	f->n_fresh = 0;
+	f->log_symbol = 0;
 	f->plugged = e == EVENT_PLUG;
 	switch (e) {
 	case EVENT_SETUP:
@@ -358,7 +364,7 @@ static void tell_step(void *ctx, const struct spoken *e, const struct vhu_tape_i
 static int commit_one(struct story *s, enum event e)
 {
 	const struct segment *seg = s->front.seg;
-	struct telling t = {.s = s, .event = e, .at = s->at, .may_end = seg->by_be && !seg->killed};
+	struct telling t = {.s = s, .event = e, .at = s->at, .may_end = vhu_may_be_cut(seg)};
 	struct alignment a;
 	int rc;
 
@@ -467,7 +473,7 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 	while (rc == 0 && s->at < seg->n_said)
 		rc = next_event(s);
 	vhu_story_cues(s);
-	while (rc == 0 && s->n_due && !(seg->by_be && !seg->killed)) {
+	while (rc == 0 && s->n_due && !vhu_may_be_cut(seg)) {
 		enum event e = s->due[0].event;
 
 		drop_due(s);

@@ -15,7 +15,7 @@ struct loader {
 		uint64_t dev, inode;
 	} objects[OBJECTS_MAX];
 	size_t n_objects;
-	bool open[VHU_CAP_CONNECTIONS_MAX + 1];
+	bool open[VHU_CAP_CONNECTIONS_MAX + 1], over[VHU_CAP_CONNECTIONS_MAX + 1];
 };
 
 static uint32_t label_of(struct loader *l, const struct vhu_fd_info *fd)
@@ -67,7 +67,6 @@ static int get_frame(struct loader *l, const struct vhu_record *r, struct vhu_ta
 	struct vhu_frame *f = &item->frame;
 	uint8_t *payload;
 
-	item->kind = VHU_TAPE_FRAME;
 	f->channel = channel_of(r->channel);
 	f->dir = r->dir == VHU_CAP_DIR_BE ? VHU_DIR_BE : VHU_DIR_FE;
 	l->t->messages++;
@@ -86,34 +85,76 @@ static int get_frame(struct loader *l, const struct vhu_record *r, struct vhu_ta
 	return get_fds(l, r, item);
 }
 
-static int get_record(struct loader *l, const struct vhu_record *r, size_t number)
+static struct vhu_tape_item *add(struct loader *l, enum vhu_tape_kind kind, uint32_t connection,
+				 size_t number)
 {
-	const bool ends = r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_CLOSE;
+	struct vhu_tape_item *item = vhu_tape_add(l->t);
+
+	if (!item)
+		return NULL;
+	item->kind = kind;
+	item->conn = connection;
+	item->line = number;
+	return item;
+}
+
+/* A process that ends takes its connections with it, though they are told to close later. */
+static int get_end(struct loader *l, const struct vhu_record *r, size_t number)
+{
 	struct vhu_tape_item *item;
 
-	if (r->connection == 0 || r->connection > VHU_CAP_CONNECTIONS_MAX ||
-	    !(ends || vhu_record_is_message(r)))
+	if (!l->open[r->connection])
 		return 0;
-	if (!l->open[r->connection]) {
-		item = vhu_tape_add(l->t);
+	l->open[r->connection] = false;
+	l->over[r->connection] = true;
+	if (r->kind == VHU_CAP_LIFE_EXIT && r->dir == VHU_CAP_DIR_BE) {
+		item = add(l, VHU_TAPE_MARK, r->connection, number);
 		if (!item)
 			return -ENOMEM;
-		item->kind = VHU_TAPE_OPEN;
-		item->conn = r->connection;
-		item->line = number;
-		l->open[r->connection] = true;
+		item->text = "back-end killed";
 	}
-	item = vhu_tape_add(l->t);
+	item = add(l, VHU_TAPE_CLOSE, r->connection, number);
 	if (!item)
 		return -ENOMEM;
-	item->conn = r->connection;
-	item->line = number;
-	if (!ends)
-		return get_frame(l, r, item);
-	item->kind = VHU_TAPE_CLOSE;
 	item->by_be = r->dir == VHU_CAP_DIR_BE;
 	item->text = "main";
 	return 0;
+}
+
+static int get_record(struct loader *l, const struct vhu_record *r, size_t number)
+{
+	const bool ends =
+		r->channel == VHU_CAP_LIFE && (r->kind == VHU_CAP_LIFE_CLOSE || r->kind == VHU_CAP_LIFE_EXIT);
+	struct vhu_tape_item *item;
+
+	if (r->connection == 0 || r->connection > VHU_CAP_CONNECTIONS_MAX)
+		return 0;
+	if (ends)
+		return get_end(l, r, number);
+	if (!vhu_record_is_message(r) || l->over[r->connection])
+		return 0;
+	if (!l->open[r->connection] && !add(l, VHU_TAPE_OPEN, r->connection, number))
+		return -ENOMEM;
+	l->open[r->connection] = true;
+	item = add(l, VHU_TAPE_FRAME, r->connection, number);
+	return item ? get_frame(l, r, item) : -ENOMEM;
+}
+
+/* A capture does not say what it is of; its name may: DEVICE-WHAT-qVERSION.pcap. */
+static void take_name(struct loader *l, const char *path)
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *dot = strrchr(name, '.'),
+		   *q = NULL;
+	const char *copy = vhu_arena_printf(l->t->arena, "%.*s", dot ? (int)(dot - name) : -1, name);
+
+	if (!copy)
+		return;
+	l->t->name = copy;
+	for (const char *p = copy; (p = strstr(p, "-q")); p++)
+		if (p[2] >= '1' && p[2] <= '9')
+			q = p;
+	if (q)
+		l->t->front = q + 2;
 }
 
 int vhu_tape_load_pcap(const char *path, struct vhu_tape **ret, struct vhu_err *err)
@@ -134,6 +175,7 @@ int vhu_tape_load_pcap(const char *path, struct vhu_tape **ret, struct vhu_err *
 		vhu_tape_free(l ? l->t : NULL);
 		return vhu_err_set(err, rc, "out of memory");
 	}
+	take_name(l, path);
 	*ret = l->t;
 	return 0;
 }

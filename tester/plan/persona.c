@@ -82,6 +82,10 @@ enum when {
 	WHEN_AGAIN,
 	WHEN_EAGER,
 	WHEN_NO_SLOTS,
+	WHEN_NO_AT_RING,
+	WHEN_FINISHES,
+	WHEN_RESETS,
+	WHEN_AREA_FIRST,
 };
 #define W(name) (UINT64_C(1) << WHEN_##name)
 #define S(name) VHU_C_STATUS_##name
@@ -201,7 +205,7 @@ bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device)
 	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(rows); i++)
 		if (rows[i].script == p->script && rows[i].msg == VHU_MSG_SET_STATUS &&
 		    (rows[i].value & VHU_C_STATUS_DRIVER_OK) &&
-		    (!(rows[i].when & W(PAIRS)) || (traits & W(PAIRS))))
+		    (!(rows[i].when & W(FINISHES)) || (traits & W(FINISHES))))
 			return true;
 	return false;
 }
@@ -209,7 +213,7 @@ bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device)
 const char *vhu_profile_of_version(const char *family, const char *version)
 {
 	const char *best = NULL;
-	unsigned major = 0, minor = 0, newest = 0;
+	unsigned major = 0, minor = 99, newest = 0;
 	size_t len = strlen(family);
 
 	if (sscanf(version, "%u.%u", &major, &minor) < 1)
@@ -394,6 +398,8 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return !(w->front->traits & W(PAIRS));
 	case WHEN_NO_SLOTS:
 		return !negotiated(w, WHEN_SLOTS);
+	case WHEN_NO_AT_RING:
+		return !(w->front->traits & W(AT_RING));
 	case WHEN_NO_DOWN:
 		return !(w->front->traits & W(DOWN));
 	case WHEN_PAIRS:
@@ -408,6 +414,9 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_AT_RING:
 	case WHEN_AGAIN:
 	case WHEN_EAGER:
+	case WHEN_FINISHES:
+	case WHEN_RESETS:
+	case WHEN_AREA_FIRST:
 		return w->front->traits >> when & 1;
 	}
 	return false;

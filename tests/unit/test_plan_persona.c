@@ -132,7 +132,7 @@ static void test_look_ups(void **state)
 	assert_true(vhu_profile_is_deaf("qemu-7.2", VHU_DEV_BLK));
 	assert_false(vhu_profile_is_deaf("qemu-10.0", VHU_DEV_BLK));
 	assert_true(vhu_profile_takes("qemu-7.2", VHU_DEV_FS, UINT64_MAX) == (0x1ffff & ~VHU_P(CONFIG)));
-	assert_false(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_BLK));
+	assert_false(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_FS));
 	assert_true(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_NET));
 }
 
