@@ -250,6 +250,7 @@ static void on_child_ended(void *ctx)
 	t->exit.stderr_tail = vhu_tail_text(&t->child.tail);
 	t->exit.exited = true;
 	t->exit.status = t->child.status;
+	t->exit.in_order = orderly(t);
 	t->exit.expected = expected(t);
 	vhu_child_describe_end(&t->child, t->exit.what, sizeof(t->exit.what));
 	vhu_target_set_name(t);

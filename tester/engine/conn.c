@@ -274,7 +274,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 		return false;
 	}
 	/* It died of what came before, and was started again for this connection: that end is told. */
-	if (r->exited && r->conns[0].used)
+	if (r->exited && r->conns[0].used && !vhu_run_exit_forgiven(r))
 		r->stop = true;
 	else if (rc < 0)
 		unreachable(r, &err);

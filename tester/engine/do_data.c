@@ -103,7 +103,7 @@ static bool check_done(void *ctx)
 
 	vhu_driver_poll(w->r->driver);
 	collect(w->r, ring->queue, w->v);
-	return w->r->exited ||
+	return w->r->exited || conn_of(w->r, w->s)->closed ||
 	       (satisfied(w->r, &ring->used, vhu_vring_used_idx(w->v)) &&
 		satisfied(w->r, &ring->called, rr->calls) && satisfied(w->r, &ring->error, rr->errors));
 }
@@ -138,18 +138,33 @@ static void check_kicks(struct vhu_run *r, const struct vhu_step *s, struct vhu_
 	vhu_run_match(r, s, &s->ring.kicks, "kicks that were not read", vhu_vring_take_kicks(v));
 }
 
+/*
+ * The back-end has ended the connection: nothing more is to be seen in the ring. After a ring that was spoilt
+ * on purpose that is for the next step to judge.
+ */
+static bool connection_over(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = conn_of(r, s);
+
+	if (c->closed && !r->hostile)
+		vhu_conn_fence(c, s, NULL);
+	return c->closed;
+}
+
 static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
 {
 	struct check_wait w = {.r = r, .s = s, .v = v};
 	struct vhu_ring_run *ring = &r->rings[s->ring.queue];
 
+	if (connection_over(r, s))
+		return;
 	if (s->ring.idle)
 		check_idle(r, s, v);
 	if (s->ring.kicks.n)
 		check_kicks(r, s, v);
 	if (has_deadline_value(&s->ring) && !check_done(&w))
 		vhu_run_wait(r, check_done, &w, vhu_run_deadline(r, s), s->ring.used.n > 0);
-	if (r->stop)
+	if (r->stop || connection_over(r, s))
 		return;
 	/* The index may be further than at the last look: the next call is asked for behind what was seen. */
 	vhu_driver_poll(r->driver);

@@ -46,6 +46,7 @@ static void on_exit_cb(void *ctx)
 		return;
 	}
 	e->run->exited = true;
+	e->run->exit_in_order = x->in_order;
 	vhu_record_exited(e->run, x->status);
 	snprintf(e->run->exit_what, sizeof(e->run->exit_what), "%s", x->what);
 	vhu_trace_log_note(e->trace, vhu_now_ns(), 0, "the back-end's process: %s", x->what);
@@ -94,13 +95,28 @@ void vhu_engine_free(struct vhu_engine *e)
 
 /* --- one case ------------------------------------------------------------------------------------------- */
 
+bool vhu_run_exit_forgiven(struct vhu_run *r)
+{
+	struct vhu_finding f;
+
+	if (!r->exited || !r->closed || !r->closing_accepted || !r->exit_in_order)
+		return false;
+	r->exited = false;
+	vhu_finding_init(&f, VHU_REQ_PROG_16, VHU_FINDING_QUIRK, "the program ends along with the connection");
+	snprintf(f.accepted, sizeof(f.accepted), "the end of the connection");
+	snprintf(f.actual, sizeof(f.actual), "%s", r->exit_what);
+	snprintf(f.where, sizeof(f.where), "%s", r->closing.where);
+	vhu_run_finding(r, &f);
+	return true;
+}
+
 /* The process ended and nobody wanted that: the finding of the step that brought it down. */
 static void tell_exit(struct vhu_run *r)
 {
 	const struct vhu_step *at = r->closed ? &r->closing : r->step;
 	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = r->exit_what};
 
-	if (r->exit_told)
+	if (r->exit_told || vhu_run_exit_forgiven(r))
 		return;
 	r->exit_told = true;
 	r->res->target_died = true;

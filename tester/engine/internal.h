@@ -211,11 +211,13 @@ struct vhu_run {
 	bool skipped;
 	bool interrupted;
 	bool exited; /* the spawned target ended and nobody wanted that */
+	bool exit_in_order;
 	bool exit_told;
 	char exit_what[160];
 	bool death_wanted; /* the last thing the case wanted was its end */
 	bool closed;	   /* a connection ended: a death that shows later belongs to this step */
 	struct vhu_step closing;
+	bool closing_accepted; /* that end was a legal answer */
 };
 
 /* --- result.c: findings and verdicts -------------------------------------------------------------- */
@@ -409,6 +411,14 @@ void vhu_run_postcopy_saw(struct vhu_conn *c, const struct vhu_frame *f);
 /* Whether the back-end has waited for a page of this guest memory. */
 bool vhu_run_postcopy_faulted(const struct vhu_run *r, uint64_t gpa, uint64_t len);
 void vhu_run_postcopy_release(struct vhu_run *r);
+
+/* --- engine.c ---------------------------------------------------------------------------------------- */
+
+/*
+ * The process ended in order where the end of the connection would have been in order: a program that serves
+ * one guest may do both in one. It is told as a quirk, and counts as the end of the connection.
+ */
+bool vhu_run_exit_forgiven(struct vhu_run *r);
 
 /* --- identify.c -------------------------------------------------------------------------------------- */
 

@@ -139,6 +139,7 @@ static void remember_close(struct vhu_conn *c, const struct vhu_step *s)
 		return;
 	c->r->closed = true;
 	c->r->closing = *s;
+	c->r->closing_accepted = false;
 }
 
 /* Remembers where a connection ended, and whether the process did with it: that shows a moment later. */
@@ -372,6 +373,16 @@ static uint32_t settle_death(struct vhu_exchange *x)
 	return 0;
 }
 
+/* A process without descriptors is on its way out: the next connection is for another. */
+static void accept_close(struct vhu_exchange *x)
+{
+	struct vhu_run *r = x->c->r;
+
+	r->closing_accepted = true;
+	if (vhu_target_fd_count(r->e->target) == 0)
+		vhu_run_wait(r, target_gone, r, vhu_run_deadline(r, x->s), false);
+}
+
 uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 {
 	struct vhu_run *r = x->c->r;
@@ -394,10 +405,12 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 	if (outcome == VHU_OUT_CLOSES) {
 		x->c->close_told = true;
 		remember_close(x->c, x->s);
-		if (!matches(outcome, accepted))
+		if (matches(outcome, accepted))
+			accept_close(x);
+		else
 			vhu_run_closed_at(x->c, x->s);
 		/* A death is told as one, once the step is over. */
-		if (r->exited)
+		if (r->exited && !vhu_run_exit_forgiven(r))
 			return 0;
 	}
 	if (!matches(outcome, accepted) && matches(outcome, skipped))

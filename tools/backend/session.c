@@ -259,6 +259,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 	if (!row || !handler_of(m->request)) {
 		if (fault(hdr_unknown_kill))
 			abort();
+		if (fault(prog_exits_unasked))
+			exit(EXIT_FAILURE);
 		remark("request %u is unknown", m->request);
 		return RES_REFUSED;
 	}

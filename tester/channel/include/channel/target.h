@@ -38,6 +38,7 @@ struct vhu_exit {
 	 * no sanitizer reported anything.
 	 */
 	bool expected;
+	bool in_order;			/* by exit, and no sanitizer reported anything */
 	char what[160];	/* "killed by SIGSEGV", "exited with status 1 (ASan: stack-overflow)" */
 	char *stderr_tail;		/* last lines of its output, borrowed until the next start or free */
 };
