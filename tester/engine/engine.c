@@ -102,7 +102,8 @@ bool vhu_run_exit_forgiven(struct vhu_run *r)
 	if (!r->exited || !r->closed || !r->closing_accepted || !r->exit_in_order)
 		return false;
 	r->exited = false;
-	vhu_finding_init(&f, VHU_REQ_PROG_16, VHU_FINDING_QUIRK, "the program ends along with the connection");
+	vhu_finding_init(&f, VHU_REQ_PROG_16, VHU_FINDING_QUIRK,
+			 "the program ends along with the connection");
 	snprintf(f.accepted, sizeof(f.accepted), "the end of the connection");
 	snprintf(f.actual, sizeof(f.actual), "%s", r->exit_what);
 	snprintf(f.where, sizeof(f.where), "%s", r->closing.where);
