@@ -264,6 +264,8 @@ static void print_text(struct replay_run *x)
 		printf("note: %.*s\n", (int)len, line);
 		line += len + (line[len] == '\n');
 	}
+	if (x->replay.no_io[0])
+		printf("note: --io: %s\n", x->replay.no_io);
 	fputs(vhu_buf_text(&x->text), stdout);
 	printf("%zu messages replayed, %zu replies compared, %zu divergences, %" PRIu64 " I/Os verified\n",
 	       x->replay.sent, x->replay.compared, x->replay.divergences, x->result.ios);

@@ -97,6 +97,8 @@ void vhu_driver_audit(struct vhu_driver *d)
 {
 	uint64_t gpa;
 
+	if (!d->mem)
+		return;
 	for (size_t i = 0; i < d->n_rings; i++)
 		vhu_vring_audit(d->ring[i]);
 	check_buffers(d);

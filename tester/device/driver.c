@@ -121,6 +121,7 @@ static int make_ring(struct vhu_driver *d, unsigned queue, struct vhu_err *err)
 		.event_idx = d->opts.features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
 		.indirect_desc = d->opts.features & VHU_V(VIRTIO_RING_F_INDIRECT_DESC),
 		.in_order = d->opts.features & VHU_V(VIRTIO_F_IN_ORDER),
+		.base = d->opts.bases ? &d->opts.bases[queue] : NULL,
 		.breach = d->opts.breach,
 		.ctx = d->opts.ctx,
 	};
@@ -144,7 +145,7 @@ static void place_memory(struct vhu_driver *d)
 static int make_guest(struct vhu_driver *d, struct vhu_err *err)
 {
 	const struct vhu_layout *l = d->opts.layout;
-	int r = vhu_mem_new(l, &d->mem, err);
+	int r = d->opts.fds ? vhu_mem_adopt(l, d->opts.fds, &d->mem, err) : vhu_mem_new(l, &d->mem, err);
 
 	if (r < 0)
 		return r;
@@ -207,10 +208,25 @@ static void free_guest(struct vhu_driver *d)
 
 int vhu_driver_renew(struct vhu_driver *d, struct vhu_err *err)
 {
+	vhu_driver_retire(d);
+	return make_guest(d, err);
+}
+
+int vhu_driver_replace(struct vhu_driver *d, const struct vhu_layout *layout, const int *fds,
+		       const uint32_t *bases, struct vhu_err *err)
+{
+	vhu_driver_retire(d);
+	d->opts.layout = layout;
+	d->opts.fds = fds;
+	d->opts.bases = bases;
+	return make_guest(d, err);
+}
+
+void vhu_driver_retire(struct vhu_driver *d)
+{
 	for (size_t i = 0; i < d->n_rings; i++)
 		vhu_driver_abandon(d, (unsigned)i);
 	free_guest(d);
-	return make_guest(d, err);
 }
 
 void vhu_driver_free(struct vhu_driver *d)

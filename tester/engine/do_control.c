@@ -403,8 +403,10 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
 
-	if (r->plan->recorded)
+	if (r->plan->recorded) {
 		vhu_run_unasked(c, s);
+		vhu_run_io_end(r);
+	}
 	if (s->close.backend)
 		vhu_conn_backend_close(c);
 	if (s->close.write_side && vhu_conn_live(c))

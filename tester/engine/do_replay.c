@@ -88,6 +88,18 @@ static bool pace(struct vhu_run *r, const struct vhu_step *s)
 	return !r->stop;
 }
 
+/* --- requests through the rings --------------------------------------------------------------------- */
+
+/* Nothing is on its way, and the recording has none to come. */
+static void push(struct vhu_conn *c, const struct vhu_step *s)
+{
+	const struct vhu_step *next = s + 1 < c->r->plan->steps + c->r->plan->n_steps ? s + 1 : NULL;
+
+	if (replay_of(c->r)->ios && vhu_conn_live(c) && !vhu_session_overdue(&c->oracle.session) &&
+	    !(next && next->verb == VHU_VERB_ANSWER && next->conn == s->conn) && !c->r->stop)
+		vhu_run_io_push(c, s);
+}
+
 /* --- sending --------------------------------------------------------------------------------------- */
 
 /* Size and offset are the target's own, where it gave the buffer. */
@@ -127,6 +139,7 @@ static void note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 
 	vhu_run_foreign_note(c, f);
+	vhu_run_io_note_sent(c, f);
 	if (row && row->msg == VHU_MSG_SET_FEATURES)
 		c->features = vhu_frame_u64(f, "u64");
 }
@@ -149,6 +162,7 @@ void vhu_do_recorded(struct vhu_run *r, const struct vhu_step *s)
 		if (vhu_conn_send(c, &f, s->recorded.intended, NULL, 0)) {
 			replay_of(r)->sent++;
 			note_sent(c, &f);
+			push(c, s);
 		}
 	}
 	vhu_frame_done(&f);
@@ -276,8 +290,10 @@ static bool compare_main(struct vhu_conn *c, const struct vhu_step *s)
 	}
 	if (!same(&s->answer, f))
 		diverge(c->r, s, VHU_DIVERGENCE_DIFFERS, f);
+	vhu_run_io_note_came(c, f);
 	take_effects(c, f);
 	drop_came(c);
+	push(c, s);
 	return true;
 }
 

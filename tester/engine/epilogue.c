@@ -91,6 +91,7 @@ static void release(struct vhu_run *r)
 	vhu_close(&r->log.fd);
 	vhu_close(&r->inflight.fd);
 	vhu_run_state_release(r);
+	vhu_run_io_release(r);
 	vhu_run_foreign_release(r);
 	vhu_run_objects_release(r);
 	for (size_t i = 0; i < r->n_lent; i++)

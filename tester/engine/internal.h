@@ -199,6 +199,7 @@ struct vhu_run {
 	size_t n_foreign;
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	uint64_t start_ns; /* of a replay: when its first step ran */
+	struct vhu_replay_io *io; /* of a replay: requests through the captured rings */
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
 	uint64_t *vars;
@@ -342,6 +343,17 @@ void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f);
 /* The file and the place in it of `len` bytes at a user address; -1 if none holds them whole. */
 int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
 void vhu_run_foreign_release(struct vhu_run *r);
+
+/* --- replay_io.c -------------------------------------------------------------------------------------- */
+
+/* A message of the front-end went out; one of the back-end came. */
+void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f);
+void vhu_run_io_note_came(struct vhu_conn *c, const struct vhu_frame *f);
+/* Pushes verified requests through every ring that lives. */
+void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s);
+/* Looks at what the device left in memory, and lets go of it; rings that still live go on with the next request. */
+void vhu_run_io_end(struct vhu_run *r);
+void vhu_run_io_release(struct vhu_run *r);
 
 /* --- do_replay.c -------------------------------------------------------------------------------------- */
 

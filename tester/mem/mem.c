@@ -6,6 +6,7 @@
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -80,31 +81,32 @@ static int check_layout(const struct vhu_region_layout *at, struct vhu_err *err)
 	return 0;
 }
 
-static int make_region(struct vhu_mem *m, const struct vhu_region_layout *at, bool huge, struct vhu_err *err)
+/* Takes the file, also on failure. */
+static int map_region(struct vhu_mem *m, const struct vhu_region_layout *at, int fd, bool huge,
+		      struct vhu_err *err)
 {
 	struct vhu_region *r = calloc(1, sizeof(*r));
-	void *host;
-	int rc;
+	void *host = r ? mmap(NULL, at->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at->offset)
+		       : MAP_FAILED;
 
-	if (!r)
-		return vhu_err_set(err, -ENOMEM, "guest memory: out of memory");
-	rc = open_file(at, huge, err);
-	if (rc < 0) {
-		free(r);
-		return rc;
-	}
-	host = mmap(NULL, at->size, PROT_READ | PROT_WRITE, MAP_SHARED, rc, (off_t)at->offset);
 	if (host == MAP_FAILED) {
-		int code = -errno;
+		int code = r ? -errno : -ENOMEM;
 
-		close(rc);
+		close(fd);
 		free(r);
 		return vhu_err_errno(err, code, "guest memory: cannot map %llu bytes",
 				     (unsigned long long)at->size);
 	}
-	*r = (struct vhu_region){.at = *at, .fd = rc, .host = host, .hugetlb = huge};
+	*r = (struct vhu_region){.at = *at, .fd = fd, .host = host, .hugetlb = huge};
 	m->region[m->n_regions++] = r;
 	return 0;
+}
+
+static int make_region(struct vhu_mem *m, const struct vhu_region_layout *at, bool huge, struct vhu_err *err)
+{
+	int fd = open_file(at, huge, err);
+
+	return fd < 0 ? fd : map_region(m, at, fd, huge, err);
 }
 
 static void drop_regions(struct vhu_mem *m)
@@ -172,29 +174,66 @@ static int choose_and_make(struct vhu_mem *m, const struct vhu_layout *l, struct
 	return r < 0 && must ? no_hugepages(must, vhu_mem_free_hugepages(), err) : r;
 }
 
-int vhu_mem_new(const struct vhu_layout *layout, struct vhu_mem **ret, struct vhu_err *err)
+/* Memory in which nothing is yet. */
+static int begin(const struct vhu_layout *layout, struct vhu_mem **ret, struct vhu_err *err)
 {
-	struct vhu_mem *m;
-	int r;
-
 	if (layout->n_regions == 0 || layout->n_regions > VHU_LAYOUT_REGIONS_MAX ||
 	    layout->n_data > VHU_LAYOUT_REGIONS_MAX)
 		return vhu_err_set(err, -EINVAL, "guest memory: %zu regions", layout->n_regions);
-	m = calloc(1, sizeof(*m));
-	if (!m)
-		return vhu_err_set(err, -ENOMEM, "guest memory: out of memory");
-	r = choose_and_make(m, layout, err);
-	if (r < 0) {
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : vhu_err_set(err, -ENOMEM, "guest memory: out of memory");
+}
+
+/* Divides it, once it has its regions. `code` is what making those came to. */
+static int finish(struct vhu_mem *m, const struct vhu_layout *layout, int code, struct vhu_mem **ret,
+		  struct vhu_err *err)
+{
+	if (code == 0) {
+		code = vhu_mem_ranges_init(m, layout);
+		if (code < 0)
+			vhu_err_errno(err, code, "guest memory: cannot divide it");
+	}
+	if (code < 0)
 		vhu_mem_free(m);
+	else
+		*ret = m;
+	return code;
+}
+
+int vhu_mem_new(const struct vhu_layout *layout, struct vhu_mem **ret, struct vhu_err *err)
+{
+	struct vhu_mem *m;
+	int r = begin(layout, &m, err);
+
+	return r < 0 ? r : finish(m, layout, choose_and_make(m, layout, err), ret, err);
+}
+
+static int adopt(struct vhu_mem *m, const struct vhu_region_layout *at, int fd, struct vhu_err *err)
+{
+	struct stat st;
+	int r = check_layout(at, err), own;
+
+	if (r < 0)
 		return r;
-	}
-	r = vhu_mem_ranges_init(m, layout);
-	if (r < 0) {
-		vhu_mem_free(m);
-		return vhu_err_errno(err, r, "guest memory: cannot divide it");
-	}
-	*ret = m;
-	return 0;
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < at->offset + at->size)
+		return vhu_err_set(err, -EINVAL, "guest memory: the file ends before the region at %#llx",
+				   (unsigned long long)at->gpa);
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (own < 0)
+		return vhu_err_errno(err, -errno, "guest memory");
+	return map_region(m, at, own, false, err);
+}
+
+int vhu_mem_adopt(const struct vhu_layout *layout, const int *fds, struct vhu_mem **ret, struct vhu_err *err)
+{
+	struct vhu_mem *m;
+	int r = begin(layout, &m, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < layout->n_regions && r == 0; i++)
+		r = adopt(m, &layout->region[i], fds[i], err);
+	return finish(m, layout, r, ret, err);
 }
 
 void vhu_mem_free(struct vhu_mem *m)

@@ -40,7 +40,8 @@ int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, str
 		ops->destroy(v);
 		return r;
 	}
-	vhu_vring_reset(v, vhu_vring_first_base(v));
+	/* In one step: a device may be looking at the ring already. */
+	vhu_vring_reset(v, opts->base ? vhu_vring_base_cut(v, *opts->base) : vhu_vring_first_base(v));
 	*ret = v;
 	return 0;
 }

@@ -22,6 +22,11 @@ struct vhu_region {
  * how many are needed, how to reserve them).
  */
 int vhu_mem_new(const struct vhu_layout *layout, struct vhu_mem **ret, struct vhu_err *err);
+/*
+ * The same over files that are there already, one for each region (duplicated). What they hold outside of the
+ * layout's rings has to be zero. -EINVAL if one ends before its region does.
+ */
+int vhu_mem_adopt(const struct vhu_layout *layout, const int *fds, struct vhu_mem **ret, struct vhu_err *err);
 void vhu_mem_free(struct vhu_mem *m);
 
 size_t vhu_mem_regions(const struct vhu_mem *m);

@@ -43,6 +43,7 @@ struct vhu_vring_opts {
 	const struct vhu_ring_layout *layout;	/* borrowed for the ring's life */
 	struct vhu_mem *mem;			/* borrowed */
 	bool event_idx, indirect_desc, in_order;
+	const uint32_t *base;			/* where it stands; NULL: where fresh rings start */
 	vhu_breach_cb *breach;
 	void *ctx;
 };
