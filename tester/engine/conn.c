@@ -289,6 +289,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	}
 	vhu_oracle_init(&c->oracle, r->plan->device, r->e->rings, vhu_run_found, c);
 	c->used = true;
+	vhu_run_foreign_forget(c);
 	r->e->opened++;
 	c->closed = c->close_told = c->framing_lost = c->logging = false;
 	c->closed_errno = 0;

@@ -17,15 +17,17 @@ static void drop(struct vhu_run *r, size_t i)
 	r->foreign[i] = r->foreign[--r->n_foreign];
 }
 
-static void drop_all(struct vhu_run *r)
+void vhu_run_foreign_forget(struct vhu_conn *c)
 {
-	while (r->n_foreign)
-		drop(r, r->n_foreign - 1);
+	for (size_t i = c->r->n_foreign; i-- > 0;)
+		if (c->r->foreign[i].conn == c->index)
+			drop(c->r, i);
 }
 
 void vhu_run_foreign_release(struct vhu_run *r)
 {
-	drop_all(r);
+	while (r->n_foreign)
+		drop(r, r->n_foreign - 1);
 	free(r->foreign);
 	r->foreign = NULL;
 }
@@ -51,15 +53,17 @@ static bool is_ours(const struct vhu_run *r, uint64_t gpa)
 	return false;
 }
 
-static void add(struct vhu_run *r, const struct vhu_frame *f, enum vhu_payload pl, size_t i)
+static void add(struct vhu_conn *c, const struct vhu_frame *f, enum vhu_payload pl, size_t i)
 {
 	struct vhu_foreign g = region_of(f, pl, i), *grown;
+	struct vhu_run *r = c->r;
 
 	if (i >= f->n_fds || f->fds[i] < 0 || is_ours(r, g.gpa) || r->n_foreign == VHU_SESSION_REGIONS)
 		return;
 	grown = realloc(r->foreign, (r->n_foreign + 1) * sizeof(*grown));
 	if (grown)
 		r->foreign = grown;
+	g.conn = c->index;
 	g.fd = grown ? fcntl(f->fds[i], F_DUPFD_CLOEXEC, 3) : -1;
 	if (g.fd < 0) {
 		vhu_run_broken(r, "a region's file: %s", strerror(grown ? errno : ENOMEM));
@@ -68,13 +72,14 @@ static void add(struct vhu_run *r, const struct vhu_frame *f, enum vhu_payload p
 	r->foreign[r->n_foreign++] = g;
 }
 
-static void remove_region(struct vhu_run *r, const struct vhu_frame *f)
+static void remove_region(struct vhu_conn *c, const struct vhu_frame *f)
 {
+	struct vhu_run *r = c->r;
 	const struct vhu_foreign gone = region_of(f, VHU_PL_MEM_REG, 0);
 
 	for (size_t i = 0; i < r->n_foreign; i++)
-		if (r->foreign[i].gpa == gone.gpa && r->foreign[i].uaddr == gone.uaddr &&
-		    r->foreign[i].size == gone.size) {
+		if (r->foreign[i].conn == c->index && r->foreign[i].gpa == gone.gpa &&
+		    r->foreign[i].uaddr == gone.uaddr && r->foreign[i].size == gone.size) {
 			drop(r, i);
 			return;
 		}
@@ -92,29 +97,32 @@ void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f)
 		/* An acknowledgement of postcopy has this name too, and no regions. */
 		if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE || !f->n_fds)
 			return;
-		drop_all(c->r);
+		vhu_run_foreign_forget(c);
 		vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n);
 		for (size_t i = 0; i < VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS); i++)
-			add(c->r, f, VHU_PL_MEM_TABLE, i);
+			add(c, f, VHU_PL_MEM_TABLE, i);
 		return;
 	case VHU_MSG_ADD_MEM_REG:
-		add(c->r, f, VHU_PL_MEM_REG, 0);
+		add(c, f, VHU_PL_MEM_REG, 0);
 		return;
 	case VHU_MSG_REM_MEM_REG:
-		remove_region(c->r, f);
+		remove_region(c, f);
 		return;
 	default:
 		return;
 	}
 }
 
-int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret_offset)
+int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset)
 {
+	const struct vhu_run *r = c->r;
+
 	for (size_t i = 0; i < r->n_foreign; i++) {
 		const struct vhu_foreign *g = &r->foreign[i];
 		uint64_t at = uaddr - g->uaddr; /* huge if it lies below */
 
-		if (at >= g->size || len > g->size - at || __builtin_add_overflow(at, g->offset, ret_offset))
+		if (g->conn != c->index || at >= g->size || len > g->size - at ||
+		    __builtin_add_overflow(at, g->offset, ret_offset))
 			continue;
 		return *ret_offset + len <= INT64_MAX ? g->fd : -1;
 	}
@@ -122,29 +130,61 @@ int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, ui
 }
 
 /* Files of huge pages can't be written; nobody makes such for memory that is not looked at. */
-static void put_index(struct vhu_run *r, uint64_t ring, uint16_t index)
+static void put_index(struct vhu_conn *c, uint64_t ring, uint16_t index)
 {
 	uint8_t bytes[2];
 	uint64_t at;
-	int fd = vhu_run_foreign_at(r, ring + INDEX_AT, sizeof(bytes), &at);
+	int fd = vhu_run_foreign_at(c, ring + INDEX_AT, sizeof(bytes), &at);
 
 	vhu_le_put(bytes, sizeof(bytes), index);
 	if (fd >= 0 && pwrite(fd, bytes, sizeof(bytes), (off_t)at) < 0)
-		vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "a ring's index cannot be set: %s",
+		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "a ring's index cannot be set: %s",
 				   strerror(errno));
+}
+
+static void zero(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
+{
+	static const uint8_t zeroes[4096];
+	uint64_t at;
+	int fd = vhu_run_foreign_at(c, uaddr, len, &at);
+
+	while (fd >= 0 && len) {
+		ssize_t n = pwrite(fd, zeroes, VHU_MIN(len, (uint64_t)sizeof(zeroes)), (off_t)at);
+
+		if (n <= 0)
+			return;
+		at += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
 }
 
 /*
  * While pages are missing on purpose (postcopy), whoever touches one waits for it. Those of rings are there,
  * as with a guest that has used them.
  */
-static void make_present(struct vhu_run *r, uint64_t uaddr, uint64_t len)
+static void make_present(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
 {
 	uint64_t at;
-	int fd = vhu_run_foreign_at(r, uaddr, len, &at);
+	int fd = vhu_run_foreign_at(c, uaddr, len, &at);
 
 	if (fd >= 0 && fallocate(fd, 0, (off_t)at, (off_t)len) < 0)
-		vhu_trace_log_note(r->e->trace, vhu_now_ns(), 0, "pages of a ring: %s", strerror(errno));
+		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "pages of a ring: %s", strerror(errno));
+}
+
+/* Nothing of what went through the ring before may be left, and its indexes are where it goes on. */
+static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, bool packed)
+{
+	if (c->r->io) {
+		vhu_run_io_end(c->r);
+		zero(c, ring->desc, vhu_ring_desc_len(ring->num));
+		zero(c, ring->avail, vhu_ring_avail_len(ring->num, packed));
+		zero(c, ring->used, vhu_ring_used_len(ring->num, packed));
+	}
+	/* Zeroed packed descriptors are available to nobody, wherever the ring stands. */
+	if (packed || !ring->base)
+		return;
+	put_index(c, ring->avail, (uint16_t)ring->base);
+	put_index(c, ring->used, (uint16_t)ring->base);
 }
 
 void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
@@ -153,20 +193,29 @@ void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
 	const struct vhu_session *s = &c->oracle.session;
 	bool packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
 	const struct vhu_ring_state *ring;
+	struct vhu_ring_state next;
 
 	if (!c->r->n_foreign || !row || row->scope != VHU_SCOPE_RING)
 		return;
 	ring = vhu_session_ring(s, (uint32_t)vhu_frame_u64(f, "index"));
 	if (!ring)
 		return;
-	if (row->msg == VHU_MSG_SET_VRING_ADDR && s->postcopy_listening) {
-		make_present(c->r, vhu_frame_u64(f, "descriptor"), vhu_ring_desc_len(ring->num));
-		make_present(c->r, vhu_frame_u64(f, "available"), vhu_ring_avail_len(ring->num, packed));
-		make_present(c->r, vhu_frame_u64(f, "used"), vhu_ring_used_len(ring->num, packed));
-	}
-	/* Zeroed packed descriptors are available to nobody, wherever the ring stands. */
-	if (row->msg != VHU_MSG_SET_VRING_KICK || ring->started || !ring->addr_set || packed || !ring->base)
+	next = *ring;
+	/* Some read the used index when they learn where it is, others when the ring starts. */
+	if (row->msg == VHU_MSG_SET_VRING_ADDR) {
+		next.desc = vhu_frame_u64(f, "descriptor");
+		next.avail = vhu_frame_u64(f, "available");
+		next.used = vhu_frame_u64(f, "used");
+		next.addr_set = true;
+		if (s->postcopy_listening) {
+			make_present(c, next.desc, vhu_ring_desc_len(ring->num));
+			make_present(c, next.avail, vhu_ring_avail_len(ring->num, packed));
+			make_present(c, next.used, vhu_ring_used_len(ring->num, packed));
+		}
+	} else if (row->msg != VHU_MSG_SET_VRING_KICK ||
+		   vhu_run_io_resumes(c->r, (unsigned)vhu_frame_u64(f, "index"))) {
 		return;
-	put_index(c->r, ring->avail, (uint16_t)ring->base);
-	put_index(c->r, ring->used, (uint16_t)ring->base);
+	}
+	if (!ring->started && next.addr_set)
+		prepare(c, &next, packed);
 }

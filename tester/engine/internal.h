@@ -158,6 +158,7 @@ struct vhu_inflight_run {
 
 /* A region that the target was given and that no guest memory of ours stands behind. */
 struct vhu_foreign {
+	unsigned conn; /* whose table it is in */
 	uint64_t gpa, size, uaddr, offset;
 	int fd;
 };
@@ -341,7 +342,9 @@ void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f);
  */
 void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f);
 /* The file and the place in it of `len` bytes at a user address; -1 if none holds them whole. */
-int vhu_run_foreign_at(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
+int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
+/* A new connection has no memory yet. */
+void vhu_run_foreign_forget(struct vhu_conn *c);
 void vhu_run_foreign_release(struct vhu_run *r);
 
 /* --- replay_io.c -------------------------------------------------------------------------------------- */
@@ -351,8 +354,10 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f);
 void vhu_run_io_note_came(struct vhu_conn *c, const struct vhu_frame *f);
 /* Pushes verified requests through every ring that lives. */
 void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s);
-/* Looks at what the device left in memory, and lets go of it; rings that still live go on with the next request. */
+/* Looks at what the device left in memory, and lets go of it; rings that live go on with the next request. */
 void vhu_run_io_end(struct vhu_run *r);
+/* Whether a ring that starts goes on where it stopped, since nothing was said of it. */
+bool vhu_run_io_resumes(const struct vhu_run *r, unsigned queue);
 void vhu_run_io_release(struct vhu_run *r);
 
 /* --- do_replay.c -------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@ enum {
 	PAGE = 4096,
 	IDLE_PAGES = 3, /* of a ring that is not used: its three parts */
 	IDLE_SIZE = 4,
+	CHAIN = 3,	      /* descriptors of a request */
 	SECTORS = 8,	      /* of a request */
 	SECTORS_KNOWN = 2048, /* of a disk whose size nobody told: any has so many */
 };
@@ -24,7 +25,7 @@ enum {
 struct vhu_replay_io {
 	struct vhu_layout layout, next; /* as the driver has it; as the session is now */
 	int fds[VHU_LAYOUT_REGIONS_MAX], next_fds[VHU_LAYOUT_REGIONS_MAX];
-	bool lives[VHU_SESSION_RINGS], next_lives[VHU_SESSION_RINGS]; /* it was started */
+	bool lives[VHU_SESSION_RINGS], next_lives[VHU_SESSION_RINGS]; /* it has a place in memory */
 	uint32_t at[VHU_SESSION_RINGS];				      /* where each ring stands */
 	struct span {
 		uint64_t gpa, len;
@@ -33,7 +34,8 @@ struct vhu_replay_io {
 	int fd[VHU_SESSION_RINGS][VHU_VRING_FD_MAX]; /* as they were sent last */
 	uint64_t chunk, chunk_len;
 	uint64_t capacity, sector;
-	bool off; /* it cannot be done */
+	bool off;		      /* it cannot be done */
+	bool told[VHU_SESSION_RINGS]; /* where it lies or goes on, since it stopped */
 };
 
 static struct vhu_replay_io *io_of(struct vhu_run *r)
@@ -68,12 +70,13 @@ static void VHU_PRINTF(2, 3) give_up(struct vhu_run *r, const char *format, ...)
 
 /* --- the guest as it is now ------------------------------------------------------------------------ */
 
-static bool gpa_of(const struct vhu_run *r, uint64_t uaddr, uint64_t len, uint64_t *ret)
+static bool gpa_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret)
 {
-	for (size_t i = 0; i < r->n_foreign; i++) {
-		const struct vhu_foreign *g = &r->foreign[i];
+	for (size_t i = 0; i < c->r->n_foreign; i++) {
+		const struct vhu_foreign *g = &c->r->foreign[i];
 
-		if (uaddr - g->uaddr < g->size && len <= g->size - (uaddr - g->uaddr)) {
+		if (g->conn == c->index && uaddr - g->uaddr < g->size &&
+		    len <= g->size - (uaddr - g->uaddr)) {
 			*ret = g->gpa + (uaddr - g->uaddr);
 			return true;
 		}
@@ -88,10 +91,10 @@ static bool driver_ready(const struct vhu_session *s)
 	       s->status & VHU_C_STATUS_DRIVER_OK;
 }
 
-static bool ring_layout(const struct vhu_run *r, const struct vhu_session *s,
-			const struct vhu_ring_state *ring, struct vhu_ring_layout *ret)
+static bool ring_layout(const struct vhu_conn *c, const struct vhu_ring_state *ring,
+			struct vhu_ring_layout *ret)
 {
-	bool packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
+	bool packed = vhu_session_features(&c->oracle.session) & VHU_V(VIRTIO_F_RING_PACKED);
 
 	if (!ring->num || ring->num > VHU_C_VRING_SIZE_MAX)
 		return false;
@@ -102,9 +105,9 @@ static bool ring_layout(const struct vhu_run *r, const struct vhu_session *s,
 		.avail_len = vhu_ring_avail_len(ring->num, packed),
 		.used_len = vhu_ring_used_len(ring->num, packed),
 	};
-	return gpa_of(r, ring->desc, ret->desc_len, &ret->desc) &&
-	       gpa_of(r, ring->avail, ret->avail_len, &ret->avail) &&
-	       gpa_of(r, ring->used, ret->used_len, &ret->used);
+	return gpa_of(c, ring->desc, ret->desc_len, &ret->desc) &&
+	       gpa_of(c, ring->avail, ret->avail_len, &ret->avail) &&
+	       gpa_of(c, ring->used, ret->used_len, &ret->used);
 }
 
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
@@ -178,20 +181,27 @@ static void lay_out_idle(struct vhu_replay_io *io, uint64_t chunk, uint64_t len)
 	l->data[0].len = chunk + len - at;
 }
 
-static void lay_out_regions(struct vhu_run *r)
+static void lay_out_regions(struct vhu_conn *c)
 {
-	struct vhu_layout *l = &r->io->next;
+	struct vhu_layout *l = &c->r->io->next;
 
-	for (size_t i = 0; i < r->n_foreign && l->n_regions < VHU_LAYOUT_REGIONS_MAX; i++) {
-		const struct vhu_foreign *g = &r->foreign[i];
+	for (size_t i = 0; i < c->r->n_foreign && l->n_regions < VHU_LAYOUT_REGIONS_MAX; i++) {
+		const struct vhu_foreign *g = &c->r->foreign[i];
 
-		r->io->next_fds[l->n_regions] = g->fd;
+		if (g->conn != c->index)
+			continue;
+		c->r->io->next_fds[l->n_regions] = g->fd;
 		l->region[l->n_regions++] = (struct vhu_region_layout){.gpa = g->gpa,
 								       .uaddr = g->uaddr,
 								       .size = g->size,
 								       .offset = g->offset,
 								       .backing = VHU_BACKING_MEMFD};
 	}
+}
+
+static bool works(const struct vhu_ring_state *ring)
+{
+	return ring->started && ring->enabled;
 }
 
 /* True if a ring is there to work with. */
@@ -203,16 +213,15 @@ static bool lay_out(struct vhu_conn *c)
 
 	memset(&io->next, 0, sizeof(io->next));
 	memset(io->next_lives, 0, sizeof(io->next_lives));
-	lay_out_regions(c->r);
+	lay_out_regions(c);
 	for (unsigned q = 0; q < VHU_SESSION_RINGS && driver_ready(s); q++) {
 		const struct vhu_ring_state *ring = &s->ring[q];
 
-		io->next_lives[q] =
-			ring->started && ring->addr_set && ring_layout(c->r, s, ring, &io->next.ring[q]);
+		io->next_lives[q] = ring->addr_set && ring_layout(c, ring, &io->next.ring[q]);
 		if (!io->next_lives[q])
 			continue;
 		io->next.n_rings = q + 1;
-		any |= ring->enabled;
+		any |= works(ring);
 	}
 	return any;
 }
@@ -444,6 +453,10 @@ static void note_base(struct vhu_run *r, const struct vhu_msg_row *row, const st
 	/* Before the ring moves to another place, what it was is looked at. */
 	if (row->msg == VHU_MSG_SET_VRING_BASE || row->msg == VHU_MSG_GET_VRING_BASE)
 		vhu_run_io_end(r);
+	if (row->msg == VHU_MSG_SET_VRING_BASE || row->msg == VHU_MSG_SET_VRING_ADDR)
+		r->io->told[queue] = true;
+	else if (row->msg == VHU_MSG_SET_VRING_KICK)
+		r->io->told[queue] = false;
 	if (row->msg == VHU_MSG_SET_VRING_BASE)
 		r->io->at[queue] = (uint32_t)vhu_frame_u64(f, "num");
 }
@@ -463,7 +476,7 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 		put_fd(c->r, queue, which_fd(row), f);
 	/* Its indexes may be set by now, whether it comes to requests or not. */
 	ring = &c->oracle.session.ring[queue];
-	if (row->msg == VHU_MSG_SET_VRING_KICK && ring_layout(c->r, &c->oracle.session, ring, &layout))
+	if (row->msg == VHU_MSG_SET_VRING_KICK && ring_layout(c, ring, &layout))
 		leave_ring(c->r, &layout);
 }
 
@@ -525,9 +538,18 @@ static bool possible(struct vhu_conn *c)
 	if (vhu_session_features(s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
 		snprintf(c->r->e->opts.replay->no_io, sizeof(c->r->e->opts.replay->no_io),
 			 "a session with an IOMMU gets no requests of ours");
+	else if (vhu_session_pfeatures(s) & VHU_P(INBAND_NOTIFICATIONS))
+		snprintf(c->r->e->opts.replay->no_io, sizeof(c->r->e->opts.replay->no_io),
+			 "a session with in-band notifications gets no requests of ours");
 	else if (!s->postcopy_listening)
 		return true;
 	return false;
+}
+
+/* A pipe, say, is nothing that our driver signals by. */
+static bool can_kick(const struct vhu_replay_io *io, unsigned queue)
+{
+	return vhu_fd_kind(io->fd[queue][VHU_VRING_KICK]) == VHU_FDK_EVENTFD;
 }
 
 void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s)
@@ -538,8 +560,14 @@ void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s)
 		return;
 	vhu_driver_features(c->r->driver, c->features);
 	for (unsigned q = 0; q < c->r->n_rings && !c->r->stop; q++)
-		if (io->lives[q] && c->oracle.session.ring[q].enabled)
+		if (io->lives[q] && can_kick(io, q) && works(&c->oracle.session.ring[q]) &&
+		    io->layout.ring[q].size >= CHAIN)
 			push_ring(c, s, q);
+}
+
+bool vhu_run_io_resumes(const struct vhu_run *r, unsigned queue)
+{
+	return r->io && !r->io->told[queue];
 }
 
 void vhu_run_io_release(struct vhu_run *r)

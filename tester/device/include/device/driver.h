@@ -20,7 +20,7 @@ struct vhu_driver_opts {
 	enum vhu_device device;
 	const struct vhu_layout *layout;	/* borrowed */
 	const int *fds;				/* files of its regions; NULL: made. Not kept */
-	const uint32_t *bases;			/* where its rings stand; NULL: fresh ones. Not kept */
+	const uint32_t *bases;			/* where rings stand; NULL: fresh ones. Not kept */
 	uint64_t features;			/* as negotiated */
 	uint64_t capacity;			/* sectors (blk); 0: unknown */
 	uint64_t seed;
@@ -37,13 +37,13 @@ void vhu_driver_free(struct vhu_driver *d);
 int vhu_driver_renew(struct vhu_driver *d, struct vhu_err *err);
 
 /*
- * The same guest with other memory or rings: what was written to the disk stays known. Every request has to be
- * freed. After a failure the driver can only be freed.
+ * The same guest with other memory or rings: what was written to the disk stays known. Every request has to
+ * be freed. After a failure the driver can only be freed.
  */
 int vhu_driver_replace(struct vhu_driver *d, const struct vhu_layout *layout, const int *fds,
 		       const uint32_t *bases, struct vhu_err *err);
 
-/* The guest goes, memory and rings; what was written stays known for the one that vhu_driver_replace makes. */
+/* The guest goes, with memory and rings; what was written stays known for vhu_driver_replace. */
 void vhu_driver_retire(struct vhu_driver *d);
 
 struct vhu_mem *vhu_driver_mem(struct vhu_driver *d);
