@@ -115,6 +115,7 @@ const struct vhu_option_table vhu_trace_options = {
 		 "  check FILE          what either side did against the specification\n"
 		 "  diff A [B]          two sessions aligned by meaning, what differs\n"
 		 "  case FILE           a case file that replays a session\n"
+		 "  anonymize IN OUT    the same capture without contents and names\n"
 		 "\n"
 		 "Exit status: 0 fine; 1 check found a FAIL, diff a difference; 2 usage, or no capture; 3 "
 		 "our own failure;\n"
@@ -136,6 +137,7 @@ static const struct command {
 	{"stats", 1, 1, "json", vhu_command_stats},
 	{"check", 1, 1, "json baseline update-baseline strict spec", vhu_command_check},
 	{"diff", 1, 2, "json ignore all", vhu_command_diff},
+	{"anonymize", 2, 2, "", vhu_command_anonymize},
 	{"case", 1, 1, "output", vhu_command_case},
 };
 

@@ -48,6 +48,7 @@ struct vhu_trace_input {
 	enum vhu_device device;
 	uint64_t first_ns;		/* time of the first record with one */
 	bool started;
+	bool over;			/* the file was read to its end */
 	bool ended;			/* the closing record was seen */
 	struct vhu_err err;		/* here, since clearing one for each record takes its time */
 };

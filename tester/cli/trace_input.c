@@ -83,6 +83,7 @@ int vhu_trace_next(struct vhu_trace_input *in, struct vhu_record *ret)
 	code = vhu_trace_reader_next(in->reader, in->arena, ret, &in->err);
 	if (code < 0)
 		return -vhu_trace_complain(&in->err);
+	in->over = code == 0;
 	if (code && !in->started) {
 		in->first_ns = ret->t_ns;
 		in->started = true;
@@ -95,7 +96,7 @@ int vhu_trace_next(struct vhu_trace_input *in, struct vhu_record *ret)
 void vhu_trace_close(struct vhu_trace_input *in)
 {
 	vhu_trace_tell_notes(in->path, vhu_trace_reader_notes(in->reader));
-	if (!in->ended)
+	if (in->over && !in->ended)
 		vhu_trace_tell_notes(in->path, "no closing record: the recorder was cut off");
 	vhu_trace_reader_free(in->reader);
 	vhu_arena_free(in->arena);

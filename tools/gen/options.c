@@ -23,7 +23,8 @@ static const struct program {
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
 	{&vhu_replay_options, "replay captured vhost-user sessions against a back-end", NULL},
 	{&vhu_guest_options, "put a vhost-user back-end under load without a virtual machine", NULL},
-	{&vhu_trace_options, "read captures of vhost-user sessions", "show ladder stats check diff case"},
+	{&vhu_trace_options, "read captures of vhost-user sessions",
+	 "show ladder stats check diff case anonymize"},
 };
 
 static const struct program *program;
