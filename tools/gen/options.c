@@ -19,7 +19,7 @@ static const struct program {
 	const char *what;  /* in a line */
 	const char *words; /* that completion offers besides files; NULL: none */
 } programs[] = {
-	{&vhu_capture_options, "record vhost-user sessions of other programs", NULL},
+	{&vhu_capture_options, "record vhost-user sessions of other programs", "import"},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
 	{&vhu_replay_options, "replay captured vhost-user sessions against a back-end", NULL},
 	{&vhu_guest_options, "put a vhost-user back-end under load without a virtual machine", NULL},
