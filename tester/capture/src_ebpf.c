@@ -148,19 +148,33 @@ static void leave_out_unknown(struct vhu_tap *tap)
 	btf__free(btf);
 }
 
+/* The last two words of the path as the kernel has them; the rest is looked at when a connection shows up. */
+static void configure_socket(struct vhu_tap *tap, size_t i, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char *folder, *text = strndup(path, slash ? (size_t)(slash - path) : 0);
+
+	/* Abstract names have no file: everything is looked at. */
+	if (path[0] == '@')
+		tap->rodata->vhu_all = 1;
+	snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s", name);
+	folder = text ? realpath(text[0] ? text : slash ? "/" : ".", NULL) : NULL;
+	slash = folder ? strrchr(folder, '/') : NULL;
+	if (slash)
+		snprintf((char *)tap->rodata->vhu_folders[i], VHU_TAP_NAME, "%s", slash[1] ? slash + 1 : "/");
+	free(folder);
+	free(text);
+}
+
 static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, bool pages)
 {
-	for (size_t i = 0; i < o->n_sockets; i++) {
-		const char *slash = strrchr(o->sockets[i], '/');
-
-		snprintf((char *)tap->rodata->vhu_names[i], VHU_TAP_NAME, "%s",
-			 slash ? slash + 1 : o->sockets[i]);
-	}
+	tap->rodata->vhu_all = o->all;
+	for (size_t i = 0; i < o->n_sockets; i++)
+		configure_socket(tap, i, o->sockets[i]);
 	for (size_t i = 0; i < o->n_pids; i++)
 		tap->rodata->vhu_pids[i] = o->pids[i];
 	tap->rodata->vhu_n_names = (uint32_t)o->n_sockets;
 	tap->rodata->vhu_n_pids = (uint32_t)o->n_pids;
-	tap->rodata->vhu_all = o->all;
 	tap->rodata->vhu_pages = pages;
 	tap->rodata->vhu_self = (uint32_t)getpid();
 	leave_out_unknown(tap);

@@ -147,6 +147,17 @@ int vhu_conn_put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 	return 0;
 }
 
+/* The tap's count of what it could not keep of a flow has grown: the session is not wholly seen from here on.
+ */
+static int count_lost(struct vhu_watch *s, struct conn *c, unsigned flow, uint32_t lost, uint64_t t_ns,
+		      struct vhu_err *err)
+{
+	uint32_t more = lost - c->flow[flow].lost;
+
+	c->flow[flow].lost = lost;
+	return more && c->state == TAKEN ? tell_lost(s, c, flow, more, t_ns, err) : 0;
+}
+
 /* --- events ------------------------------------------------------------------------------------------ */
 
 static bool existed(const struct vhu_watch *s, uint64_t ino)
@@ -209,15 +220,16 @@ static int take_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct v
 	return vhu_conn_find_main(s, c, err);
 }
 
-static void take_change(struct vhu_watch *s, const struct vhu_tap_change *e)
+static int take_change(struct vhu_watch *s, const struct vhu_tap_change *e, struct vhu_err *err)
 {
 	struct conn *c = find(s, e->head.flow / 2);
 
 	if (!c)
-		return;
+		return 0;
 	learn(&c->flow[e->head.flow & 1], &e->flow);
 	if (c->state == TAKEN)
 		rename_streams(c);
+	return count_lost(s, c, e->head.flow & 1, e->flow.lost, e->head.t_ns, err);
 }
 
 static void take_fd(struct vhu_watch *s, const struct vhu_tap_fd *e)
@@ -327,9 +339,8 @@ static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct v
 	f->reader = d->reader >> 32 ? (uint32_t)(d->reader >> 32) : f->reader;
 	if (c->state == UNDECIDED)
 		code = vhu_conn_decide(s, c, flow, d, err);
-	if (code == 0 && c->state == TAKEN && d->lost > f->lost)
-		code = tell_lost(s, c, flow, d->lost - f->lost, d->head.t_ns, err);
-	f->lost = d->lost;
+	if (code == 0)
+		code = count_lost(s, c, flow, d->lost, d->head.t_ns, err);
 	if (code == 0 && c->state == TAKEN) {
 		p.tgid = p.tgid ? p.tgid : f->owner;
 		code = feed(f, d, &p, err);
@@ -369,18 +380,21 @@ static int take_end(struct vhu_watch *s, const struct vhu_tap_end *e, struct vhu
 	if (!c)
 		return 0;
 	c->flow[flow].ended = true;
-	code = end_stream(s, c, flow, e->head.t_ns, NULL, err);
+	code = count_lost(s, c, flow, e->lost, e->head.t_ns, err);
+	if (code == 0)
+		code = end_stream(s, c, flow, e->head.t_ns, NULL, err);
 	return code < 0 ? code : tell_close(s, c, vhu_conn_dir(c, flow), e->error, e->head.t_ns, err);
 }
 
-static void take_closed(struct vhu_watch *s, const struct vhu_tap_head *e)
+static int take_closed(struct vhu_watch *s, const struct vhu_tap_end *e, struct vhu_err *err)
 {
-	struct conn *c = find(s, e->flow / 2);
+	struct conn *c = find(s, e->head.flow / 2);
 
 	if (!c)
-		return;
-	c->flow[e->flow & 1].closed = true;
+		return 0;
+	c->flow[e->head.flow & 1].closed = true;
 	c->news = true;
+	return count_lost(s, c, e->head.flow & 1, e->lost, e->head.t_ns, err);
 }
 
 static int take_exit(struct vhu_watch *s, const struct vhu_tap_exit *e, struct vhu_err *err)
@@ -411,8 +425,7 @@ static int handle(struct vhu_watch *s, const struct vhu_tap_head *h, struct vhu_
 	case VHU_TAP_OPEN:
 		return take_open(s, (const void *)h, err);
 	case VHU_TAP_FLOW:
-		take_change(s, (const void *)h);
-		return 0;
+		return take_change(s, (const void *)h, err);
 	case VHU_TAP_FD:
 		take_fd(s, (const void *)h);
 		return 0;
@@ -421,8 +434,7 @@ static int handle(struct vhu_watch *s, const struct vhu_tap_head *h, struct vhu_
 	case VHU_TAP_END:
 		return take_end(s, (const void *)h, err);
 	case VHU_TAP_CLOSED:
-		take_closed(s, h);
-		return 0;
+		return take_closed(s, (const void *)h, err);
 	case VHU_TAP_EXIT:
 		return take_exit(s, (const void *)h, err);
 	default:
@@ -441,7 +453,7 @@ static size_t size_of(const struct vhu_tap_head *h)
 		[VHU_TAP_DATA] = sizeof(struct vhu_tap_data),
 		[VHU_TAP_NUMBERS] = sizeof(struct vhu_tap_numbers),
 		[VHU_TAP_END] = sizeof(struct vhu_tap_end),
-		[VHU_TAP_CLOSED] = sizeof(struct vhu_tap_head),
+		[VHU_TAP_CLOSED] = sizeof(struct vhu_tap_end),
 		[VHU_TAP_EXIT] = sizeof(struct vhu_tap_exit),
 	};
 

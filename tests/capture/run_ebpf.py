@@ -443,6 +443,50 @@ def check_many(build):
         end.close()
 
 
+def check_flood_beside(build):
+    """What others send takes no room from the session that was asked for."""
+    pair = Pair(build)
+    pair.capture.process.send_signal(signal.SIGSTOP)
+    pair.ask()
+    child = os.fork()
+    if not child:
+        one, other = socket.socketpair()
+        for _ in range(150000):
+            one.send(message(SET_VRING_NUM, bytes(8)))
+            other.recv(20)
+        os._exit(0)
+    os.waitpid(child, 0)
+    pair.ask()
+    pair.capture.process.send_signal(signal.SIGCONT)
+    found = messages(pair.stop())
+    yield from expect('messages', [(r.dir, r.offset, r.flags) for r in found], [(1, 0, 0), (2, 0, 0), (1, 12, 0), (2, 20, 0)])
+
+
+def check_lost(build):
+    """A recorder that cannot follow says what it lost, and goes on where messages begin."""
+    pair, sent = Pair(build), 200000
+    pair.ask()
+    pair.capture.process.send_signal(signal.SIGSTOP)
+    payload = struct.Struct('<II')
+    for turn in range(sent):
+        pair.front.send(message(SET_VRING_NUM, payload.pack(turn, 1)))
+        pair.back.recv(20)
+    pair.capture.process.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    pair.ask()
+    found = pair.stop()
+    got = [r for r in messages(found) if r.dir == records.FRONT_END]
+    lost = sum(struct.unpack('<Q', r.payload)[0] for r in found if r.channel == records.LIFE and r.kind == records.LOST)
+    yield from expect('counted', len(got) + lost, sent + 2)
+    if not lost:
+        yield 'nothing was lost'
+    yield from expect('offsets', {r.offset for r in got[1:-1]} <= {12 + 20 * turn for turn in range(sent)}, True)
+    yield from expect('contents', all(r.payload[12:16] == struct.pack('<I', (r.offset - 12) // 20) for r in got[1:-1]), True)
+    jumps = [b for a, b in zip(got, got[1:]) if b.offset != a.offset + a.orig_len]
+    yield from expect('marks', [bool(r.flags & records.LOST_BEFORE) for r in jumps], [True] * len(jumps))
+    yield from expect('last', (got[-1].payload, got[-1].offset), (message(GET_FEATURES), 12 + 20 * sent))
+
+
 def check_stop(build):
     """SIGINT and SIGTERM end it with a whole file; a pipe gets each record at once, and may go away."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

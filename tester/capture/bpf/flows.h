@@ -32,6 +32,7 @@ enum { UNKNOWN, MEMFD, HUGETLB, SHM, FILE_, EVENTFD, SOCKET, PIPE, USERFAULT, DE
 
 /* Set by the loader. */
 const volatile char vhu_names[VHU_TAP_NAMES_MAX][VHU_TAP_NAME] = {};
+const volatile char vhu_folders[VHU_TAP_NAMES_MAX][VHU_TAP_NAME] = {}; /* "": any */
 const volatile __u32 vhu_n_names = 0;
 const volatile __u32 vhu_pids[VHU_TAP_NAMES_MAX] = {};
 const volatile __u32 vhu_n_pids = 0;
@@ -169,23 +170,35 @@ static __always_inline struct vhu_tap_flow *flow_of(const struct sock *sk)
 	return bpf_map_lookup_elem(&vhu_flows, &key);
 }
 
-/* Whether the socket's file is one of those that were asked for. */
+static __always_inline bool same_name(const volatile char *want, const __u64 *have)
+{
+	const volatile __u64 *words = (const volatile __u64 *)want;
+	__u64 differ = 0;
+
+	for (__u32 k = 0; k < VHU_TAP_NAME / 8; k++)
+		differ |= words[k] ^ have[k];
+	return !differ;
+}
+
+/*
+ * Whether the socket's file is one of those that were asked for, by its name and its folder's. At the root of
+ * a file system the folder has no name of its own; the loader looks at the whole path.
+ */
 static __always_inline bool is_named(const struct sock *sk)
 {
-	const unsigned char *name = BPF_CORE_READ((const struct unix_sock *)sk, path.dentry, d_name.name);
-	__u64 have[VHU_TAP_NAME / 8] = {};
+	const struct dentry *file = BPF_CORE_READ((const struct unix_sock *)sk, path.dentry);
+	__u64 name[VHU_TAP_NAME / 8] = {}, folder[VHU_TAP_NAME / 8] = {};
+	bool root;
 
-	if (!name || bpf_probe_read_kernel_str(have, sizeof(have), name) < 0)
+	if (!file || bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(file, d_name.name)) < 0 ||
+	    bpf_probe_read_kernel_str(folder, sizeof(folder), BPF_CORE_READ(file, d_parent, d_name.name)) < 0)
 		return false;
+	root = *(const char *)folder == '/';
 	for (__u32 i = 0; i < VHU_TAP_NAMES_MAX; i++) {
-		const volatile __u64 *want = (const volatile __u64 *)vhu_names[i];
-		__u64 differ = 0;
-
 		if (i >= vhu_n_names)
 			break;
-		for (__u32 k = 0; k < VHU_TAP_NAME / 8; k++)
-			differ |= want[k] ^ have[k];
-		if (!differ)
+		if (same_name(vhu_names[i], name) &&
+		    (root || !vhu_folders[i][0] || same_name(vhu_folders[i], folder)))
 			return true;
 	}
 	return false;
@@ -260,14 +273,17 @@ static __always_inline void fill_path(struct vhu_tap_open *o, const struct sock 
 	}
 }
 
-static __always_inline void emit_closed(struct vhu_tap_flow *f, struct scratch *s)
+/* Whether it could be told: else it is tried again. */
+static __always_inline bool emit_end(struct scratch *s, const struct vhu_tap_flow *f, __u32 kind, int error)
 {
-	struct vhu_tap_head h;
+	struct vhu_tap_end e = {};
 
-	f->closed = 1;
-	fill_head(&h, VHU_TAP_CLOSED, sizeof(h), f);
-	if (f->state != VHU_TAP_IGNORED)
-		emit(s, &h, sizeof(h));
+	if (f->state == VHU_TAP_IGNORED)
+		return true;
+	fill_head(&e.head, kind, sizeof(e), f);
+	e.error = error;
+	e.lost = f->lost;
+	return emit(s, &e, sizeof(e));
 }
 
 /* A socket that had this address before: it is gone, whether or not that was noticed. */
@@ -276,7 +292,7 @@ static __always_inline void bury(const struct sock *sk, struct scratch *s)
 	struct vhu_tap_flow *f = flow_of(sk);
 
 	if (f && !f->closed)
-		emit_closed(f, s);
+		emit_end(s, f, VHU_TAP_CLOSED, 0);
 }
 
 /* Both directions of a connection become known. */
@@ -378,13 +394,21 @@ static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const 
 	return open_flows(sk, peer, which);
 }
 
+static __always_inline void emit_flow(const struct vhu_tap_flow *f, struct scratch *s)
+{
+	if (!s)
+		return;
+	fill_head(&s->open.head, VHU_TAP_FLOW, sizeof(struct vhu_tap_change), f);
+	s->open.flow[0] = *f;
+	emit(s, &s->open, sizeof(struct vhu_tap_change));
+}
+
 /* Who sends or reads has changed; told when the process is another one than before. */
 static __noinline void take_part(struct vhu_tap_flow *f, bool reads, __u32 which)
 {
 	__u64 now = bpf_get_current_pid_tgid(), before = reads ? f->reader : f->sender;
 	const struct task_struct *leader;
 	__u32 tgid = now >> 32;
-	struct scratch *s;
 
 	if (reads)
 		f->reader = now;
@@ -395,10 +419,5 @@ static __noinline void take_part(struct vhu_tap_flow *f, bool reads, __u32 which
 	leader = BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), group_leader);
 	bpf_probe_read_kernel_str(reads ? f->reader_comm : f->comm, VHU_TAP_COMM, &leader->comm);
 	bpf_map_update_elem(&vhu_processes, &tgid, &tgid, BPF_ANY);
-	s = scratch(which);
-	if (!s)
-		return;
-	fill_head(&s->open.head, VHU_TAP_FLOW, sizeof(struct vhu_tap_change), f);
-	s->open.flow[0] = *f;
-	emit(s, &s->open, sizeof(struct vhu_tap_change));
+	emit_flow(f, scratch(which));
 }

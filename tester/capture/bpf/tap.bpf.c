@@ -227,22 +227,18 @@ int BPF_PROG(vhu_queued, const struct sock *sk)
 }
 
 /* The reader has come to the stream's end. */
-static __always_inline void emit_end(const struct sock *reader, int error)
+static __always_inline void take_end(const struct sock *reader, int error)
 {
 	struct vhu_tap_flow *own = flow_of(reader), *f;
 	struct scratch *s = scratch(FOR_COPY);
-	struct vhu_tap_end e = {};
 
 	if (!own || !s)
 		return;
 	f = bpf_map_lookup_elem(&vhu_flows, &own->peer);
 	if (!f || f->state == VHU_TAP_IGNORED || f->ended || f->flow != (own->flow ^ 1))
 		return;
-	f->ended = 1;
 	flush(f, FOR_COPY);
-	fill_head(&e.head, VHU_TAP_END, sizeof(e), f);
-	e.error = error;
-	emit(s, &e, sizeof(e));
+	f->ended = emit_end(s, f, VHU_TAP_END, error);
 }
 
 /* A read is over. */
@@ -262,7 +258,7 @@ int BPF_PROG(vhu_received, const struct sock *sk, int got)
 		return 0;
 	}
 	if (got == RESET || (got == 0 && sk->sk_shutdown & RCV_SHUTDOWN))
-		emit_end(sk, got);
+		take_end(sk, got);
 	return 0;
 }
 
@@ -314,9 +310,11 @@ static long look_at(void *map, const __u64 *key, struct vhu_tap_flow *f, void *c
 	if (peer && peer->flow != (f->flow ^ 1))
 		peer = NULL;
 	if (s && !f->closed && (is_closed(f) || (!f->ino && (!peer || peer->closed))))
-		emit_closed(f, s);
+		f->closed = emit_end(s, f, VHU_TAP_CLOSED, 0);
 	if (f->closed || (peer && peer->closed) || vhu_flush)
 		flush(f, FOR_DROP);
+	if (vhu_flush && f->lost)
+		emit_flow(f, s);
 	if (f->closed && (!peer || peer->closed))
 		bpf_map_delete_elem(map, key);
 	return 0;

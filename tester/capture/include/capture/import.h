@@ -4,10 +4,10 @@
 #include "capture/stream.h"
 
 struct vhu_import_stats {
-	uint64_t lines, calls;	/* read; of them, whole system calls */
+	uint64_t lines, calls; /* read; of them, whole system calls */
 	uint64_t sessions, messages;
-	uint64_t cut;		/* bytes that strace left out */
-	bool timed;		/* the logs tell times */
+	uint64_t cut; /* bytes that strace left out */
+	bool timed;   /* the logs tell times */
 };
 
 /*

@@ -106,9 +106,11 @@ struct vhu_tap_numbers {
 	__s32 number[VHU_TAP_FDS_MAX];
 };
 
+/* END and CLOSED. */
 struct vhu_tap_end {
 	struct vhu_tap_head head;
-	__s32 error, pad;
+	__s32 error;
+	__u32 lost; /* of this flow, so far */
 };
 
 struct vhu_tap_exit {
