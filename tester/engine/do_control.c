@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "channel/runtime.h"
 #include "internal.h"
 
 static struct vhu_conn *conn_of(struct vhu_run *r, const struct vhu_step *s)
@@ -533,6 +534,41 @@ static void judge_death(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "an exit, or an end by that signal", "%s", x->what);
 }
 
+/* How busy its busiest thread is, in percent; a thread that was not let run for a while shows only later. */
+static unsigned busy_percent(struct vhu_run *r)
+{
+	enum { LOOKS = 5, CALM = 30 };
+	struct vhu_runtime from, to;
+	unsigned busy = 0;
+
+	if (!vhu_target_runtime(r->e->target, &from))
+		return 0;
+	for (int i = 0; i < LOOKS && !r->stop; i++) {
+		vhu_run_settle(r, vhu_run_settle_ns(r));
+		if (!vhu_target_runtime(r->e->target, &to))
+			return 0;
+		busy = vhu_runtime_busiest(&from, &to);
+		if (busy < CALM && !vhu_runtime_ready(&to))
+			return 0;
+	}
+	return busy;
+}
+
+/* Who polls all the time is not judged: nothing that a case does makes him busier. */
+static void judge_idle(struct vhu_run *r, const struct vhu_step *s)
+{
+	enum { BUSY = 60 };
+	unsigned percent = busy_percent(r);
+
+	if (percent < BUSY)
+		r->calm_before = true;
+	else if (!r->calm_before)
+		vhu_run_skip(r, "needs a target that sleeps while there is nothing to do");
+	else
+		vhu_run_unmet(r, s, VHU_FINDING_RULE, "a target that sleeps, as before",
+			      "a thread that is busy for %u percent of the time", percent);
+}
+
 void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_target *t = r->e->target;
@@ -560,6 +596,9 @@ void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 		break;
 	case VHU_TARGET_AWAIT_EXIT:
 		await_exit(r, s);
+		break;
+	case VHU_TARGET_IDLE:
+		judge_idle(r, s);
 		break;
 	}
 	if (rc < 0)

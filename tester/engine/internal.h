@@ -216,6 +216,7 @@ struct vhu_run {
 	bool exit_in_order;
 	bool exit_told;
 	char exit_what[160];
+	bool calm_before;  /* the target slept when it was looked at first */
 	bool death_wanted; /* the last thing the case wanted was its end */
 	bool closed;	   /* a connection ended: a death that shows later belongs to this step */
 	struct vhu_step closing;

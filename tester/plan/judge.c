@@ -373,6 +373,7 @@ static void model_target(struct model *m, const struct vhu_step *s)
 		break;
 	case VHU_TARGET_STOP:
 	case VHU_TARGET_CONTINUE:
+	case VHU_TARGET_IDLE:
 		break;
 	}
 }

@@ -19,7 +19,8 @@ const char *const vhu_words_status[] = {"ok", "ioerr", "unsupp", "zone_invalid_c
 const char *const vhu_words_pattern[] = {"stamp", "fill", "seed", "zero", NULL};
 const char *const vhu_words_keep[] = {"memory", "rings", "inflight", "log", NULL};
 const char *const vhu_words_base[] = {"used", "avail", "saved", NULL};
-const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "await-exit", NULL};
+const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "await-exit", "idle",
+	NULL};
 const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", "capabilities-beside",
 	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path",
 	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "again",

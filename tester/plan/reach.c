@@ -124,7 +124,8 @@ static void follow(struct reach *r, const struct vhu_step *s)
 		end_all(r, s);
 		return;
 	case VHU_VERB_TARGET:
-		if (s->target.op == VHU_TARGET_STOP || s->target.op == VHU_TARGET_CONTINUE)
+		if (s->target.op == VHU_TARGET_STOP || s->target.op == VHU_TARGET_CONTINUE ||
+		    s->target.op == VHU_TARGET_IDLE)
 			return;
 		end_all(r, s);
 		r->gone = s->target.op == VHU_TARGET_RESTART ? NULL : s;

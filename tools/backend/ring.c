@@ -303,7 +303,8 @@ static void kick_ready(struct source *src, uint32_t events)
 	if (!notify_take(src->fd, &count)) {
 		if (fault(vring_kick_spin))
 			fault_hang(); /* it reads until there is something */
-		loop_remove(src);
+		if (!fault(vring_kick_burns))
+			loop_remove(src);
 	}
 	(void)events;
 	if (fault(vring_kick_unread) || (fault(vring_kick_wide) && count >> 32))
@@ -455,6 +456,7 @@ int ring_set_kick(struct ring *r, int fd)
 	if (fd >= 0 && !notify_usable(fd)) {
 		if (fault(vring_kick_file_crash))
 			fault_crash();
+		r->s->restless |= fault(vring_kick_file_burns);
 		return -EINVAL;
 	}
 	if (fd < 0 && fault(vring_poll_refused))

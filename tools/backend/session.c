@@ -443,7 +443,7 @@ static int64_t patience(const struct session *s)
 {
 	uint64_t now = now_ns(), due = s->look_ns ? s->look_ns : UINT64_MAX;
 
-	if (s->again)
+	if (s->again || s->restless)
 		return 0;
 	if (s->n_polled) {
 		if (now - s->busy_ns < POLL_SPIN_NS)

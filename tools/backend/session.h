@@ -80,7 +80,7 @@ struct session {
 
 	/* only planted faults look at these */
 	bool owned, reset_before, first_table_seen, inflight_given;
-	bool deaf, answers_bare, no_bit30_before, log_waits, features_asked, status_frozen;
+	bool deaf, restless, answers_bare, no_bit30_before, log_waits, features_asked, status_frozen;
 	unsigned acks_late, mask_asked, messages, acks;
 	uint32_t held_request;
 	uint64_t held_value;

@@ -224,7 +224,8 @@ struct vhu_step_phase {
 };
 
 enum vhu_target_op {
-	VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT
+	VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT,
+	VHU_TARGET_IDLE
 };
 
 /* What is done with another process of the target's program; most start it in one of its ways. */
