@@ -135,6 +135,10 @@ static void negotiate(struct load *l, const struct vhu_facts *facts)
 		l->plan.pfeatures = vhu_features_with_needs(
 			VHU_NS_PROTOCOL, facts->device,
 			facts->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, facts->device));
+	/* A session that goes on to its end in peace has no use for it, and the back-end no cost of it. */
+	if (!o->crash_every_ns && !o->reconnect_every_ns && !o->then)
+		l->plan.pfeatures = vhu_features_with_needs(VHU_NS_PROTOCOL, facts->device,
+							    l->plan.pfeatures & ~VHU_P(INFLIGHT_SHMFD));
 	l->ret->inflight = l->plan.pfeatures & VHU_P(INFLIGHT_SHMFD);
 }
 

@@ -266,6 +266,12 @@ void ring_run(struct ring *r)
 	r->again = false;
 	if (!ring_live(r))
 		return;
+	if (options.poll)
+		format_of(r)->kicks_off(r);
+	if (options.null && ring_null(r) && options.poll) {
+		r->s->busy_ns = now_ns();
+		return;
+	}
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		bool worked = take(r);
 
@@ -273,6 +279,10 @@ void ring_run(struct ring *r)
 			return;
 		if (worked && r->polled)
 			r->s->busy_ns = now_ns();
+		if (options.poll && !worked)
+			return;
+		if (options.poll)
+			continue;
 		if (!format_of(r)->kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) ||
 		    fault(avail_full_empty))
 			return;
@@ -483,7 +493,7 @@ int ring_set_kick(struct ring *r, int fd)
 	if (!fault(state_kick_leak))
 		close_fd(&r->kick_fd);
 	r->kick_fd = fd;
-	set_polled(r, fd < 0);
+	set_polled(r, fd < 0 || options.poll);
 	if (!r->started)
 		ring_start(r);
 	ring_run(r);

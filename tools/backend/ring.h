@@ -128,6 +128,8 @@ void ring_remap(struct ring *r);
 
 /* Looks for requests and executes them. */
 void ring_run(struct ring *r);
+/* The same for --null, where nothing else is asked for; false if this ring needs the ordinary way. */
+bool ring_null(struct ring *r);
 /* The time of requests in flight is over. */
 void ring_ripe(struct ring *r, uint64_t now);
 void ring_call(struct ring *r);
