@@ -67,6 +67,34 @@ static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 	return (uint16_t)(s->avail_idx - event - 1) < n;
 }
 
+static uint16_t owner_at(const struct vhu_hot *h, const struct split *s, uint16_t idx)
+{
+	uint32_t id = ring_load32(s->used + USED_RING + USED_ELEMENT * (size_t)(idx & (s->size - 1)));
+
+	return id < s->size ? h->owner[id] : HOT_NONE;
+}
+
+/* Whether every chain in flight is among those elements: then what is too much has been returned before. */
+static bool elements_tell(struct vhu_hot *h, const struct split *s, uint16_t ahead)
+{
+	enum { SEEN = HOT_BACK + 1 };
+	unsigned seen = 0;
+
+	if (ahead > s->size)
+		return false;
+	for (uint16_t i = 0; i < ahead; i++) {
+		uint16_t chain = owner_at(h, s, (uint16_t)(s->last_used + i));
+
+		if (chain == HOT_NONE || h->state[chain] != HOT_SENT)
+			continue;
+		h->state[chain] = SEEN;
+		seen++;
+	}
+	for (unsigned i = 0; i < h->n; i++)
+		h->state[i] = h->state[i] == SEEN ? HOT_SENT : h->state[i];
+	return seen == h->inflight;
+}
+
 static bool jumped(struct vhu_hot *h, struct split *s, uint16_t idx)
 {
 	uint16_t ahead = (uint16_t)(idx - s->last_used);
@@ -74,7 +102,7 @@ static bool jumped(struct vhu_hot *h, struct split *s, uint16_t idx)
 								   : VHU_BREACH_USED_IDX_JUMP,
 				       .gpa = s->v.layout->used + USED_IDX};
 
-	if (ahead <= h->inflight)
+	if (ahead <= h->inflight || elements_tell(h, s, ahead))
 		return false;
 	s->v.reports = 1;
 	vhu_vring_report(&s->v, &event, "used.idx went from %u to %u, %u chains are outstanding",

@@ -320,6 +320,20 @@ static void test_packed_lies(void **state)
 	close_hot();
 }
 
+/* More elements than chains: those that are too much had been returned, and are told as that. */
+static void test_split_too_many(void **state)
+{
+	open_hot(false, 64, 4, false, false);
+	send_all(4);
+	for (uint32_t i = 0; i < 4; i++)
+		toy_element((uint16_t)i, i * PARTS, 9);
+	toy_element(4, 2 * PARTS, 9);
+	toy_raise(5);
+	assert_int_equal(reap_hot(), 4);
+	expect(VHU_BREACH_USED_TWICE);
+	close_hot();
+}
+
 /* What was in flight is sent again on rings that begin anew. */
 static void test_reset(void **state)
 {
@@ -351,10 +365,11 @@ static void test_too_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_split),	   cmocka_unit_test(test_split_in_order),
-		cmocka_unit_test(test_packed),	   cmocka_unit_test(test_packed_in_order),
-		cmocka_unit_test(test_split_lies), cmocka_unit_test(test_packed_lies),
-		cmocka_unit_test(test_reset),	   cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_split),	       cmocka_unit_test(test_split_in_order),
+		cmocka_unit_test(test_packed),	       cmocka_unit_test(test_packed_in_order),
+		cmocka_unit_test(test_split_lies),     cmocka_unit_test(test_packed_lies),
+		cmocka_unit_test(test_split_too_many), cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
