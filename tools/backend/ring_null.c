@@ -11,9 +11,9 @@
 #include "session.h"
 
 enum {
-	CHAIN_MAX = 8,	/* descriptors that are walked here */
-	BATCH = 64,	/* requests between two looks at anything else */
-	SPINS = 4000,	/* looks in vain at a polled ring before the others have their turn */
+	CHAIN_MAX = 8, /* descriptors that are walked here */
+	BATCH = 64,    /* requests between two looks at anything else */
+	SPINS = 4000,  /* looks in vain at a polled ring before the others have their turn */
 	HEADER = 16,
 };
 
@@ -31,7 +31,8 @@ static bool applies(const struct ring *r)
 	       r->done == r->last_avail && !strcmp(r->s->dev->name, "blk");
 }
 
-/* A header, then what the device writes, its status last: where that goes, and how many bytes it stands for. */
+/* A header, then what the device writes, its status last: where that goes, and how many bytes it stands for.
+ */
 static uint8_t *status_of(const struct ring *r, uint16_t head, uint32_t *ret_len)
 {
 	const struct desc *table = (const struct desc *)(const void *)r->desc;

@@ -1,12 +1,11 @@
 /*
- * The peer of vhu-guest in tools/bench/io.py: a bare loop on libblkio, as small as it can be. A thread for each
- * queue keeps `depth` requests in flight and waits for at least one.
+ * The peer of vhu-guest in tools/bench/io.py: a bare loop on libblkio, as small as it can be. A thread for
+ * each queue keeps DEPTH requests in flight and waits for at least one.
  *
- *   bench-blkio SOCKET read|write BS DEPTH QUEUES SECONDS [CPU]     prints "IOS SECONDS CPU-SECONDS"
+ *   bench-blkio SOCKET read|write BS DEPTH QUEUES SECONDS     prints "IOS SECONDS CPU-SECONDS"
  */
 #include <blkio.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -99,15 +98,9 @@ int main(int argc, char **argv)
 	seconds = strtod(argv[6], NULL);
 	if (depth > DEPTH_MAX || queues > QUEUES_MAX)
 		return 2;
-	if (argc > 7) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET(atoi(argv[7]), &set);
-		sched_setaffinity(0, sizeof(set), &set);
-	}
-	if (blkio_create("virtio-blk-vhost-user", &b) || blkio_set_str(b, "path", argv[1]) || blkio_connect(b) ||
-	    blkio_set_int(b, "num-queues", queues) || blkio_start(b) || blkio_get_uint64(b, "capacity", &capacity))
+	if (blkio_create("virtio-blk-vhost-user", &b) || blkio_set_str(b, "path", argv[1]) ||
+	    blkio_connect(b) || blkio_set_int(b, "num-queues", queues) || blkio_start(b) ||
+	    blkio_get_uint64(b, "capacity", &capacity))
 		die("start");
 	if (blkio_alloc_mem_region(b, &region, bs * (size_t)depth * (size_t)queues) ||
 	    blkio_map_mem_region(b, &region))

@@ -1,9 +1,11 @@
 /*
- * The floor of tools/bench/null.py: a split ring between two threads, each on a processor of its own and looking
- * all the time, with nothing that a program for all cases needs. Requests are chains of header, data and status.
+ * The floor of tools/bench/null.py: a split ring between two threads, each on a processor of its own and
+ * looking all the time, with nothing that a program for all cases needs. Requests are chains of header, data
+ * and status.
  *
- *   bench-two-threads DEPTH SECONDS [--line]     prints requests a second; --line: nanoseconds there and back of
- *                                                one word, the floor of a latency
+ *   bench-two-threads DEPTH SECONDS [--line]
+ *
+ * Prints requests a second; --line: nanoseconds there and back of one word, the floor of a latency.
  */
 #include <pthread.h>
 #include <sched.h>
