@@ -31,12 +31,14 @@ static void machine_reset(struct story *s, bool guest_first)
 {
 	s->resets = true;
 	s->pci = s->front.booted = false;
+	s->guest_resets = 0;
+	s->machine_stops = !guest_first;
 	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
 	 * before. */
 	if (is_connected(s)) {
-		vhu_story_due(s, EVENT_RESET);
+		vhu_story_due(s, EVENT_MACHINE_RESET);
 		if (guest_first || !s->front.started)
-			vhu_story_due(s, EVENT_RESET);
+			vhu_story_due(s, EVENT_MACHINE_RESET);
 	}
 }
 
@@ -55,6 +57,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		s->starting_incoming = true;
 		break;
 	case MARK_START:
+		s->guest_resets = 0;
 		s->starting = true;
 		break;
 	case MARK_BOOTED:
@@ -62,7 +65,8 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_MODPROBE_PCI:
 		s->resets = true;
-		if (here && !s->pci && !f->started && f->set_up)
+		/* Unless it is told late. */
+		if (here && !s->pci && !f->started && f->set_up && !s->guest_resets)
 			vhu_story_due(s, EVENT_RESET);
 		s->pci = true;
 		break;
@@ -139,10 +143,12 @@ void vhu_story_followed(struct story *s, enum event e)
 {
 	struct front *f = &s->front;
 
+	s->guest_resets += e == EVENT_RESET;
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
 		memmove(&s->due[1], &s->due[0],
 			VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));
 		s->n_due = VHU_MIN(s->n_due + 1, (size_t)PENDING_MAX);
-		s->due[0].event = EVENT_RESET;
+		s->due[0].event = s->machine_stops ? EVENT_MACHINE_RESET : EVENT_RESET;
+		s->machine_stops = false;
 	}
 }

@@ -143,8 +143,9 @@ static int get_segment(const struct vhu_tape *t, size_t first, struct segment *r
 			   vhu_mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
 			killed = true;
 		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn &&
-			   strcmp(item->text, "main") == 0) {
-			ret->by_be = item->by_be;
+			   (strcmp(item->text, "main") == 0 || item->text[0] == '\0')) {
+			/* Who was killed has hung up, whoever noticed. */
+			ret->by_be = item->by_be || killed;
 			break;
 		}
 	}

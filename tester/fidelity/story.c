@@ -22,6 +22,7 @@ static const struct event_row {
 	[EVENT_START] = {"start", VHU_PHASE_RUNNING, VHU_MSG_MAX},
 	[EVENT_STOP] = {"stop", VHU_PHASE_STOP, VHU_MSG_MAX},
 	[EVENT_RESET] = {"reset", VHU_PHASE_RESET, VHU_MSG_MAX},
+	[EVENT_MACHINE_RESET] = {"machine reset", VHU_PHASE_RESET, VHU_MSG_MAX},
 	[EVENT_SWITCH] = {"queues", VHU_PHASE_SWITCH, VHU_MSG_MAX},
 	[EVENT_LOG_ON] = {"log on", VHU_PHASE_LOG, VHU_MSG_MAX},
 	[EVENT_LOG_OFF] = {"log off", VHU_PHASE_LOG, VHU_MSG_MAX},
@@ -65,6 +66,7 @@ static bool is_possible(const struct front *f, enum event e)
 
 	switch (e) {
 	case EVENT_SETUP:
+	case EVENT_MACHINE_RESET:
 		return false;
 	case EVENT_START:
 	case EVENT_LOAD:
@@ -144,6 +146,7 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 		vhu_front_prepare_start(f, c);
 		break;
 	case EVENT_RESET:
+	case EVENT_MACHINE_RESET:
 		f->facts.pairs_on = 1;
 		break;
 	case EVENT_SWITCH:
@@ -468,7 +471,7 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 
 		rc = commit(s, EVENT_SETUP);
 		if (rc == 0 && fresh)
-			vhu_story_due(s, EVENT_RESET);
+			vhu_story_due(s, EVENT_MACHINE_RESET);
 	}
 	while (rc == 0 && s->at < seg->n_said)
 		rc = next_event(s);

@@ -7,6 +7,7 @@ enum event {
 	EVENT_START,
 	EVENT_STOP,
 	EVENT_RESET,
+	EVENT_MACHINE_RESET,
 	EVENT_SWITCH,
 	EVENT_LOG_ON,
 	EVENT_LOG_OFF,
@@ -43,6 +44,8 @@ struct story {
 		enum event event;
 	} due[PENDING_MAX]; /* events that have to come, in order */
 	size_t n_due;
+	bool machine_stops;		  /* … the next stop, so the reset behind it is the machine's */
+	unsigned guest_resets;		  /* since the machine came up */
 	bool resets;			  /* the next stop is a reset, as far as the marks tell */
 	bool pci;			  /* the guest's PCI transport is loaded */
 	bool starting, starting_incoming; /* a new front-end since the last connection */
