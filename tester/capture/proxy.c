@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -16,6 +17,14 @@
 
 /* Until the target has room in its backlog, or we have descriptors again. */
 static const uint64_t retry_ns = UINT64_C(2000000);
+/* How often it is looked whether a target has come back. */
+static const uint64_t look_ns = UINT64_C(10000000);
+/* What our socket is made as, before it takes the place of the one before. */
+#define FRESH "%s.new"
+enum { TARGET_END = 1, BACKLOG = 64 };
+enum { BLIND_LOOKS = 50 }; /* until a file that has changed is taken for a target that cannot be seen */
+
+static void mind_target(struct proxy *p);
 
 /* --- connections ------------------------------------------------------------------------------------ */
 
@@ -89,6 +98,10 @@ static void on_end_of(void *ctx, unsigned from, int errno_value, bool half)
 	l->first_end = from;
 	l->errno_value = errno_value;
 	l->half = half;
+	/* Before the front-end learns of it: what it finds when it tries again is what it would find there.
+	 */
+	if (l->channel == VHU_CAP_MAIN && from == TARGET_END)
+		mind_target(l->session->proxy);
 }
 
 static const struct relay_events main_events = {on_ready, on_piece, on_end_of, on_over};
@@ -188,7 +201,7 @@ static void fail(struct proxy *p, int code)
 
 static void listen_again(struct proxy *p)
 {
-	if (!p->listening)
+	if (!p->listening && !p->watch)
 		fail(p, vhu_loop_add_fd(p->loop, p->listen_fd, EPOLLIN, on_connection, p, &p->listening,
 					&p->err));
 }
@@ -239,12 +252,15 @@ static void try_target(struct proxy_session *s)
 		vhu_proxy_record_peers(s, fds);
 		fd = add_link(s, VHU_CAP_MAIN, fds, NULL);
 		if (fd == 0) {
+			p->visible = p->visible || vhu_unix_listens(p->target);
 			p->stats.open++;
 			return;
 		}
 	}
 	vhu_proxy_record_refused(s, -fd);
 	free_session(s);
+	if (fd == -ECONNREFUSED || fd == -ENOENT)
+		mind_target(p);
 }
 
 /* What has happened on older connections happened before a new one. */
@@ -312,24 +328,99 @@ static void raise_limit(void)
 	}
 }
 
-static int listen_at(struct proxy *p, struct vhu_err *err)
+/* A socket at our path that listens to nobody yet; in the place of the one that is there, without a gap. */
+static int bind_at(struct proxy *p, struct vhu_err *err)
 {
+	char fresh[PATH_MAX];
 	struct stat st;
-	int r = vhu_unix_remove_stale(p->listen, err);
+	int r;
 
+	snprintf(fresh, sizeof(fresh), FRESH, p->listen);
+	unlink(fresh);
+	r = vhu_unix_bind(fresh, err);
 	if (r < 0)
 		return r;
-	p->listen_fd = vhu_unix_listen(p->listen, err);
-	if (p->listen_fd < 0)
-		return p->listen_fd;
-	if (lstat(p->listen, &st) == 0) {
-		p->dev = st.st_dev;
-		p->inode = st.st_ino;
+	vhu_close(&p->listen_fd);
+	p->listen_fd = r;
+	if (rename(fresh, p->listen) < 0 || lstat(p->listen, &st) < 0 || fcntl(r, F_SETFL, O_NONBLOCK) < 0) {
+		r = vhu_err_errno(err, -errno, "cannot listen on '%s'", p->listen);
+		unlink(fresh);
+		return r;
 	}
-	r = fcntl(p->listen_fd, F_SETFL, O_NONBLOCK);
-	if (r < 0)
+	p->dev = st.st_dev;
+	p->inode = st.st_ino;
+	return 0;
+}
+
+static int start_listening(struct proxy *p, struct vhu_err *err)
+{
+	if (listen(p->listen_fd, BACKLOG) < 0)
 		return vhu_err_errno(err, -errno, "cannot listen on '%s'", p->listen);
 	return vhu_loop_add_fd(p->loop, p->listen_fd, EPOLLIN, on_connection, p, &p->listening, err);
+}
+
+/* Whether there is another socket at the target's path than when nobody was there. */
+static bool has_changed(const struct proxy *p)
+{
+	struct stat now;
+
+	return stat(p->target, &now) == 0 && (now.st_dev != p->gone.st_dev || now.st_ino != p->gone.st_ino ||
+					      now.st_ctim.tv_sec != p->gone.st_ctim.tv_sec ||
+					      now.st_ctim.tv_nsec != p->gone.st_ctim.tv_nsec);
+}
+
+/* Somebody may be at the target again. One who cannot be seen shows by the new socket. */
+static void on_look(void *ctx, uint32_t events)
+{
+	struct proxy *p = ctx;
+	bool listens = vhu_unix_listens(p->target);
+
+	p->visible = p->visible || listens;
+	p->looks += has_changed(p);
+	if (!listens && p->looks < BLIND_LOOKS)
+		return;
+	vhu_source_free(p->watch);
+	p->watch = NULL;
+	fail(p, start_listening(p, &p->err));
+}
+
+/* Nobody is at the target: who connects to us now is refused, as he would be there. */
+static int stop_serving(struct proxy *p, struct vhu_err *err)
+{
+	int r;
+
+	stop_listening(p);
+	vhu_source_free(p->pause);
+	p->pause = NULL;
+	p->looks = 0;
+	if (stat(p->target, &p->gone) < 0)
+		p->gone = (struct stat){0};
+	r = bind_at(p, err);
+	return r < 0 ? r : vhu_loop_add_timer(p->loop, look_ns, look_ns, on_look, p, &p->watch, err);
+}
+
+/* Looks whether the target is gone. Where it cannot be seen there is always somebody, as far as we know. */
+static void mind_target(struct proxy *p)
+{
+	if (p->watch || p->stopped || p->failed < 0)
+		return;
+	if (access(p->target, F_OK) == 0 && (!p->visible || vhu_unix_listens(p->target)))
+		return;
+	fail(p, stop_serving(p, &p->err));
+}
+
+static int listen_at(struct proxy *p, struct vhu_err *err)
+{
+	int r = vhu_unix_remove_stale(p->listen, err);
+
+	if (r == 0)
+		r = bind_at(p, err);
+	if (r < 0)
+		return r;
+	p->visible = vhu_unix_listens(p->target);
+	if (access(p->target, F_OK) < 0)
+		return vhu_loop_add_timer(p->loop, look_ns, look_ns, on_look, p, &p->watch, err);
+	return start_listening(p, err);
 }
 
 /* Removes our socket, unless another's is in its place by now. */
@@ -341,6 +432,7 @@ static void unlisten(struct proxy *p)
 		unlink(p->listen);
 	vhu_source_free(p->listening);
 	vhu_source_free(p->pause);
+	vhu_source_free(p->watch);
 	vhu_close(&p->listen_fd);
 }
 
@@ -372,9 +464,11 @@ static const char *plain_path(const char *text)
 static int check_paths(const struct proxy *p, struct vhu_err *err)
 {
 	static const char advice[] = "use a shorter one";
+	char fresh[PATH_MAX];
 	struct stat a, b;
 
-	if (vhu_unix_check(p->listen, advice, err) < 0 || vhu_unix_check(p->target, advice, err) < 0)
+	snprintf(fresh, sizeof(fresh), FRESH, p->listen);
+	if (vhu_unix_check(fresh, advice, err) < 0 || vhu_unix_check(p->target, advice, err) < 0)
 		return vhu_err_prefix(err, "proxy");
 	if (strcmp(p->listen, p->target) == 0 || (stat(p->listen, &a) == 0 && stat(p->target, &b) == 0 &&
 						  a.st_dev == b.st_dev && a.st_ino == b.st_ino))

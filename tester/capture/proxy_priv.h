@@ -1,6 +1,8 @@
 /* What proxy.c (connections) and proxy_record.c (what is written of them) share. */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "capture/source.h"
 #include "relay.h"
 #include "walk.h"
@@ -48,6 +50,10 @@ struct proxy {
 	dev_t dev; /* the socket that we made */
 	ino_t inode;
 	struct vhu_source *listening, *pause;
+	struct vhu_source *watch; /* while nobody is at the target: looks for somebody */
+	bool visible;		  /* the target was seen to listen, so that it can be seen to be gone */
+	struct stat gone;	  /* what was at the target's path when nobody was there */
+	unsigned looks;
 	struct proxy_session *sessions;
 	struct vhu_source_stats stats;
 	struct vhu_err err; /* the first, with `failed` */
