@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 /* What a case does with the channel is the engine's own affair, and no part of its interface. */
-#include "../../tester/engine/internal.h"
+#include "internal.h"
 
 static const uint64_t ms = 1000000;
 
@@ -145,7 +145,7 @@ static void test_write(void **state)
 	assert_int_equal(result.n_findings, 0);
 }
 
-/* A reader that leaves may do so with rubbish, not with the state; one that does not read is not waited for. */
+/* A reader may leave in the middle of rubbish, not of the state; one that does not read is not waited for. */
 static void test_write_unread(void **state)
 {
 	int fd = vhu_run_state_channel(&run, true, false);

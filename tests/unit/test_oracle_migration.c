@@ -14,7 +14,8 @@ enum { MOST = 8 };
 static void negotiated(struct vhu_session *s)
 {
 	vhu_session_init(s, VHU_DEV_BLK, 4);
-	s->features_known = s->features_set_known = s->pfeatures_known = s->pfeatures_set_known = s->owned = true;
+	s->features_known = s->features_set_known = s->owned = true;
+	s->pfeatures_known = s->pfeatures_set_known = true;
 	s->features_offered = s->features_set =
 		VHU_V(VHOST_USER_F_PROTOCOL_FEATURES) | VHU_V(VIRTIO_F_VERSION_1);
 	s->pfeatures_offered = s->pfeatures_set =
@@ -79,7 +80,8 @@ static void test_the_end_of_what_never_began(void **state)
 	assert_int_equal(judge(&s, VHU_MSG_CHECK_DEVICE_STATE, out), 0);
 }
 
-static size_t transfer(const struct vhu_session *s, uint64_t direction, uint64_t phase, struct vhu_illegal *out)
+static size_t transfer(const struct vhu_session *s, uint64_t direction, uint64_t phase,
+		       struct vhu_illegal *out)
 {
 	struct vhu_frame f = {0};
 	size_t n;
