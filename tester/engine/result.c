@@ -147,6 +147,7 @@ static void keep_trace(struct vhu_run *r)
 
 	if (r->res->verdict == VHU_SKIP || (!opts->trace_all && r->res->verdict == VHU_PASS))
 		return;
+	free(r->res->trace);
 	vhu_trace_log_print(r->e->trace, opts->trace_entries, r->plan->device, opts->trace_hex, &text);
 	r->res->trace = vhu_buf_steal(&text);
 }
@@ -155,7 +156,7 @@ static void keep_stderr(struct vhu_run *r)
 {
 	const struct vhu_exit *x = vhu_target_exit(r->e->target);
 
-	if (r->res->target_died && x->stderr_tail && *x->stderr_tail)
+	if (r->res->target_died && !r->res->target_stderr && x->stderr_tail && *x->stderr_tail)
 		r->res->target_stderr = strdup(x->stderr_tail);
 }
 
