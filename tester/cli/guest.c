@@ -2,8 +2,10 @@
 #include "cli/guest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "channel/target.h"
 #include "cli/conform.h"
@@ -199,21 +201,31 @@ static struct vhu_load_opts load_opts(struct session *s, unsigned queues, uint64
 		.ctx = s,
 	};
 
+	if (o->target.max_time_s && (!l.runtime_ns || l.runtime_ns > o->target.max_time_s * 1000 * ms))
+		l.runtime_ns = o->target.max_time_s * 1000 * ms;
 	memcpy(l.guest.cpu, o->cpu, sizeof(l.guest.cpu));
 	return l;
 }
 
+/* --max-time came before the load had done its part. */
+static bool out_of_time(const struct vhu_guest_cli *o, const struct vhu_load_result *r)
+{
+	uint64_t most = o->target.max_time_s * 1000 * ms;
+
+	return most && !r->signal && (!o->runtime_ns || o->runtime_ns > most) && r->runtime_ns >= most;
+}
+
 static int exit_code(const struct vhu_guest_cli *o, const struct vhu_load_result *r)
 {
-	if (r->result.verdict == VHU_BROKEN)
-		return VHU_EXIT_BROKEN;
-	if (r->result.target_died)
-		return VHU_EXIT_TARGET;
-	if (r->result.verdict == VHU_FAIL || vhu_guest_errors(&r->sum.errors))
-		return VHU_EXIT_FAILED;
 	/* Without a time a signal is how it is meant to end. */
 	if (r->signal && o->runtime_ns)
 		return VHU_EXIT_SIGNAL + r->signal;
+	if (r->result.verdict == VHU_BROKEN)
+		return VHU_EXIT_BROKEN;
+	if (r->result.target_died || out_of_time(o, r))
+		return VHU_EXIT_TARGET;
+	if (r->result.verdict == VHU_FAIL || vhu_guest_errors(&r->sum.errors))
+		return VHU_EXIT_FAILED;
 	return r->sum.ios ? VHU_EXIT_OK : VHU_EXIT_EMPTY;
 }
 
@@ -264,6 +276,50 @@ static int run(struct session *s)
 	return code;
 }
 
+/* --- whatever happens, it ends ------------------------------------------------------------------- */
+
+enum { PATIENCE_S = 3 };
+
+static volatile sig_atomic_t seconds_left; /* 0: no bound */
+
+/*
+ * Each second. A signal that waits to be taken for some seconds finds nobody who takes it; and a run that is
+ * long over its time is not over by itself.
+ */
+static void on_second(int signal)
+{
+	static volatile sig_atomic_t waits;
+	int saved = errno, pending = 0;
+	sigset_t set;
+
+	sigpending(&set);
+	pending = sigismember(&set, SIGINT) == 1 ? SIGINT : sigismember(&set, SIGTERM) == 1 ? SIGTERM : 0;
+	waits = pending ? waits + 1 : 0;
+	if (waits > PATIENCE_S)
+		_exit(VHU_EXIT_SIGNAL + pending);
+	if (seconds_left && --seconds_left == 0) {
+		static const char text[] = "vhu-guest: the run does not end: given up\n";
+
+		if (write(STDERR_FILENO, text, sizeof(text) - 1) >= 0)
+			_exit(VHU_EXIT_BROKEN);
+		_exit(VHU_EXIT_BROKEN);
+	}
+	errno = saved;
+}
+
+static void watch_over(const struct vhu_guest_cli *o)
+{
+	enum { SPARE_S = 60, STEPS = 8 };
+	struct sigaction action = {.sa_handler = on_second, .sa_flags = SA_RESTART};
+	struct itimerval each = {.it_value.tv_sec = 1, .it_interval.tv_sec = 1};
+
+	if (o->runtime_ns && o->runtime_ns / 1000000000 < INT_MAX / 2)
+		seconds_left = (sig_atomic_t)(o->runtime_ns / 1000000000 + SPARE_S +
+					      STEPS * (o->target.timeout_ms / 1000 + 1));
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &each, NULL);
+}
+
 /* A report's reader that goes away is a write error, not our end. */
 static void on_broken_pipe(int signal)
 {
@@ -291,6 +347,7 @@ int vhu_guest_main(int argc, char **argv)
 		vhu_buf_puts(&text, "vhu-guest " VHU_VERSION "\n");
 		code = print(&text);
 	} else {
+		watch_over(&o);
 		code = run(&s);
 		close_session(&s);
 	}

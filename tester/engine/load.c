@@ -229,10 +229,10 @@ static void run_load(struct load *l)
 	}
 }
 
-/* What still is in flight comes back. A signal ends the load, not this. */
+/* What still is in flight comes back. A signal ends the load, a second one this as well. */
 static void drain(struct load *l)
 {
-	uint64_t deadline = vhu_now_ns() + l->o->guest.timeout_ns * 2;
+	uint64_t deadline = vhu_now_ns() + l->o->guest.timeout_ns;
 
 	if (l->run.interrupted) {
 		l->ret->signal = vhu_loop_signalled(l->run.e->loop);
@@ -243,6 +243,23 @@ static void drain(struct load *l)
 		return;
 	vhu_guest_drain(l->guest);
 	vhu_load_wait(l, is_finished, deadline);
+}
+
+/* In flight at the end, and given up: they never came back. Those of a queue that is stuck were told. */
+static void tell_left(struct load *l)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = VHU_BREACH_USED_NEVER};
+	unsigned left = 0;
+	char text[80];
+
+	for (unsigned q = 0; q < l->o->guest.queues; q++)
+		left += vhu_guest_inflight(l->guest, q);
+	if (left == 0 || over(l) || vhu_guest_stuck(l->guest))
+		return;
+	snprintf(text, sizeof(text), "%u requests have not come back", left);
+	obs.text = text;
+	l->ret->sum.errors.lost += left;
+	vhu_oracle_observe(&l->conn.oracle, &obs);
 }
 
 /* The back-end went without being asked to. */
@@ -317,6 +334,7 @@ static int run(struct load *l, struct vhu_err *err)
 	vhu_guest_pause(l->guest);
 	while (!vhu_guest_paused(l->guest))
 		usleep(100);
+	tell_left(l);
 	hear(l);
 	tell_end(l);
 	r = collect(l, err);
