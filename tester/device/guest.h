@@ -59,7 +59,7 @@ struct guest_queue {
 	uint64_t last_ns;     /* of progress */
 	bool resend, again;
 	bool running; /* requests are to be sent */
-	bool stuck;
+	_Atomic bool stuck;
 	struct vhu_histogram latency;
 
 	/* what it has to tell: one producer, one consumer */
