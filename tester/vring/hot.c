@@ -44,9 +44,10 @@ int vhu_hot_new(struct vhu_vring *v, unsigned chains, unsigned descs, bool indir
 	h->state = calloc(chains, sizeof(*h->state));
 	h->room = calloc(chains, sizeof(*h->room));
 	h->owner = malloc(v->layout->size * sizeof(*h->owner));
+	h->head = calloc(chains, sizeof(*h->head));
 	h->order = calloc(chains, sizeof(*h->order));
 	h->chain = calloc(chains, sizeof(*h->chain));
-	if (!h->state || !h->room || !h->owner || !h->order || !h->chain) {
+	if (!h->state || !h->room || !h->owner || !h->head || !h->order || !h->chain) {
 		vhu_hot_free(h);
 		return vhu_err_set(err, -ENOMEM, "queue %u: out of memory", v->queue);
 	}
@@ -72,6 +73,7 @@ void vhu_hot_free(struct vhu_hot *h)
 	free(h->state);
 	free(h->room);
 	free(h->owner);
+	free(h->head);
 	free(h->order);
 	free(h->chain);
 	free(h);

@@ -12,7 +12,6 @@ enum hot_state { HOT_IDLE, HOT_SENT, HOT_BACK };
 struct hot_chain {
 	struct vhu_raw_desc desc[HOT_PARTS_MAX]; /* direct ones, or the one that names the table */
 	uint16_t n;				 /* of them */
-	uint16_t head;				 /* split: where it stands */
 	uint8_t *table;				 /* our view of the indirect table, or NULL */
 	struct vhu_table own;
 	uint32_t len[HOT_PARTS_MAX];
@@ -27,6 +26,7 @@ struct vhu_hot {
 	uint8_t *state;	 /* of each chain */
 	uint32_t *room;	 /* bytes that the device may write */
 	uint16_t *owner; /* split: the chain of a head */
+	uint16_t *head;	 /* split: of a chain */
 	uint16_t *order; /* IN_ORDER: chains as they were sent, in a ring of `n` */
 	uint32_t first;	 /* of them */
 	unsigned inflight;
@@ -75,10 +75,16 @@ static inline uint16_t hot_oldest(struct vhu_hot *h)
 	return chain;
 }
 
+/* IN_ORDER: the i-th of those that are being sent. */
+static inline void hot_order(struct vhu_hot *h, uint16_t chain, unsigned i)
+{
+	h->order[(h->first + h->inflight + i) % h->n] = chain;
+}
+
 static inline void hot_sent(struct vhu_hot *h, uint16_t chain)
 {
 	if (h->v->in_order)
-		h->order[(h->first + h->inflight) % h->n] = chain;
+		hot_order(h, chain, 0);
 	h->state[chain] = HOT_SENT;
 	h->inflight++;
 }

@@ -8,7 +8,7 @@ static void put(struct vhu_hot *h, struct split *s, unsigned chain, uint32_t at)
 {
 	struct hot_chain *c = &h->chain[chain];
 
-	c->head = (uint16_t)at;
+	h->head[chain] = (uint16_t)at;
 	h->owner[at] = (uint16_t)chain;
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct vhu_raw_desc *d = &c->desc[i];
@@ -41,20 +41,27 @@ static void place_in_order(struct vhu_hot *h, struct split *s, unsigned chain)
 	s->cursor = (uint16_t)((s->cursor + h->chain[chain].n) & (s->size - 1));
 }
 
+/* Stores to the ring may alias anything: what does not change is loaded once. */
 static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 {
 	struct split *s = split_of(h->v);
+	uint8_t *avail = s->avail + AVAIL_RING, *shadow = s->avail_shadow + AVAIL_RING, *state = h->state;
+	const uint16_t *heads = h->head;
+	uint32_t mask = s->size - 1, at = s->avail_idx;
 	uint16_t flags, event;
 
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t at = AVAIL_RING + 2 * ((uint32_t)(s->avail_idx + i) & (s->size - 1));
-
-		if (s->v.in_order)
-			place_in_order(h, s, chains[i]);
-		vhu_le_put(s->avail_shadow + at, 2, h->chain[chains[i]].head);
-		ring_store16(s->avail + at, h->chain[chains[i]].head);
-		hot_sent(h, chains[i]);
+	for (unsigned i = 0; s->v.in_order && i < n; i++) {
+		place_in_order(h, s, chains[i]);
+		hot_order(h, chains[i], i);
 	}
+	for (unsigned i = 0; i < n; i++, at++) {
+		uint16_t head = heads[chains[i]];
+
+		state[chains[i]] = HOT_SENT;
+		vhu_le_put(shadow + 2 * (at & mask), 2, head);
+		ring_store16(avail + 2 * (at & mask), head);
+	}
+	h->inflight += n;
 	s->owned += n;
 	s->avail_idx = (uint16_t)(s->avail_idx + n);
 	vhu_split_avail_put(s, AVAIL_IDX, s->avail_idx);
@@ -67,9 +74,14 @@ static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 	return (uint16_t)(s->avail_idx - event - 1) < n;
 }
 
+static const uint8_t *element_at(const struct split *s, uint16_t idx)
+{
+	return s->used + USED_RING + USED_ELEMENT * (size_t)(idx & (s->size - 1));
+}
+
 static uint16_t owner_at(const struct vhu_hot *h, const struct split *s, uint16_t idx)
 {
-	uint32_t id = ring_load32(s->used + USED_RING + USED_ELEMENT * (size_t)(idx & (s->size - 1)));
+	uint32_t id = ring_load32(element_at(s, idx));
 
 	return id < s->size ? h->owner[id] : HOT_NONE;
 }
@@ -131,38 +143,68 @@ static unsigned give_batch(struct vhu_hot *h, uint16_t chain, uint32_t id, unsig
 	return k;
 }
 
-static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
+static unsigned reap_in_order(struct vhu_hot *h, struct split *s, uint16_t idx, struct vhu_hot_used *out)
 {
-	struct split *s = split_of(h->v);
-	uint16_t idx = ring_load16_acquire(s->used + USED_IDX);
-	unsigned n = 0;
+	unsigned n = 0, k;
 
-	if (idx == s->last_used || jumped(h, s, idx))
-		return 0;
 	while (s->last_used != idx && !h->broken) {
-		const uint8_t *p =
-			s->used + USED_RING + USED_ELEMENT * (size_t)(s->last_used & (s->size - 1));
+		const uint8_t *p = element_at(s, s->last_used);
 		uint32_t id = ring_load32(p), len = ring_load32(p + 4);
 		uint16_t chain = id < s->size ? h->owner[id] : HOT_NONE;
-		unsigned k = 1;
 
-		if (__builtin_expect(chain == HOT_NONE || h->state[chain] != HOT_SENT, 0)) {
+		if (chain == HOT_NONE || h->state[chain] != HOT_SENT) {
 			vhu_hot_complain(h, id, len, chain);
 			s->last_used++;
 			continue;
 		}
-		if (__builtin_expect(len > h->room[chain], 0))
+		if (len > h->room[chain])
 			vhu_hot_too_long(h, chain, id, len);
-		if (s->v.in_order)
-			k = give_batch(h, chain, id, (uint16_t)(idx - s->last_used), &out[n]);
-		else
-			hot_back(h, chain);
+		k = give_batch(h, chain, id, (uint16_t)(idx - s->last_used), &out[n]);
 		if (k == 0)
 			break;
 		n += k;
 		out[n - 1] = (struct vhu_hot_used){.chain = chain, .len_known = true, .len = len};
 		s->last_used = (uint16_t)(s->last_used + k);
 	}
+	return n;
+}
+
+static unsigned reap_any_order(struct vhu_hot *h, struct split *s, uint16_t idx, struct vhu_hot_used *out)
+{
+	const uint16_t *owner = h->owner;
+	const uint32_t *room = h->room;
+	uint32_t size = s->size;
+	uint8_t *state = h->state;
+	unsigned n = 0;
+
+	for (uint16_t at = s->last_used; at != idx; at++) {
+		const uint8_t *p = element_at(s, at);
+		uint32_t id = ring_load32(p), len = ring_load32(p + 4);
+		uint16_t chain = id < size ? owner[id] : HOT_NONE;
+
+		if (__builtin_expect(chain == HOT_NONE || state[chain] != HOT_SENT, 0)) {
+			vhu_hot_complain(h, id, len, chain);
+			continue;
+		}
+		if (__builtin_expect(len > room[chain], 0))
+			vhu_hot_too_long(h, chain, id, len);
+		state[chain] = HOT_BACK;
+		out[n++] = (struct vhu_hot_used){.chain = chain, .len_known = true, .len = len};
+	}
+	s->last_used = idx;
+	h->inflight -= n;
+	return n;
+}
+
+static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
+{
+	struct split *s = split_of(h->v);
+	uint16_t idx = ring_load16_acquire(s->used + USED_IDX);
+	unsigned n;
+
+	if (idx == s->last_used || jumped(h, s, idx))
+		return 0;
+	n = s->v.in_order ? reap_in_order(h, s, idx, out) : reap_any_order(h, s, idx, out);
 	s->owned = h->inflight;
 	return n;
 }
