@@ -300,6 +300,10 @@ void vhu_do_phase(struct vhu_run *r, const struct vhu_step *s)
 	if (s->phase.pairs)
 		r->pairs = s->phase.pairs;
 	opts.pairs = r->pairs;
+	/* Regions that go one by one and are there already are not sent again. */
+	if ((vhu_session_pfeatures(&c->oracle.session) & VHU_P(CONFIGURE_MEM_SLOTS)) &&
+	    c->oracle.session.n_regions)
+		opts.regions = 0;
 	if (run_phase(c, s->phase.phase, &opts, s) && s->phase.phase == VHU_DO_PHASE_RESET) {
 		vhu_run_inflight_release(r);
 		vhu_run_reset_rings(r);

@@ -390,10 +390,16 @@ static int commit_one(struct story *s, enum event e)
  */
 static int commit(struct story *s, enum event e)
 {
-	const bool arrives = e == EVENT_START && s->front.incoming;
+	const struct front *f = &s->front;
+	const bool arrives = e == EVENT_START && f->incoming;
 	int rc = 0;
 
-	if (arrives && !s->front.announced)
+	/* Firmware resets a device before it starts it. */
+	if (e == EVENT_START && f->marked && !f->booted && !arrives && !f->keeps && !f->lost_started &&
+	    !s->guest_resets)
+		rc = commit_one(s, EVENT_RESET);
+
+	if (rc == 0 && arrives && !f->announced)
 		rc = commit_one(s, EVENT_ANNOUNCE);
 	if (rc == 0)
 		rc = commit_one(s, e);

@@ -168,7 +168,11 @@ static void model_phase(struct model *m, struct model_conn *mc, const struct vhu
 		.features = mc->features,
 		.pfeatures = p->pfeatures,
 		.queues = p->queues,
-		.regions = p->layout.n_regions,
+		/* Regions that go one by one and are there already are not sent again. */
+		.regions = (vhu_session_pfeatures(mc->s) & VHU_P(CONFIGURE_MEM_SLOTS)) && mc->s->n_regions
+				   ? 0
+				   : p->layout.n_regions,
+		.reconnected = true,
 		.pairs = s->phase.pairs,
 	};
 	struct vhu_moment moment = vhu_model_moment(m, mc);
