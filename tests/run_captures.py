@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""The captures of captures/: nothing in them breaks a rule, and each plays against a back-end made like the recorded one.
+"""The captures of captures/: nothing in them breaks a rule, each plays against a back-end made like the recorded one,
+and makes a case that does the same.
 
     run_captures.py BUILD
 """
 import glob
+import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -21,7 +25,67 @@ def check(build, path):
     return '' if done.returncode == 0 else done.stdout
 
 
-CHECKS = {'check': check}
+def replay(build, path, *options):
+    """The report of a replay on a back-end made like the captured one."""
+    done = run(f'{build}/vhu-replay', '--reference', '--timeout', '2000', *options, path)
+    return '' if done.returncode == 0 else done.stdout
+
+
+def replay_io(build, path):
+    """With requests of our own through the captured rings."""
+    return replay(build, path, '--io') if os.path.basename(path).startswith('blk') else ''
+
+
+# A planted fault, and the message at which it has to show, where a capture has that at all.
+FAULTS = {'mq-num-0': 'GET_QUEUE_NUM reply', 'feat-get-length': 'GET_FEATURES reply',
+          'proto-get-length': 'GET_PROTOCOL_FEATURES reply', 'reply-get-none': 'GET_VRING_BASE reply',
+          'vring-base-reply-index': 'GET_VRING_BASE reply index=1'}
+
+
+def faults(build, path):
+    """A back-end with a fault is stopped at the message that shows it."""
+    wrong = []
+    shown = run(f'{build}/vhu-trace', 'show', path).stdout
+    for fault, message in FAULTS.items():
+        if f'< {message}' not in shown:
+            continue
+        done = subprocess.run([f'{build}/vhu-replay', f'--reference={fault}', '--timeout', '300', '--json', '-', path],
+                              stdout=subprocess.PIPE, text=True, check=False)
+        diverged = json.loads(done.stdout)['diverged'] if done.stdout else []
+        if done.returncode not in (1, 4) or not diverged or f'< {message}' not in diverged[0]['recorded']:
+            wrong.append(f'  {fault}: exit {done.returncode}, {diverged[:1]}')
+    return '\n'.join(wrong)
+
+
+def sessions(build, path):
+    """Numbers of the sessions in which a front-end speaks."""
+    shown = run(f'{build}/vhu-trace', 'show', path).stdout
+    return sorted({int(number) for number in re.findall(r'^ *\d+ +[\d.]+ \[(\d+)\] +> ', shown, re.M)})
+
+
+def round_trip(build, path):
+    """Record, make a case of it, run it, record that: the same session."""
+    name = os.path.basename(path)[:-len('.pcap')]
+    with tempfile.TemporaryDirectory() as folder:
+        case = f'{folder}/{name}.json'
+        done = run(f'{build}/vhu-trace', 'case', '--output', case, path)
+        if done.returncode:
+            return done.stdout
+        with open(case, encoding='utf-8') as text:
+            devices = json.load(text)['needs'].get('device', ['blk'])
+        like = f'{build}/vhu-backend --socket {{socket}} --device {devices[0]} --like {path}'
+        done = run(f'{build}/vhu-conform', '--spawn', like + (' --image {image}' if devices == ['blk'] else ''),
+                   '--record', folder, case)
+        if done.returncode:
+            return done.stdout
+        for again, number in enumerate(sessions(build, path), 1):
+            done = run(f'{build}/vhu-trace', 'diff', '--session', f'{number},{again}', path, f'{folder}/{name}.pcap')
+            if done.returncode:
+                return f'session {number}\n{done.stdout}'
+    return ''
+
+
+CHECKS = {'check': check, 'replay': replay, 'replay --io': replay_io, 'faults': faults, 'round trip': round_trip}
 
 
 def main(build):

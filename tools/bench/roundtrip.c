@@ -2,7 +2,8 @@
  * GET_FEATURES round trips a second: through plan, engine and oracle, against a bare
  * sendmsg/recvmsg loop with the same peer, both on one CPU. Prints the ratio of each pair.
  *
- *   bench-roundtrip VHU-BACKEND [--bare]     --bare: only the bare loop, nanoseconds a round trip
+ *   bench-roundtrip VHU-BACKEND [--bare|--replay]     --bare: only the bare loop, nanoseconds a round trip;
+ *   --replay: what a replay of the same round trips, captured, comes to
  */
 #include <errno.h>
 #include <sched.h>
@@ -16,6 +17,8 @@
 #include "engine/engine.h"
 #include "event/loop.h"
 #include "plan/plan.h"
+#include "trace/file.h"
+#include "trace/trace.h"
 
 enum { ROUNDS = 20000, PAIRS = 5 };
 
@@ -101,18 +104,26 @@ static struct vhu_plan *make_plan(struct vhu_case_set **set)
 	return plan;
 }
 
-static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan)
+static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan,
+			     struct vhu_trace_writer *record)
 {
+	struct vhu_replay replay = {0};
 	struct vhu_engine_opts opts = {.timeout_ns = UINT64_C(5000000000),
 				       .judge = {.spec = VHU_SINCE_V11_1},
-				       .device = VHU_DEV_BLK};
+				       .device = VHU_DEV_BLK,
+				       .replay = &replay};
 	struct vhu_engine *e;
 	struct vhu_result res;
 	struct vhu_err err = {0};
 	double ns;
 
-	if (vhu_engine_new(loop, t, &opts, &e, &err) < 0 || vhu_engine_run(e, plan, &res, &err) < 0)
+	if (vhu_engine_new(loop, t, &opts, &e, &err) < 0 ||
+	    (record && vhu_engine_record(e, record, &err) < 0) || vhu_engine_run(e, plan, &res, &err) < 0)
 		die("engine", &err);
+	if (plan->recorded && (replay.divergences || replay.compared < ROUNDS))
+		die("the replay differs", NULL);
+	if (record)
+		vhu_engine_record(e, NULL, &err);
 	if (res.verdict != VHU_PASS)
 		die(res.n_findings ? res.findings[0].summary : res.reason, NULL);
 	ns = (double)res.duration_ns / ROUNDS;
@@ -121,19 +132,57 @@ static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const 
 	return ns;
 }
 
+/* The same as a capture of it. */
+static struct vhu_plan *make_replay(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan,
+				    struct vhu_trace **ret_trace)
+{
+	char dir[] = "/tmp/vhu-bench-XXXXXX", path[64];
+	struct vhu_trace_meta meta = {.tool = "bench-roundtrip"};
+	struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct vhu_trace_writer *w;
+	struct vhu_plan *replay;
+	struct vhu_buf notes = {0};
+	struct vhu_err err = {0};
+
+	if (!mkdtemp(dir))
+		die("mkdtemp", NULL);
+	snprintf(path, sizeof(path), "%s/round-trips.pcap", dir);
+	if (vhu_trace_writer_new(path, &meta, &w, &err) < 0)
+		die(path, &err);
+	through_engine(loop, t, plan, w);
+	if (vhu_trace_writer_close(w, &err) < 0 || vhu_trace_load(path, ret_trace, &err) < 0 ||
+	    vhu_plan_from_trace(*ret_trace, &opts, &replay, &notes, &err) < 0)
+		die(path, &err);
+	unlink(path);
+	rmdir(dir);
+	vhu_buf_done(&notes);
+	return replay;
+}
+
+static void compare(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan, const char *what)
+{
+	for (int i = 0; i < PAIRS; i++) {
+		double theirs = bare(t), ours = through_engine(loop, t, plan, NULL);
+
+		printf("round trips a second: %s %.0f, bare %.0f, ratio %.2f\n", what, 1e9 / ours, 1e9 / theirs,
+		       theirs / ours);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	char command[512];
 	struct vhu_target_opts opts = {
 		.how = VHU_TARGET_SPAWN, .command = command, .timeout_ns = UINT64_C(5000000000)};
 	struct vhu_case_set *set = NULL;
-	struct vhu_plan *plan;
+	struct vhu_plan *plan, *replay;
+	struct vhu_trace *trace;
 	struct vhu_loop *loop;
 	struct vhu_target *t;
 	struct vhu_err err = {0};
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: bench-roundtrip VHU-BACKEND [--bare]\n");
+		fprintf(stderr, "usage: bench-roundtrip VHU-BACKEND [--bare|--replay]\n");
 		return 2;
 	}
 	pin();
@@ -142,15 +191,15 @@ int main(int argc, char **argv)
 		die("target", &err);
 	plan = make_plan(&set);
 	bare(t);
-	if (argc > 2) {
+	if (argc > 2 && !strcmp(argv[2], "--replay")) {
+		replay = make_replay(loop, t, plan, &trace);
+		compare(loop, t, replay, "replay");
+		vhu_plan_free(replay);
+		vhu_trace_free(trace);
+	} else if (argc > 2) {
 		printf("%.0f\n", bare(t));
 	} else {
-		for (int i = 0; i < PAIRS; i++) {
-			double theirs = bare(t), ours = through_engine(loop, t, plan);
-
-			printf("round trips a second: engine %.0f, bare %.0f, ratio %.2f\n", 1e9 / ours,
-			       1e9 / theirs, theirs / ours);
-		}
+		compare(loop, t, plan, "engine");
 	}
 	vhu_plan_free(plan);
 	vhu_case_set_free(set);
