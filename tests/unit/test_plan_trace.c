@@ -1,0 +1,457 @@
+/* Captures become plans, and plans case files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <base/arena.h>
+#include <base/buf.h>
+#include <errno.h>
+#include <plan/plan.h>
+#include <trace/trace.h>
+#include <wire/frame.h>
+
+enum { RECORDS = 64, BYTES = 512 };
+
+/* A capture in memory: what vhu_trace_load would give. */
+struct capture {
+	struct vhu_record record[RECORDS];
+	uint8_t bytes[RECORDS][BYTES];
+	struct vhu_fd_info fds[RECORDS][4];
+	const struct vhu_record *all[RECORDS];
+	struct vhu_session_ref session[4];
+	struct vhu_trace trace;
+	size_t n;
+	enum vhu_cap_tap tap;
+};
+
+static struct vhu_record *add(struct capture *c, enum vhu_cap_channel channel, enum vhu_cap_direction dir)
+{
+	struct vhu_record *r = &c->record[c->n];
+
+	assert_true(c->n < RECORDS);
+	*r = (struct vhu_record){.t_ns = 1000 + c->n,
+				 .channel = channel,
+				 .dir = dir,
+				 .tap = c->tap,
+				 .connection = 1,
+				 .seq = (uint32_t)c->n + 1,
+				 .tgid = 7};
+	c->all[c->n++] = r;
+	return r;
+}
+
+static struct vhu_record *message(struct capture *c, enum vhu_cap_direction dir, enum vhu_msg msg,
+				  uint32_t flags, const void *payload, size_t len)
+{
+	struct vhu_record *r =
+		add(c, vhu_msg_row(msg)->channel == VHU_CHAN_BACKEND ? VHU_CAP_BACKEND : VHU_CAP_MAIN, dir);
+	uint8_t *to = c->bytes[c->n - 1];
+
+	vhu_ne_put(to, 4, vhu_msg_row(msg)->id);
+	vhu_ne_put(to + 4, 4, flags);
+	vhu_ne_put(to + 8, 4, len);
+	if (len)
+		memcpy(to + 12, payload, len);
+	r->payload = to;
+	r->len = 12 + len;
+	r->orig_len = (uint32_t)r->len;
+	return r;
+}
+
+static struct vhu_record *ask(struct capture *c, enum vhu_msg msg, const void *payload, size_t len)
+{
+	return message(c, VHU_CAP_DIR_FE, msg, 1, payload, len);
+}
+
+static struct vhu_record *reply(struct capture *c, enum vhu_msg msg, const void *payload, size_t len)
+{
+	return message(c, VHU_CAP_DIR_BE, msg, 5, payload, len);
+}
+
+static void give(struct capture *c, struct vhu_record *r, const struct vhu_fd_info *info)
+{
+	struct vhu_fd_info *fds = c->fds[r - c->record];
+
+	fds[r->n_fds++] = *info;
+	r->fds = fds;
+}
+
+static struct vhu_record *life(struct capture *c, enum vhu_cap_life kind, enum vhu_cap_direction dir,
+			       uint32_t conn)
+{
+	struct vhu_record *r = add(c, VHU_CAP_LIFE, dir);
+
+	r->kind = (uint16_t)kind;
+	r->connection = conn;
+	return r;
+}
+
+static struct vhu_trace *finish(struct capture *c)
+{
+	size_t n = 0;
+
+	c->trace = (struct vhu_trace){.meta = (char *)"{}",
+				      .notes = (char *)"",
+				      .records = c->all,
+				      .n_records = c->n,
+				      .sessions = c->session};
+	for (uint32_t conn = 1; conn <= VHU_ARRAY_SIZE(c->session); conn++)
+		for (size_t i = 0; i < c->n; i++)
+			if (c->all[i]->connection == conn) {
+				c->session[n++] = (struct vhu_session_ref){
+					.connection = conn, .messages = 1, .n = 1, .records = &c->all[i]};
+				break;
+			}
+	c->trace.n_sessions = n;
+	return &c->trace;
+}
+
+static struct vhu_plan *compile(struct capture *c, const struct vhu_replay_opts *opts, struct vhu_buf *notes)
+{
+	struct vhu_plan *plan;
+	struct vhu_err err = {0};
+
+	if (vhu_plan_from_trace(finish(c), opts, &plan, notes, &err) < 0)
+		fail_msg("%s", err.text);
+	return plan;
+}
+
+static const struct vhu_step *nth(const struct vhu_plan *p, enum vhu_verb verb, size_t n)
+{
+	for (size_t i = 0; i < p->n_steps; i++)
+		if (p->steps[i].verb == verb && n-- == 0)
+			return &p->steps[i];
+	return NULL;
+}
+
+static struct capture *start(void)
+{
+	struct capture *c = calloc(1, sizeof(*c));
+
+	assert_non_null(c);
+	life(c, VHU_CAP_LIFE_CONNECT, VHU_CAP_DIR_FE, 1);
+	return c;
+}
+
+/* --- tests ------------------------------------------------------------------------------------------ */
+
+static void messages_become_steps_in_their_order(void **state)
+{
+	struct capture *c = start();
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct vhu_buf notes = {0};
+	uint64_t features = 0x140000000;
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_GET_FEATURES, NULL, 0);
+	reply(c, VHU_MSG_GET_FEATURES, &features, 8);
+	ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+	life(c, VHU_CAP_LIFE_CLOSE, VHU_CAP_DIR_FE, 1);
+	p = compile(c, &opts, &notes);
+	assert_string_equal(vhu_buf_text(&notes), "");
+	assert_true(p->recorded);
+	assert_int_equal(p->n_conns, 1);
+	assert_int_equal(p->n_steps, 4);
+	assert_int_equal(p->steps[0].verb, VHU_VERB_RECORDED);
+	assert_int_equal(p->steps[1].verb, VHU_VERB_ANSWER);
+	assert_int_equal(p->steps[1].answer.n_payload, 8);
+	assert_int_equal(p->steps[2].recorded.request, VHU_ID_SET_OWNER);
+	assert_int_equal(p->steps[3].verb, VHU_VERB_CLOSE);
+	assert_false(p->steps[3].close.unread);
+	vhu_plan_free(p);
+	free(c);
+}
+
+/* Bits of the n-th answer's payload that count. */
+static uint8_t counts(const struct vhu_plan *p, size_t n, size_t byte)
+{
+	const struct vhu_step *s = nth(p, VHU_VERB_ANSWER, n);
+
+	return s->answer.mask ? s->answer.mask[byte] : 0xff;
+}
+
+static void what_may_differ_is_masked(void **state)
+{
+	static const char *const mask[] = {"GET_QUEUE_NUM"}, *const ignore[] = {"GET_FEATURES.u64"};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK, .ignore = ignore, .n_ignore = 1};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	uint64_t u64 = 8;
+	uint32_t base[2] = {0, 5}, moved[2] = {0, 9};
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_GET_FEATURES, NULL, 0);
+	reply(c, VHU_MSG_GET_FEATURES, &u64, 8);
+	reply(c, VHU_MSG_GET_QUEUE_NUM, &u64, 8);
+	reply(c, VHU_MSG_GET_MAX_MEM_SLOTS, &u64, 8);
+	reply(c, VHU_MSG_GET_PROTOCOL_FEATURES, &u64, 8);
+	ask(c, VHU_MSG_SET_VRING_BASE, base, 8);
+	reply(c, VHU_MSG_GET_VRING_BASE, base, 8);
+	reply(c, VHU_MSG_GET_VRING_BASE, moved, 8);
+	finish(c);
+	c->trace.mask = mask;
+	c->trace.n_mask = 1;
+	{
+		struct vhu_trace trace = c->trace;
+		struct vhu_err err = {0};
+
+		assert_int_equal(vhu_plan_from_trace(&trace, &opts, &p, &notes, &err), 0);
+	}
+	assert_int_equal(counts(p, 0, 0), 0);
+	assert_int_equal(counts(p, 1, 0), 0);
+	assert_int_equal(counts(p, 2, 0), 0);
+	assert_int_equal(counts(p, 3, 0), 0xff);
+	/* Without traffic a ring stands where it was set. */
+	assert_int_equal(counts(p, 4, 4), 0xff);
+	assert_int_equal(counts(p, 5, 0), 0xff);
+	assert_int_equal(counts(p, 5, 4), 0);
+	vhu_plan_free(p);
+	free(c);
+}
+
+static void names_that_mean_nothing_are_refused(void **state)
+{
+	static const struct {
+		const char *name, *says;
+	} rows[] = {
+		{"GET_FEATURE", "did you mean 'GET_FEATURES'"},
+		{"GET_FEATURES.num", "GET_FEATURES has no field 'num'"},
+		{"", "names no message"},
+	};
+	struct capture *c = start();
+
+	ask(c, VHU_MSG_GET_FEATURES, NULL, 0);
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
+		const struct vhu_replay_opts opts = {.ignore = &rows[i].name, .n_ignore = 1};
+		struct vhu_buf notes = {0};
+		struct vhu_err err = {0};
+		struct vhu_plan *p;
+
+		assert_int_equal(vhu_plan_from_trace(finish(c), &opts, &p, &notes, &err), -EINVAL);
+		if (!strstr(err.text, rows[i].says))
+			fail_msg("%s", err.text);
+	}
+	free(c);
+}
+
+static void objects_are_told_by_inode_and_number(void **state)
+{
+	const struct vhu_fd_info file = {.kind = VHU_FDK_MEMFD,
+					 .inode_valid = true,
+					 .dev = 1,
+					 .inode = 42,
+					 .size_valid = true,
+					 .size = UINT64_C(64) << 30};
+	const struct vhu_fd_info event = {.kind = VHU_FDK_EVENTFD, .number = 31};
+	const uint64_t region[5] = {0, 0, 0x1000, 0x7f0000000000, 0};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct vhu_plan *p;
+
+	for (int tap = VHU_CAP_TAP_SELF; tap <= VHU_CAP_TAP_EBPF;
+	     tap += VHU_CAP_TAP_EBPF - VHU_CAP_TAP_SELF) {
+		struct capture *c = start();
+		struct vhu_buf notes = {0};
+		uint64_t queue = 0;
+
+		c->tap = (enum vhu_cap_tap)tap;
+		for (int i = 0; i < 2; i++)
+			give(c, ask(c, VHU_MSG_ADD_MEM_REG, region, 40), &file);
+		for (; queue < 2; queue++)
+			give(c, ask(c, VHU_MSG_SET_VRING_KICK, &queue, 8), &event);
+		p = compile(c, &opts, &notes);
+		assert_int_equal(nth(p, VHU_VERB_RECORDED, 0)->recorded.fds[0].object,
+				 nth(p, VHU_VERB_RECORDED, 1)->recorded.fds[0].object);
+		assert_int_equal(p->objects[0].size, UINT64_C(64) << 30);
+		/* A number names an eventfd only where it is the front-end's own. */
+		assert_int_equal(p->n_objects, tap == VHU_CAP_TAP_EBPF ? 2 : 3);
+		/* A kick arrives signalled. */
+		assert_int_equal(nth(p, VHU_VERB_RECORDED, 2)->recorded.fds[0].signals, 1);
+		vhu_plan_free(p);
+		free(c);
+	}
+}
+
+static void lost_descriptors_are_made_up_for(void **state)
+{
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	uint64_t queue = 1, none = 1 | 1 << 8;
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_SET_VRING_CALL, &queue, 8)->flags = VHU_CAP_FDS_LOST;
+	ask(c, VHU_MSG_SET_VRING_CALL, &none, 8)->flags = VHU_CAP_FDS_LOST;
+	p = compile(c, &opts, &notes);
+	assert_int_equal(nth(p, VHU_VERB_RECORDED, 0)->recorded.n_fds, 1);
+	assert_int_equal(nth(p, VHU_VERB_RECORDED, 1)->recorded.n_fds, 0);
+	assert_non_null(strstr(vhu_buf_text(&notes), "descriptors of 1 messages were not seen"));
+	vhu_buf_done(&notes);
+	vhu_plan_free(p);
+	free(c);
+}
+
+static void a_death_is_a_kill_and_a_start(void **state)
+{
+	for (int spawned = 0; spawned < 2; spawned++) {
+		const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK, .spawned = spawned};
+		struct capture *c = start();
+		struct vhu_buf notes = {0};
+		struct vhu_plan *p;
+
+		ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+		life(c, VHU_CAP_LIFE_CLOSE, VHU_CAP_DIR_BE, 1);
+		life(c, VHU_CAP_LIFE_CONNECT, VHU_CAP_DIR_FE, 2);
+		ask(c, VHU_MSG_SET_OWNER, NULL, 0)->connection = 2;
+		p = compile(c, &opts, &notes);
+		assert_int_equal(p->n_conns, 1);
+		assert_int_equal(!!nth(p, VHU_VERB_TARGET, 0), spawned);
+		if (spawned) {
+			assert_int_equal(nth(p, VHU_VERB_TARGET, 0)->target.op, VHU_TARGET_KILL);
+			assert_int_equal(nth(p, VHU_VERB_TARGET, 1)->target.op, VHU_TARGET_RESTART);
+		}
+		assert_false(nth(p, VHU_VERB_END, 0)->end.provoked);
+		assert_non_null(nth(p, VHU_VERB_CONNECT, 0));
+		vhu_plan_free(p);
+		free(c);
+	}
+}
+
+static void a_hang_up_over_a_wrong_message_is_expected(void **state)
+{
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK, .spawned = true};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_SET_OWNER, NULL, 0)->flags = VHU_CAP_INTENDED;
+	life(c, VHU_CAP_LIFE_CLOSE, VHU_CAP_DIR_BE, 1);
+	p = compile(c, &opts, &notes);
+	assert_true(nth(p, VHU_VERB_END, 0)->end.provoked);
+	assert_null(nth(p, VHU_VERB_TARGET, 0));
+	vhu_plan_free(p);
+	free(c);
+}
+
+static void bytes_that_are_no_message_go_out_in_their_pieces(void **state)
+{
+	static const uint32_t pieces[] = {5, 7};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	struct vhu_record *r;
+	struct vhu_plan *p;
+
+	r = ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+	r->flags = VHU_CAP_MALFORMED;
+	r->recvs = pieces;
+	r->n_recvs = 2;
+	p = compile(c, &opts, &notes);
+	assert_int_equal(nth(p, VHU_VERB_RAW, 0)->raw.n_bytes, 5);
+	assert_int_equal(nth(p, VHU_VERB_RAW, 1)->raw.n_bytes, 7);
+	assert_null(nth(p, VHU_VERB_RAW, 2));
+	vhu_plan_free(p);
+	free(c);
+}
+
+static void what_cannot_be_replayed_is_said(void **state)
+{
+	struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	struct vhu_err err = {0};
+	struct vhu_plan *p;
+	struct vhu_record *r;
+
+	assert_int_equal(vhu_plan_from_trace(finish(c), &opts, &p, &notes, &err), -EINVAL);
+	opts.session = 9;
+	assert_int_equal(vhu_plan_from_trace(finish(c), &opts, &p, &notes, &err), -EINVAL);
+	assert_string_equal(err.text, "there is no session 9 in the capture");
+	opts.session = 0;
+	r = ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+	r->stream_off = 1096;
+	r = ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+	r->orig_len += 100;
+	r->flags = VHU_CAP_TRUNCATED;
+	finish(c);
+	c->session[0].partial = true;
+	c->session[0].records = &c->all[1];
+	assert_int_equal(vhu_plan_from_trace(&c->trace, &opts, &p, &notes, &err), 0);
+	assert_non_null(strstr(vhu_buf_text(&notes), "session 1 began 1096 bytes before the capture"));
+	assert_non_null(strstr(vhu_buf_text(&notes), "record 3: left out, since the recorder cut it"));
+	vhu_buf_done(&notes);
+	vhu_plan_free(p);
+	free(c);
+}
+
+/* --- case files ------------------------------------------------------------------------------------- */
+
+static void rings_fold_into_a_loop(void **state)
+{
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0}, text = {0};
+	struct vhu_err err = {0};
+	struct vhu_plan *p;
+
+	for (uint32_t q = 0; q < 3; q++) {
+		uint32_t num[2] = {q, 256};
+		uint64_t addr[5] = {q, 0x10000 + 0x3000 * (uint64_t)q, 0x12000 + 0x3000 * (uint64_t)q,
+				    0x11000 + 0x3000 * (uint64_t)q, 7};
+
+		ask(c, VHU_MSG_SET_VRING_NUM, num, 8);
+		ask(c, VHU_MSG_SET_VRING_ADDR, addr, 40);
+	}
+	p = compile(c, &opts, &notes);
+	assert_int_equal(vhu_plan_to_case(p, "test.pcap", &text, &err), 0);
+	if (!strstr(vhu_buf_text(&text), "\"for_each_queue\": \"q\", \"of\": {\"from\": 0, \"to\": 2}") ||
+	    !strstr(vhu_buf_text(&text), "{\"index\": \"$q\", \"num\": 256}") ||
+	    !strstr(vhu_buf_text(&text), "\"descriptor\": \"$q * 0x3000 + 0x10000\""))
+		fail_msg("%s", vhu_buf_text(&text));
+	vhu_buf_done(&text);
+	vhu_plan_free(p);
+	free(c);
+}
+
+static void what_is_not_alike_stays_apart(void **state)
+{
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0}, text = {0};
+	struct vhu_err err = {0};
+	uint32_t nums[3][2] = {{0, 256}, {1, 128}, {2, 64}};
+	struct vhu_plan *p;
+
+	for (int i = 0; i < 3; i++)
+		ask(c, VHU_MSG_SET_VRING_NUM, nums[i], 8);
+	nums[0][0] = 5;
+	ask(c, VHU_MSG_GET_VRING_BASE, nums[0], 8);
+	p = compile(c, &opts, &notes);
+	assert_int_equal(vhu_plan_to_case(p, "test.pcap", &text, &err), 0);
+	assert_null(strstr(vhu_buf_text(&text), "for_each_queue"));
+	vhu_buf_done(&text);
+	vhu_plan_free(p);
+	free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(messages_become_steps_in_their_order),
+		cmocka_unit_test(what_may_differ_is_masked),
+		cmocka_unit_test(names_that_mean_nothing_are_refused),
+		cmocka_unit_test(objects_are_told_by_inode_and_number),
+		cmocka_unit_test(lost_descriptors_are_made_up_for),
+		cmocka_unit_test(a_death_is_a_kill_and_a_start),
+		cmocka_unit_test(a_hang_up_over_a_wrong_message_is_expected),
+		cmocka_unit_test(bytes_that_are_no_message_go_out_in_their_pieces),
+		cmocka_unit_test(what_cannot_be_replayed_is_said),
+		cmocka_unit_test(rings_fold_into_a_loop),
+		cmocka_unit_test(what_is_not_alike_stays_apart),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
