@@ -71,10 +71,14 @@ static int object(struct trace_compile *c, const struct known_object *like, bool
 	return 0;
 }
 
-static int event_object(struct trace_compile *c, const struct vhu_record *r, const struct vhu_msg_row *row,
+static int event_object(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f,
 			const struct vhu_fd_info *info, struct vhu_fd_spec *ret)
 {
-	struct known_object like = {.kind = VHU_OBJECT_EVENT, .a = r->tgid, .b = info ? info->number : 0};
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+	/* One that signals several rings stands for one each: nobody minds, and numbers are used again. */
+	struct known_object like = {.kind = VHU_OBJECT_EVENT,
+				    .a = (uint64_t)r->tgid << 32 | f->request,
+				    .b = vhu_frame_u64(f, "index") << 32 | (info ? info->number : 0)};
 	const struct vhu_object what = {.kind = VHU_OBJECT_EVENT};
 
 	ret->source = VHU_FD_OBJECT;
@@ -150,7 +154,7 @@ static int by_message(struct trace_compile *c, const struct vhu_record *r, const
 		ret->source = VHU_FD_STATE;
 		return 0;
 	}
-	return signals_ring(row) ? event_object(c, r, row, info, ret) : file_object(c, f, i, info, ret);
+	return signals_ring(row) ? event_object(c, r, f, info, ret) : file_object(c, f, i, info, ret);
 }
 
 static int one(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f, size_t i,
@@ -169,7 +173,7 @@ static int one(struct trace_compile *c, const struct vhu_record *r, const struct
 	case VHU_FDK_FILE:
 		return file_object(c, f, i, info, ret);
 	case VHU_FDK_EVENTFD:
-		return event_object(c, r, row, info, ret);
+		return event_object(c, r, f, info, ret);
 	case VHU_FDK_SOCKET:
 		ret->source = VHU_FD_SOCKET;
 		return 0;

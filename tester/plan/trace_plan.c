@@ -408,10 +408,24 @@ static bool chosen(const struct trace_compile *c, const struct vhu_session_ref *
 	return !path || !own || !strcmp(own, path);
 }
 
+static bool has_start(const struct vhu_session_ref *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->records[i]->channel == VHU_CAP_LIFE && (s->records[i]->kind == VHU_CAP_LIFE_CONNECT ||
+							       s->records[i]->kind == VHU_CAP_LIFE_ACCEPT))
+			return true;
+	return !s->messages;
+}
+
 static void tell_partial(struct trace_compile *c, const struct vhu_session_ref *s)
 {
 	uint64_t off = 0;
 
+	if (!s->partial && !has_start(s))
+		note(c,
+		     "session %" PRIu32
+		     ": its start is not in the capture; what was set up before is missing",
+		     s->connection);
 	if (!s->partial)
 		return;
 	for (size_t i = 0; i < s->n && !off; i++)

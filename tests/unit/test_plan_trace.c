@@ -260,7 +260,7 @@ static void objects_are_told_by_inode_and_number(void **state)
 		c->tap = (enum vhu_cap_tap)tap;
 		for (int i = 0; i < 2; i++)
 			give(c, ask(c, VHU_MSG_ADD_MEM_REG, region, 40), &file);
-		for (; queue < 2; queue++)
+		for (int i = 0; i < 2; i++)
 			give(c, ask(c, VHU_MSG_SET_VRING_KICK, &queue, 8), &event);
 		p = compile(c, &opts, &notes);
 		assert_int_equal(nth(p, VHU_VERB_RECORDED, 0)->recorded.fds[0].object,
