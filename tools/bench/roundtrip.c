@@ -159,13 +159,14 @@ static struct vhu_plan *make_replay(struct vhu_loop *loop, struct vhu_target *t,
 	return replay;
 }
 
-static void compare(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan, const char *what)
+static void compare(struct vhu_loop *loop, struct vhu_target *t, const struct vhu_plan *plan,
+		    const char *what)
 {
 	for (int i = 0; i < PAIRS; i++) {
 		double theirs = bare(t), ours = through_engine(loop, t, plan, NULL);
 
-		printf("round trips a second: %s %.0f, bare %.0f, ratio %.2f\n", what, 1e9 / ours, 1e9 / theirs,
-		       theirs / ours);
+		printf("round trips a second: %s %.0f, bare %.0f, ratio %.2f\n", what, 1e9 / ours,
+		       1e9 / theirs, theirs / ours);
 	}
 }
 
