@@ -37,7 +37,7 @@ struct ebpf {
 /* libbpf's last complaint: it says more than an errno. */
 static char complaint[512];
 
-static int keep_complaint(enum libbpf_print_level level, const char *format, va_list args)
+static int VHU_PRINTF(2, 0) keep_complaint(enum libbpf_print_level level, const char *format, va_list args)
 {
 	if (level == LIBBPF_WARN) {
 		vsnprintf(complaint, sizeof(complaint), format, args);

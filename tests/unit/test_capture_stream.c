@@ -208,11 +208,11 @@ static void an_end_inside_a_message_is_partial(void **state)
 		vhu_buf_reset(&f.seen.text);
 		f.seen.n = 0;
 		assert_int_equal(vhu_stream_end(f.stream, 9, NULL, NULL), 0);
-		snprintf(text, sizeof(text),
-			 cut < 12    ? "@0 %zu P"
-			 : cut == 12 ? ""
-				     : "@12 %zu PJ",
-			 cut < 12 ? cut : cut - 12);
+		text[0] = '\0';
+		if (cut < 12)
+			snprintf(text, sizeof(text), "@0 %zu P", cut);
+		else if (cut > 12)
+			snprintf(text, sizeof(text), "@12 %zu PJ", cut - 12);
 		expect(&f, text);
 		feed(&f, VHU_STREAM_NEXT, b, 12, 0, 0);
 		expect(&f, "");

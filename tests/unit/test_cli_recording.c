@@ -12,7 +12,7 @@
 
 static char folder[] = "/tmp/vhu-recording-XXXXXX";
 
-static int run(const char *format, ...)
+static int VHU_PRINTF(1, 2) run(const char *format, ...)
 {
 	struct vhu_buf command = {0};
 	va_list ap;
