@@ -6,8 +6,11 @@
 
 #include "trace/format.h"
 
-/* In full at a time: 150 of them are some 11 MiB. */
-enum { SLOTS = 150, WORDS = sizeof(struct vhu_oracle) / sizeof(uint64_t) };
+/*
+ * In full at a time: few enough to stay in the processor's cache. They are searched for words that are not 0
+ * by blocks, most of which are empty.
+ */
+enum { SLOTS = 32, WORDS = sizeof(struct vhu_oracle) / sizeof(uint64_t), BLOCK = 64 };
 
 _Static_assert(sizeof(struct vhu_oracle) % sizeof(uint64_t) == 0, "it is packed by words");
 _Static_assert(WORDS < UINT16_MAX, "runs are counted in 16 bits");
@@ -56,25 +59,40 @@ void vhu_sessions_free(struct vhu_sessions *t)
 /* --- packing: runs of words that are not 0, each behind its place and its length; 0 0 at the end ---------
  */
 
-static uint16_t *pack(struct vhu_sessions *t, const union state *state)
+/* Runs of one block, appended to `out`; returns where they end. */
+static uint16_t *pack_block(uint16_t *out, const uint64_t *words, size_t i, size_t end)
 {
-	uint16_t *out = t->scratch, *packed;
-	size_t i = 0;
-
-	while (i < WORDS) {
+	while (i < end) {
 		size_t start;
 
-		while (i < WORDS && !state->words[i])
+		while (i < end && !words[i])
 			i++;
 		start = i;
-		while (i < WORDS && state->words[i])
+		while (i < end && words[i])
 			i++;
 		if (i == start)
 			break;
 		*out++ = (uint16_t)start;
 		*out++ = (uint16_t)(i - start);
-		memcpy(out, &state->words[start], (i - start) * sizeof(uint64_t));
+		memcpy(out, &words[start], (i - start) * sizeof(uint64_t));
 		out += (i - start) * sizeof(uint64_t) / sizeof(*out);
+	}
+	return out;
+}
+
+/* And leaves the slot empty. */
+static uint16_t *pack(struct vhu_sessions *t, union state *state)
+{
+	static const uint64_t zeroes[BLOCK];
+	uint16_t *out = t->scratch, *packed;
+
+	for (size_t i = 0; i < WORDS; i += BLOCK) {
+		size_t n = VHU_MIN((size_t)BLOCK, (size_t)WORDS - i);
+
+		if (!memcmp(&state->words[i], zeroes, n * sizeof(uint64_t)))
+			continue;
+		out = pack_block(out, state->words, i, i + n);
+		memset(&state->words[i], 0, n * sizeof(uint64_t));
 	}
 	*out++ = 0;
 	*out++ = 0;
@@ -84,9 +102,9 @@ static uint16_t *pack(struct vhu_sessions *t, const union state *state)
 	return packed;
 }
 
+/* Into an empty slot. */
 static void unpack(const uint16_t *packed, union state *state)
 {
-	memset(state->words, 0, sizeof(state->words));
 	while (packed[1]) {
 		memcpy(&state->words[packed[0]], packed + 2, packed[1] * sizeof(uint64_t));
 		packed += 2 + packed[1] * sizeof(uint64_t) / sizeof(*packed);
@@ -121,8 +139,10 @@ struct vhu_one_session *vhu_sessions_find(struct vhu_sessions *t, uint32_t conne
 
 static void drop_state(struct vhu_sessions *t, struct vhu_one_session *s)
 {
-	if (s->slot >= 0)
+	if (s->slot >= 0) {
 		t->owners[s->slot] = NULL;
+		memset(&t->states[s->slot], 0, sizeof(t->states[s->slot]));
+	}
 	s->slot = -1;
 	free(s->packed);
 	s->packed = NULL;

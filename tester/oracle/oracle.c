@@ -178,11 +178,22 @@ static void judge_unasked(struct vhu_oracle *o, const struct vhu_frame *f)
 
 /* --- observations -------------------------------------------------------------------------------- */
 
+/* The texts are empty, without clearing all of them: checks are many, and few have something to say. */
+static void judgement_init(struct vhu_judgement *j, const struct vhu_oracle *o, const struct vhu_frame *f)
+{
+	j->s = &o->session;
+	j->f = f;
+	j->row = vhu_frame_row(f);
+	j->to = NULL;
+	j->accepted[0] = j->actual[0] = '\0';
+}
+
 static void observe_reply(struct vhu_oracle *o, const struct vhu_frame *f)
 {
-	struct vhu_judgement j = {.s = &o->session, .f = f, .row = vhu_frame_row(f)};
+	struct vhu_judgement j;
 	int match = f->defects ? -1 : vhu_session_match(&o->session, f);
 
+	judgement_init(&j, o, f);
 	if (match >= 0) {
 		j.to = &o->session.pending[match];
 		judge_passed_over(o, f, match);
@@ -227,8 +238,9 @@ static uint64_t observe_frame(struct vhu_oracle *o, const struct vhu_obs *obs)
 	else if (f->dir == VHU_DIR_BE && f->channel == VHU_CHAN_MAIN)
 		observe_reply(o, f);
 	else if (f->dir == VHU_DIR_BE && f->channel == VHU_CHAN_BACKEND) {
-		struct vhu_judgement j = {.s = &o->session, .f = f, .row = vhu_frame_row(f)};
+		struct vhu_judgement j;
 
+		judgement_init(&j, o, f);
 		judge(o, vhu_rules_backend, &j);
 	}
 	if (f->defects)
