@@ -539,9 +539,9 @@ static int close_proxy(void *source, struct vhu_err *err)
 	for (struct proxy_session *s = p->sessions; s; s = s->next)
 		vhu_proxy_record_stop(s);
 	p->stopped = true;
-	r = p->failed;
+	r = p->failed < 0 ? p->failed : p->unrecorded;
 	if (r < 0 && err)
-		*err = p->err;
+		*err = p->failed < 0 ? p->err : p->record_err;
 	free_all(p);
 	return r;
 }

@@ -58,6 +58,8 @@ struct proxy {
 	struct vhu_source_stats stats;
 	struct vhu_err err; /* the first, with `failed` */
 	int failed;
+	struct vhu_err record_err; /* the same of the recording; sessions go on without it */
+	int unrecorded;
 	bool stopped; /* what ends now ends by our doing */
 };
 

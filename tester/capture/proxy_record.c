@@ -16,11 +16,11 @@ uint64_t vhu_proxy_realtime(void)
 	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-/* Records that cannot be written end the recording; the first reason counts. */
+/* Records that cannot be written end the recording, not what is recorded; the first reason counts. */
 static void note(struct proxy *p, int code)
 {
-	if (code < 0 && p->failed == 0)
-		p->failed = code;
+	if (code < 0 && p->unrecorded == 0)
+		p->unrecorded = code;
 }
 
 /* --- who they are ----------------------------------------------------------------------------------- */
@@ -83,8 +83,8 @@ static void put_life(struct proxy_session *s, enum vhu_cap_life kind, uint64_t t
 		.errno_value = errno_value,
 	};
 
-	if (p->failed == 0)
-		note(p, p->sink(p->sink_ctx, &r, &p->err));
+	if (p->unrecorded == 0)
+		note(p, p->sink(p->sink_ctx, &r, &p->record_err));
 }
 
 /*
@@ -120,8 +120,8 @@ static void end_streams(struct proxy_link *l, const char *text)
 	uint64_t now = vhu_proxy_realtime();
 
 	for (unsigned i = 0; i < 2; i++)
-		if (l->stream[i] && p->failed == 0)
-			note(p, vhu_stream_end(l->stream[i], now, text, &p->err));
+		if (l->stream[i] && p->unrecorded == 0)
+			note(p, vhu_stream_end(l->stream[i], now, text, &p->record_err));
 }
 
 void vhu_proxy_record_over(struct proxy_link *l)
@@ -197,7 +197,7 @@ static int make_stream(struct proxy_link *l, unsigned from)
 
 	memcpy(id.comm, s->peer[from].comm, sizeof(id.comm));
 	memcpy(id.peer_comm, s->peer[!from].comm, sizeof(id.peer_comm));
-	return vhu_stream_new(&id, p->sink, p->sink_ctx, &l->stream[from], &p->err);
+	return vhu_stream_new(&id, p->sink, p->sink_ctx, &l->stream[from], &p->record_err);
 }
 
 /* A stretch of a piece. */
@@ -217,10 +217,10 @@ static void feed(struct proxy_link *l, unsigned from, const uint8_t *bytes, size
 		.tgid = l->session->peer[from].tgid,
 	};
 
-	if (!len || p->failed < 0)
+	if (!len || p->unrecorded < 0)
 		return;
 	p->stats.messages -= vhu_stream_messages(stream);
-	note(p, vhu_stream_feed(stream, &piece, &p->err));
+	note(p, vhu_stream_feed(stream, &piece, &p->record_err));
 	p->stats.messages += vhu_stream_messages(stream);
 }
 
@@ -232,7 +232,7 @@ void vhu_proxy_record_piece(struct proxy_link *l, unsigned from, const struct re
 	if (!s->begun)
 		find_front_end(s, from, piece->bytes, piece->len);
 	begin(s);
-	if (!l->stream[from] && s->proxy->failed == 0)
+	if (!l->stream[from] && s->proxy->unrecorded == 0)
 		note(s->proxy, make_stream(l, from));
 	if (!l->stream[from])
 		return;

@@ -192,12 +192,26 @@ struct recording {
 	bool live;
 	uint64_t told_ns;
 	int code; /* negative: it is over because of this */
-	bool ended;
+	bool ended, told;
 };
+
+/* A proxy's sessions go on when nothing can be written any more; that is told at once. */
+static void tell_unrecorded(struct recording *c, const struct vhu_err *err)
+{
+	struct vhu_err told = *err;
+
+	if (c->told || c->ops != &vhu_source_proxy)
+		return;
+	c->told = true;
+	snprintf(told.text, sizeof(told.text), "%.900s\n  the sessions go on, but are no longer recorded",
+		 err->text);
+	vhu_complain("vhu-capture", &told);
+}
 
 static int put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 {
 	struct recording *c = ctx;
+	int code;
 
 	if (r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_LOST && r->len == 8) {
 		c->lost += vhu_le_get(r->payload, 8);
@@ -205,7 +219,10 @@ static int put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 	}
 	c->sessions = VHU_MAX(c->sessions, (uint64_t)r->connection);
 	c->messages += vhu_record_is_message(r);
-	return vhu_trace_writer_put(c->writer, r, err);
+	code = vhu_trace_writer_put(c->writer, r, err);
+	if (code < 0 && err)
+		tell_unrecorded(c, err);
+	return code;
 }
 
 /* On a terminal: what there is so far. */

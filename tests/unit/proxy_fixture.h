@@ -31,7 +31,7 @@ struct fixture {
 	int target_fd, fe, be;
 	void *proxy;
 	struct vhu_buf text; /* "fe main 12 1fd; be main 20" */
-	size_t n;
+	size_t n, full;	     /* no record is taken after so many; 0: all are */
 	int fds_before;
 };
 
@@ -52,6 +52,8 @@ static inline int note(void *ctx, const struct vhu_record *r, struct vhu_err *er
 	static const char *const dirs[] = {"-", "fe", "be"};
 	struct fixture *f = ctx;
 
+	if (f->full && f->n == f->full)
+		return vhu_err_set(err, -ENOSPC, "full");
 	vhu_buf_printf(&f->text, "%s%u %s ", f->n++ ? "; " : "", r->connection, dirs[r->dir]);
 	if (r->channel == VHU_CAP_LIFE)
 		vhu_buf_puts(&f->text, vhu_cap_life_name(r->kind));

@@ -444,6 +444,28 @@ static void test_back_end_connects(void **state)
 	recorded(f, "1 be connect; 1 fe main 12; 1 be main 20; 1 be close");
 }
 
+/* The disk is full: that is no reason to end anything but the recording. */
+static void test_goes_on_unrecorded(void **state)
+{
+	struct fixture *f = *state;
+	struct vhu_err err;
+
+	f->full = 2;
+	connect_both(f);
+	for (unsigned i = 0; i < 3; i++) {
+		send_message(f->fe, 1, PLAIN, 0, NULL, 0);
+		run(f);
+		receive_bytes(f->be, 12);
+		send_message(f->be, 1, REPLY, 8, NULL, 0);
+		run(f);
+		receive_bytes(f->fe, 20);
+	}
+	assert_int_equal(vhu_source_proxy.close(f->proxy, &err), -ENOSPC);
+	assert_string_equal(err.text, "full");
+	f->proxy = NULL;
+	recorded(f, "1 fe connect; 1 fe main 12");
+}
+
 static void test_stops_with_open_sessions(void **state)
 {
 	struct fixture *f = *state;
@@ -480,6 +502,7 @@ int main(void)
 		TEST(test_reconnect_in_order),
 		TEST(test_full_backlog),
 		TEST(test_back_end_connects),
+		TEST(test_goes_on_unrecorded),
 		TEST(test_stops_with_open_sessions),
 	};
 
