@@ -229,7 +229,8 @@ static void rest(struct guest_queue *q, enum guest_state state, int want)
 	set_state(q, GUEST_BUSY);
 	if (!q->resend)
 		return;
-	q->resend = q->stuck = false;
+	q->resend = false;
+	q->stuck = false;
 	if (q->again)
 		send_again(q);
 	vhu_vring_kick(q->v); /* whoever is there now may not have been told */
