@@ -13,7 +13,11 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POOL = '/proc/sys/vm/nr_hugepages'
-FOR_ALL = {'core', 'lib'}  # folders of no device of their own
+PERSONAS = ['cases/cloud-hypervisor', 'cases/crosvm', 'cases/firecracker', 'cases/qemu']
+# folders of no device of their own
+FOR_ALL = {'core', 'lib'} | {os.path.basename(folder) for folder in PERSONAS}
+# Whose life the personas' cases tell, beside disks.
+LIVES = ['fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
 PAGES = 40  # of 2 MiB: the guest memory of one case, and some to spare
 
 
@@ -78,6 +82,8 @@ def main(build):
         runs = [run(build, ['cases/core', 'cases/blk']), run(build, ['--ring', 'packed', 'cases/core', 'cases/blk'])]
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
+        runs.append(run(build, PERSONAS))
+        runs += [run(build, ['--device', device] + PERSONAS, ['--device', device, '--queues', '40']) for device in LIVES]
         if runs[0][0]['target']['memory'] == 'hugetlb':
             # With so few pages that a new guest has to wait for those of the old one.
             runs.append(run(build, ['--memory', 'hugetlb', 'cases/blk']))
