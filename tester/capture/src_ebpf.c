@@ -256,6 +256,16 @@ static void ignore(void *ctx, uint64_t number)
 	bpf_map_update_elem(bpf_map__fd(e->tap->maps.vhu_refused), &number, &number, BPF_ANY);
 }
 
+static bool look_up(void *ctx, uint64_t sock, uint64_t flow, struct vhu_tap_flow ret[2])
+{
+	const struct ebpf *e = ctx;
+	int map = bpf_map__fd(e->tap->maps.vhu_flows);
+
+	return bpf_map_lookup_elem(map, &sock, &ret[flow & 1]) == 0 && ret[flow & 1].flow == flow &&
+	       bpf_map_lookup_elem(map, &ret[flow & 1].peer, &ret[!(flow & 1)]) == 0 &&
+	       ret[!(flow & 1)].flow == (flow ^ 1);
+}
+
 static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx,
 			 struct vhu_err *err)
 {
@@ -265,6 +275,7 @@ static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_re
 		.existing = e->existing,
 		.n_existing = e->n_existing,
 		.ignore = ignore,
+		.look_up = look_up,
 		.ctx = e,
 	};
 

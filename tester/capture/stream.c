@@ -27,8 +27,8 @@ struct vhu_stream {
 	bool cut;	      /* some were not seen */
 	bool joined;
 	uint32_t recvs[VHU_CAP_RECVS_MAX];
-	size_t n_recvs; /* reads that it came in, those beyond the array counted */
-	struct vhu_fd_info fds[VHU_CAP_FDS_MAX];
+	size_t n_recvs;		 /* reads that it came in, those beyond the array counted */
+	struct vhu_fd_info *fds; /* room for VHU_CAP_FDS_MAX once there were some */
 	size_t n_fds;
 	bool fds_lost;
 
@@ -56,6 +56,7 @@ void vhu_stream_free(struct vhu_stream *s)
 	if (!s)
 		return;
 	vhu_buf_done(&s->bytes);
+	free(s->fds);
 	free(s);
 }
 
@@ -192,7 +193,9 @@ static void take_fds(struct vhu_stream *s, const struct vhu_piece *p, bool *wait
 	if (!*waiting)
 		return;
 	*waiting = false;
-	n = VHU_MIN(p->n_fds, VHU_CAP_FDS_MAX - s->n_fds);
+	if (!s->fds)
+		s->fds = calloc(VHU_CAP_FDS_MAX, sizeof(*s->fds));
+	n = s->fds ? VHU_MIN(p->n_fds, VHU_CAP_FDS_MAX - s->n_fds) : 0;
 	if (n)
 		memcpy(s->fds + s->n_fds, p->fds, n * sizeof(*p->fds));
 	s->n_fds += n;

@@ -205,6 +205,7 @@ static int take_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct v
 	c->sessions = s;
 	c->key = e->head.flow / 2;
 	c->opened_ns = e->head.t_ns;
+	c->named = e->flow[0].named;
 	learn(&c->flow[0], &e->flow[0]);
 	learn(&c->flow[1], &e->flow[1]);
 	if (len && !e->path[0])
@@ -294,6 +295,17 @@ static void number_fds(struct vhu_watch *s, struct flow *f, const struct vhu_tap
 	}
 }
 
+/* A connection whose start found no room in the ring. */
+static int open_late(struct vhu_watch *s, const struct vhu_tap_head *h, struct vhu_err *err)
+{
+	struct vhu_tap_open e = {.head = *h};
+
+	if (!s->env.look_up || !s->env.look_up(s->env.ctx, h->sock, h->flow, e.flow))
+		return 0;
+	e.head.flow &= ~UINT64_C(1);
+	return take_open(s, &e, err);
+}
+
 /* What came with an earlier read and waited for the rest, then the rest with its descriptors. */
 static int feed(struct flow *f, const struct vhu_tap_data *d, struct vhu_piece *p, struct vhu_err *err)
 {
@@ -331,8 +343,13 @@ static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct v
 	};
 	int code = 0;
 
+	if (!c) {
+		code = open_late(s, &d->head, err);
+		c = code == 0 ? find(s, d->head.flow / 2) : NULL;
+		f = c ? &c->flow[flow] : NULL;
+	}
 	if (!c || c->state == REFUSED)
-		return 0;
+		return code;
 	if (d->n_fds)
 		number_fds(s, f, d);
 	f->sender = p.tgid ? p.tgid : f->sender;

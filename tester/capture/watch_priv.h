@@ -44,6 +44,7 @@ struct conn {
 	struct flow flow[2];
 	char path[VHU_TAP_PATH + 2];
 	uint64_t path_ino, path_dev;
+	bool named;   /* the tap says that it was asked for */
 	bool existed; /* before the capture */
 	bool told_close;
 	bool news;	/* something closed since the last settling */

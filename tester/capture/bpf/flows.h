@@ -296,7 +296,8 @@ static __always_inline void bury(const struct sock *sk, struct scratch *s)
 }
 
 /* Both directions of a connection become known. */
-static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const struct sock *peer, __u32 which)
+static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const struct sock *peer, bool named,
+						  __u32 which)
 {
 	struct scratch *s = scratch(which);
 	__u64 number, key = (__u64)sk, peer_key = (__u64)peer;
@@ -308,8 +309,10 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 		bury(peer, s);
 	number = (__sync_fetch_and_add(&vhu_last_connection, 1) + 1) * 2;
 	fill_flow(&s->flow[0], sk, peer, number);
+	s->flow[0].named = named;
 	bpf_map_update_elem(&vhu_flows, &key, &s->flow[0], BPF_ANY);
 	fill_flow(&s->flow[1], peer, sk, number + 1);
+	s->flow[1].named = named;
 	if (peer)
 		bpf_map_update_elem(&vhu_flows, &peer_key, &s->flow[1], BPF_ANY);
 	fill_head(&s->open.head, VHU_TAP_OPEN, sizeof(s->open), &s->flow[0]);
@@ -391,7 +394,7 @@ static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const 
 	if (!named &&
 	    (!speaks(skb) || !(vhu_all || is_theirs(sk, peer) || bpf_map_lookup_elem(&vhu_processes, &tgid))))
 		return NULL;
-	return open_flows(sk, peer, which);
+	return open_flows(sk, peer, named, which);
 }
 
 static __always_inline void emit_flow(const struct vhu_tap_flow *f, struct scratch *s)

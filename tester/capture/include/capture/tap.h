@@ -59,7 +59,8 @@ struct vhu_tap_flow {
 	__u32 stashed;
 	__u64 stash_read;
 	__u8 stash[VHU_TAP_HEADER];
-	__u32 left; /* bytes to come of a message whose header was seen */
+	__u32 left;	  /* bytes to come of a message whose header was seen */
+	__u32 named, pad; /* it was asked for by the name of its file */
 	char comm[VHU_TAP_COMM], reader_comm[VHU_TAP_COMM];
 };
 

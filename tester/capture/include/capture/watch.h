@@ -6,6 +6,7 @@
 #pragma once
 
 #include "capture/source.h"
+#include "capture/tap.h"
 
 struct vhu_watch;
 
@@ -16,6 +17,11 @@ struct vhu_watch_env {
 	size_t n_existing;
 	/* Nothing more is wanted of this connection, by the tap's number. May be NULL. */
 	void (*ignore)(void *ctx, uint64_t number);
+	/*
+	 * What the tap knows of the flow of a sending end and its way back; false if that is another one by
+	 * now. For connections of which no event told. May be NULL.
+	 */
+	bool (*look_up)(void *ctx, uint64_t sock, uint64_t flow, struct vhu_tap_flow ret[2]);
 	void *ctx;
 };
 
