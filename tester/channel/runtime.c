@@ -32,8 +32,10 @@ static bool look_at(const char *task, const char *tid, struct vhu_runtime *out)
 	if (!read_line(path, line, sizeof(line)))
 		return false;
 	behind = strrchr(line, ')');
-	*t = (struct vhu_runtime_thread){
-		.tid = atoi(tid), .ready_ns = ran + waited, .ready = behind && !strncmp(behind, ") R", 3)};
+	*t = (struct vhu_runtime_thread){.tid = atoi(tid),
+					 .ran_ns = ran,
+					 .ready_ns = ran + waited,
+					 .ready = behind && !strncmp(behind, ") R", 3)};
 	out->n++;
 	return true;
 }
@@ -65,17 +67,32 @@ static const struct vhu_runtime_thread *thread_of(const struct vhu_runtime *r, i
 	return NULL;
 }
 
-unsigned vhu_runtime_busiest(const struct vhu_runtime *from, const struct vhu_runtime *to)
+/* The most that one thread's account grew. */
+static uint64_t most(const struct vhu_runtime *from, const struct vhu_runtime *to, bool ran_only)
 {
-	uint64_t span = to->at_ns > from->at_ns ? to->at_ns - from->at_ns : 1, most = 0;
+	uint64_t most = 0;
 
 	for (size_t i = 0; i < to->n; i++) {
-		const struct vhu_runtime_thread *before = thread_of(from, to->thread[i].tid);
+		const struct vhu_runtime_thread *b = &to->thread[i], *a = thread_of(from, b->tid);
+		uint64_t was = !a ? UINT64_MAX : ran_only ? a->ran_ns : a->ready_ns;
+		uint64_t is = ran_only ? b->ran_ns : b->ready_ns;
 
-		if (before && to->thread[i].ready_ns > before->ready_ns)
-			most = VHU_MAX(most, to->thread[i].ready_ns - before->ready_ns);
+		if (is > was)
+			most = VHU_MAX(most, is - was);
 	}
-	return (unsigned)(most * 100 / span);
+	return most;
+}
+
+unsigned vhu_runtime_busiest(const struct vhu_runtime *from, const struct vhu_runtime *to)
+{
+	uint64_t span = to->at_ns > from->at_ns ? to->at_ns - from->at_ns : 1;
+
+	return (unsigned)(most(from, to, false) * 100 / span);
+}
+
+uint64_t vhu_runtime_ran(const struct vhu_runtime *from, const struct vhu_runtime *to)
+{
+	return most(from, to, true);
 }
 
 bool vhu_runtime_ready(const struct vhu_runtime *r)

@@ -534,24 +534,29 @@ static void judge_death(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_unmet(r, s, VHU_FINDING_ROBUST, "an exit, or an end by that signal", "%s", x->what);
 }
 
-/* How busy its busiest thread is, in percent; a thread that was not let run for a while shows only later. */
+/*
+ * How busy its busiest thread is, in percent. On a loaded machine a thread that does next to nothing may wait
+ * long for its turn: only one that uses its turns, again and again, counts as busy.
+ */
 static unsigned busy_percent(struct vhu_run *r)
 {
-	enum { LOOKS = 5, CALM = 30 };
-	struct vhu_runtime from, to;
-	unsigned busy = 0;
+	enum { LOOKS = 8, CALM = 30, TURNS = 3, TURN_NS = 1000000 };
+	struct vhu_runtime first, last, now;
+	unsigned turns = 0;
 
-	if (!vhu_target_runtime(r->e->target, &from))
+	if (!vhu_target_runtime(r->e->target, &first))
 		return 0;
+	last = first;
 	for (int i = 0; i < LOOKS && !r->stop; i++) {
 		vhu_run_settle(r, vhu_run_settle_ns(r));
-		if (!vhu_target_runtime(r->e->target, &to))
+		if (!vhu_target_runtime(r->e->target, &now))
 			return 0;
-		busy = vhu_runtime_busiest(&from, &to);
-		if (busy < CALM && !vhu_runtime_ready(&to))
+		if (vhu_runtime_busiest(&last, &now) < CALM && !vhu_runtime_ready(&now))
 			return 0;
+		turns += vhu_runtime_ran(&last, &now) >= TURN_NS;
+		last = now;
 	}
-	return busy;
+	return turns < TURNS ? 0 : vhu_runtime_busiest(&first, &last);
 }
 
 /* Who polls all the time is not judged: nothing that a case does makes him busier. */

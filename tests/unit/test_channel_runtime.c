@@ -12,12 +12,16 @@
 
 static void the_busiest_counts(void **state)
 {
-	struct vhu_runtime from = {.at_ns = 1000, .n = 2, .thread = {{7, 500, false}, {8, 900, true}}};
+	struct vhu_runtime from = {
+		.at_ns = 1000, .n = 2, .thread = {{7, 100, 500, false}, {8, 800, 900, true}}};
 	struct vhu_runtime to = {
-		.at_ns = 2000, .n = 3, .thread = {{7, 1300, false}, {8, 1000, false}, {9, 9000, false}}};
+		.at_ns = 2000,
+		.n = 3,
+		.thread = {{7, 150, 1300, false}, {8, 890, 1000, false}, {9, 9000, 9000, false}}};
 
 	/* A thread that is new may be as old as it likes. */
 	assert_int_equal(vhu_runtime_busiest(&from, &to), 80);
+	assert_int_equal(vhu_runtime_ran(&from, &to), 90);
 	assert_true(vhu_runtime_ready(&from));
 	assert_false(vhu_runtime_ready(&to));
 	/* No time has passed, and accounts that went back: nothing to be said. */
