@@ -58,7 +58,9 @@ struct guest_queue {
 	uint64_t quota_ns;    /* with a rate: when the next one may go */
 	uint64_t last_ns;     /* of progress */
 	bool resend, again;
-	bool running; /* requests are to be sent */
+	unsigned since; /* the last sleep: requests that came back */
+	unsigned await; /* that many are worth a call */
+	bool running;	/* requests are to be sent */
 	_Atomic bool stuck;
 	struct vhu_histogram latency;
 

@@ -96,6 +96,7 @@ static unsigned reap(struct guest_queue *q)
 	for (unsigned i = 0; i < n; i++)
 		complete(q, &q->used[i], now);
 	q->last_ns = now;
+	q->since += n;
 	vhu_guest_count(&q->counts.ios, n);
 	vhu_guest_count(&q->counts.bytes, (uint64_t)n * q->g->opts.bs);
 	return n;
@@ -184,7 +185,8 @@ static void sleep_until_called(struct guest_queue *q)
 	struct epoll_event event[2];
 	int wait_ms = 1000;
 
-	if (q->g->opts.rate && q->left)
+	/* Of several that are awaited together the last may take long. */
+	if ((q->g->opts.rate && q->left) || q->await > 1)
 		wait_ms = 1;
 	vhu_guest_count(&q->counts.sleeps, 1);
 	if (epoll_wait(q->epoll, event, 2, wait_ms) < 0 && errno != EINTR)
@@ -250,9 +252,15 @@ static void idle_poll(struct guest_queue *q, unsigned *rounds)
 	}
 }
 
+/*
+ * A device that completes many while we wake up need not call for the first: half of what came since the last
+ * sleep is awaited together. Where that was all that came it is half of that the next time.
+ */
 static void idle_event(struct guest_queue *q)
 {
-	if (vhu_hot_arm(q->hot, 1)) {
+	q->await = VHU_MAX(VHU_MIN(q->since / 2, vhu_hot_inflight(q->hot)), 1u);
+	q->since = 0;
+	if (vhu_hot_arm(q->hot, q->await)) {
 		sleep_until_called(q);
 		check_stuck(q, vhu_now_ns());
 	}

@@ -214,6 +214,7 @@ static bool arm(struct vhu_hot *h, unsigned after)
 	struct split *s = split_of(h->v);
 
 	s->armed = true;
+	after = s->v.event_idx ? after : 1;
 	if (s->v.event_idx)
 		vhu_split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used + after - 1));
 	else
