@@ -178,6 +178,7 @@ static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, bool
 	tap->rodata->vhu_pages = pages;
 	tap->rodata->vhu_self = (uint32_t)getpid();
 	leave_out_unknown(tap);
+	tap->rodata->vhu_reads = bpf_program__autoload(tap->progs.vhu_received);
 }
 
 static int attach(struct ebpf *e, struct vhu_err *err)

@@ -1,12 +1,12 @@
 /* Bytes that were read, and headers that wait. Part of tap.bpf.c. */
 #pragma once
 
-/* Different for different reads. */
+/* Different for different reads; 0: not known. */
 static __always_inline __u64 this_read(void)
 {
 	const struct scratch *s = scratch(FOR_COPY);
 
-	return s ? ((__u64)bpf_get_smp_processor_id() << 48) + s->read + 1 : 0;
+	return s && vhu_reads ? ((__u64)bpf_get_smp_processor_id() << 48) + s->read + 1 : 0;
 }
 
 /* Fills in all but how many bytes there are; the header that waits comes first. Returns its length. */

@@ -38,6 +38,7 @@ const volatile __u32 vhu_pids[VHU_TAP_NAMES_MAX] = {};
 const volatile __u32 vhu_n_pids = 0;
 const volatile __u32 vhu_all = 0;
 const volatile __u32 vhu_pages = 0; /* whether bytes in pages can be read */
+const volatile __u32 vhu_reads = 0; /* whether the end of a read is told */
 const volatile __u32 vhu_self = 0;  /* our own process: what it does with sockets is of no interest */
 
 __u64 vhu_last_connection = 0;
