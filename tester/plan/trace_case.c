@@ -451,7 +451,7 @@ static void put_connect(struct writing *w, const struct vhu_step *s)
 	}
 	w->opened[s->conn] = true;
 	snprintf(name, sizeof(name), "c%u", s->conn + 1);
-	json_array_append_new(w->steps, json_pack("{s:s}", "connect", name));
+	json_array_append_new(w->steps, json_pack("{s:s, s:s}", "connect", name, "to", "connected"));
 }
 
 /* The back-end hung up over what it was sent. */
