@@ -106,8 +106,10 @@ static unsigned net_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_net = {
-	SMALL_DEVICE("net", "net"), .features = net_features, .config = net_config,
-	.set_config = small_refuse, .execute = small_return,
+	.name = "net", .capabilities = "{\"type\":\"net\",\"features\":[]}", .open = small_open,
+	.close = small_nothing, .features = net_features, .features_set = small_features_set,
+	.reset = net_reset, .config = net_config, .set_config = small_refuse, .changed = small_unchanged,
+	.execute = net_execute, .keeps = net_keeps,
 };
 
 /* --- scsi, vsock, fs --------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /*
  * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come
  * back unserved. dev_bus.c: those with small requests of a fixed form.
- * dev_media.c: those with a control queue. dev_hosts.c: those with a host behind.
+ * dev_media.c: those with a control queue. dev_hosts.c: those with a host behind. dev_net.c: network.
  */
 #ifndef BACKEND_DEV_SMALL_H
 #define BACKEND_DEV_SMALL_H
@@ -18,6 +18,11 @@ bool small_refuse(struct session *s, uint32_t offset, uint32_t size, uint32_t fl
 bool small_unchanged(struct session *s);
 /* Gives the buffers back with nothing written. */
 int64_t small_return(struct session *s, struct ring *r, struct chain *c);
+
+/* dev_net.c: frames that are sent come back. */
+int64_t net_execute(struct session *s, struct ring *r, struct chain *c);
+bool net_keeps(const struct session *s, const struct ring *r);
+void net_reset(struct session *s);
 
 /* dev_hosts.c: what these do with their queues. */
 int64_t fs_execute(struct session *s, struct ring *r, struct chain *c);
