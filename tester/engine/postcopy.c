@@ -52,8 +52,11 @@ static void serve(struct vhu_run *r, uint64_t address)
 		remember(&r->postcopy, at->gpa + (address - at->base));
 		make_page(r, at->gpa + (address - at->base));
 	}
-	/* One that is there already is only to be told of. What cannot be served shows as a hang. */
-	if (ioctl(r->postcopy.fd, UFFDIO_COPY, &copy) < 0 && errno == EEXIST)
+	/*
+	 * One that is there already is only to be told of; where the kernel had no time (EAGAIN) whoever waits
+	 * shall ask again. What cannot be served shows as a hang.
+	 */
+	if (ioctl(r->postcopy.fd, UFFDIO_COPY, &copy) < 0)
 		(void)!ioctl(r->postcopy.fd, UFFDIO_WAKE, &range);
 }
 
