@@ -53,7 +53,7 @@ static void serve(struct vhu_run *r, uint64_t address)
 		make_page(r, at->gpa + (address - at->base));
 	}
 	/*
-	 * One that is there already is only to be told of; where the kernel had no time (EAGAIN) whoever waits
+	 * One that is there already is only to be told of; where the kernel had no time (EAGAIN) who waits
 	 * shall ask again. What cannot be served shows as a hang.
 	 */
 	if (ioctl(r->postcopy.fd, UFFDIO_COPY, &copy) < 0)
