@@ -12,7 +12,11 @@
 #include "internal.h"
 #include "wire/frame.h"
 
-enum { PAGE = 4096, EVENTS = 16 };
+enum { PAGE = 4096, HUGE_PAGE = 2 << 20, EVENTS = 16 };
+
+struct page {
+	uint64_t gpa, size;
+};
 
 /* The region of the table that the back-end answered in which it has this address. */
 static const struct vhu_postcopy_region *region_at(const struct vhu_postcopy_run *p, uint64_t address)
@@ -124,11 +128,29 @@ void vhu_run_postcopy_saw(struct vhu_conn *c, const struct vhu_frame *f)
 		add_region(&r->postcopy, f, VHU_PL_MEM_TABLE, i);
 }
 
+/* The page that holds this address. A huge one is told of by its first address, whatever was touched. */
+static struct page page_of(const struct vhu_run *r, uint64_t gpa)
+{
+	const struct vhu_mem *mem = r->driver ? vhu_driver_mem(r->driver) : NULL;
+
+	for (size_t i = 0; mem && i < vhu_mem_regions(mem); i++) {
+		const struct vhu_region *at = vhu_mem_region(mem, i);
+		uint64_t size = at->hugetlb ? HUGE_PAGE : PAGE;
+
+		if (gpa >= at->at.gpa && gpa - at->at.gpa < at->at.size)
+			return (struct page){gpa - (gpa - at->at.gpa) % size, size};
+	}
+	return (struct page){gpa - gpa % PAGE, PAGE};
+}
+
 bool vhu_run_postcopy_faulted(const struct vhu_run *r, uint64_t gpa, uint64_t len)
 {
-	for (size_t i = 0; i < r->postcopy.n_seen; i++)
-		if (r->postcopy.seen[i] >= gpa && r->postcopy.seen[i] - gpa < len)
+	for (size_t i = 0; i < r->postcopy.n_seen; i++) {
+		struct page page = page_of(r, r->postcopy.seen[i]);
+
+		if (gpa < page.gpa + page.size && page.gpa < gpa + len)
 			return true;
+	}
 	return false;
 }
 
