@@ -83,6 +83,7 @@ static int open_session(struct session *s, struct vhu_err *err)
 		.judge = {.spec = VHU_SINCE_V11_1},
 		.seed = s->o->seed,
 		.device = VHU_DEV_BLK,
+		.identify = t->device == VHU_DEV_ANY && !t->reference,
 		.queues = (unsigned)t->queues,
 		.listen = t->listen != NULL,
 		.trace_entries = TRACE_TAIL,
@@ -119,6 +120,16 @@ static uint64_t config_field(const struct vhu_facts *f, const char *name)
 		       : 0;
 }
 
+/* The most rings that it can mean; 0: it does not say. */
+static uint64_t rings_told(const struct vhu_facts *f)
+{
+	uint64_t of_config = f->features & VHU_V(VIRTIO_BLK_F_MQ) ? config_field(f, "num_queues") : 0;
+
+	if (f->queue_num && of_config)
+		return VHU_MIN(f->queue_num, of_config);
+	return f->queue_num + of_config;
+}
+
 static int check_fit(const struct session *s, unsigned queues, uint64_t size, struct vhu_err *err)
 {
 	const struct vhu_facts *f = &s->facts;
@@ -143,8 +154,9 @@ static int check_fit(const struct session *s, unsigned queues, uint64_t size, st
 	if (size_max && o->bs > size_max)
 		return vhu_err_set(err, -EINVAL, "--bs: the back-end takes %llu bytes in one buffer",
 				   (unsigned long long)size_max);
-	if (queues > f->queues)
-		return vhu_err_set(err, -EINVAL, "--queues: the back-end serves %u", f->queues);
+	if (rings_told(f) && queues > rings_told(f))
+		return vhu_err_set(err, -EINVAL, "--queues: the back-end serves %llu",
+				   (unsigned long long)rings_told(f));
 	return 0;
 }
 

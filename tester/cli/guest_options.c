@@ -235,7 +235,6 @@ static int check(struct vhu_guest_cli *o, struct vhu_err *err)
 		return vhu_err_set(err, -EINVAL, "--reconnect-every: not together with --crash-every");
 	if (o->target.device != VHU_DEV_ANY && o->target.device != VHU_DEV_BLK)
 		return vhu_err_set(err, -EINVAL, "--device: the load is made of block requests");
-	o->target.device = VHU_DEV_BLK;
 	o->verify |= o->rw == VHU_GUEST_VERIFY;
 	return check_rings(o, err);
 }

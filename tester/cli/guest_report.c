@@ -90,6 +90,11 @@ void vhu_guest_report_text(const struct vhu_guest_cli *o, const struct vhu_load_
 	const struct vhu_guest_errors *e = &r->sum.errors;
 	double millions = (double)r->sum.ios / 1e6;
 
+	/* It came to nothing before there were rings. */
+	if (!r->queues) {
+		add_findings(out, &r->result);
+		return;
+	}
 	vhu_buf_printf(out, "%s, %llu bytes, depth %llu, %u queue%s, %s ring%s of %llu, guest memory: %s\n",
 		       vhu_guest_rw_name(o->rw), (unsigned long long)o->bs, (unsigned long long)o->depth,
 		       r->queues, r->queues == 1 ? "" : "s", o->packed ? "packed" : "split",

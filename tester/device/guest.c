@@ -158,8 +158,9 @@ static int check(const struct vhu_guest_opts *o, struct vhu_err *err)
 	if (o->size / o->bs < o->queues * (o->verify ? (uint64_t)o->depth : 1))
 		return vhu_err_set(
 			err, -EINVAL,
-			"the disk has %llu blocks of %u bytes: too few for %u queues of %u requests",
-			(unsigned long long)(o->size / o->bs), o->bs, o->queues, o->depth);
+			"the disk has %llu blocks of %u bytes: too few for %u queue%s of %u requests",
+			(unsigned long long)(o->size / o->bs), o->bs, o->queues, o->queues == 1 ? "" : "s",
+			o->depth);
 	return 0;
 }
 
