@@ -3,7 +3,8 @@
 
     make_capture.py [OPTION…] SESSION > OUT.pcap
 
-SESSION is a recording as text (tests/data/sessions/*.txt) or as lines of JSON with `conn`, `ch`, `dir`, `raw`, `fds`.
+SESSION is a recording as text (tests/data/sessions/*.txt; each connection goes to a socket of its own) or as lines of
+JSON with `conn`, `ch`, `dir`, `raw`, `fds` (all go to one).
 
     --repeat N        the sessions N times, with connection numbers of their own
     --interleave      …all at once, message by message, instead of one after the other
@@ -30,6 +31,7 @@ DIRS = {'fe': 1, 'be': 2}
 KINDS = {'memfd': 1, 'hugetlb': 2, 'shm': 3, 'file': 4, 'eventfd': 5, 'socket': 6, 'pipe': 7, 'userfaultfd': 8}
 CONNECT, CLOSE = 1, 3
 FD, COMM, PATH = 1, 2, 4
+HEADER, TRUNCATED = 12, 1
 FD_OF = {'SET_VRING_CALL': 'eventfd', 'SET_VRING_KICK': 'eventfd', 'SET_VRING_ERR': 'eventfd', 'SET_MEM_TABLE': 'memfd',
          'ADD_MEM_REG': 'memfd', 'SET_BACKEND_REQ_FD': 'socket', 'GPU_SET_SOCKET': 'socket', 'SET_LOG_BASE': 'memfd',
          'SET_LOG_FD': 'eventfd', 'GET_INFLIGHT_FD': 'memfd', 'SET_INFLIGHT_FD': 'memfd',
@@ -51,24 +53,28 @@ class Capture:
 
     def __init__(self, version=1):
         self.version = version
-        self.records = []  # (t_ns, header without seq, tlvs, payload, orig_len)
+        self.records = []
         self.offsets = {}
 
     def add(self, t_ns, channel, direction, connection, payload, kind=0, tlvs=b'', fds=0, flags=0):
-        offset = 0
+        offset, length = 0, len(payload)
         if channel in (MAIN, BACKEND, GPU):
+            # Recordings keep the beginnings of long messages.
+            if length >= HEADER:
+                length = max(length, HEADER + struct.unpack_from('<I', payload, 8)[0])
+            flags |= TRUNCATED if length > len(payload) else 0
             key = (connection, channel, direction)
             offset = self.offsets.get(key, 0)
-            self.offsets[key] = offset + len(payload)
+            self.offsets[key] = offset + length
         if tlvs:
             tlvs += struct.pack('<HH', 0, 0)
             tlvs += b'\0' * (-len(tlvs) % 8)
-        self.records.append((t_ns, channel, direction, connection, payload, kind, tlvs, fds, flags, offset))
+        self.records.append((t_ns, channel, direction, connection, payload, kind, tlvs, fds, flags, offset, length))
 
     def packet(self, seq, record):
-        _, channel, direction, connection, payload, kind, tlvs, fds, flags, offset = record
+        _, channel, direction, connection, payload, kind, tlvs, fds, flags, offset, length = record
         head = struct.pack('<BBHBBHIIQIIHHIQQ', self.version, direction, 56 + len(tlvs), channel, 4, flags, connection,
-                           len(payload), offset, 0, 0, fds, kind, seq, 0, 0)
+                           length, offset, 0, 0, fds, kind, seq, 0, 0)
         return head + tlvs + payload
 
     def packets(self):
@@ -76,7 +82,7 @@ class Capture:
 
 
 def sessions_of(path):
-    """Events of a recording: (connection, 'open'), (connection, 'close', who), (connection, who, channel, bytes, fds)."""
+    """Events of a recording: (connection, 'open', socket), (connection, 'close', who), (connection, who, channel, bytes, fds)."""
     events, device = [], None
     with open(path, encoding='utf-8') as lines:
         for line in lines:
@@ -84,10 +90,10 @@ def sessions_of(path):
                 event = json.loads(line)
                 t_ns = event.get('t', 0) * 1000000
                 if 'raw' in event:
-                    fds = [(fd.get('kind', ''), fd.get('size', 0), fd.get('label', '')) for fd in event['fds']]
+                    fds = [(fd.get('kind', ''), fd.get('size', 0), fd.get('label', '')) for fd in event.get('fds', [])]
                     events.append((t_ns, event['conn'], event['dir'], event['ch'], bytes.fromhex(event['raw']), fds))
                 elif event.get('ev') == 'open':
-                    events.append((t_ns, event['conn'], 'open'))
+                    events.append((t_ns, event['conn'], 'open', 'dev'))
                 elif event.get('ev') == 'close' and event.get('ch', 'main') == 'main':
                     events.append((t_ns, event['conn'], 'close', event['by']))
                 elif event.get('ev') == 'meta':
@@ -100,7 +106,7 @@ def sessions_of(path):
             if words[0] == 'device':
                 device = words[1]
             elif words[1] == 'open':
-                events.append((t_ns, int(words[0]), 'open'))
+                events.append((t_ns, int(words[0]), 'open', words[0]))
             elif words[1] == 'close':
                 if words[3:] in ([], ['main']):
                     events.append((t_ns, int(words[0]), 'close', words[2]))
@@ -113,7 +119,7 @@ def sessions_of(path):
 def add_event(capture, event, t_ns, base, numbers):
     connection = event[1] + base
     if event[2] == 'open':
-        tlvs = tlv(COMM, b'qemu-system-x86') + tlv(PATH, b'/run/vhost/%s.sock' % str(event[1]).encode())
+        tlvs = tlv(COMM, b'qemu-system-x86') + tlv(PATH, b'/run/vhost/%s.sock' % event[3].encode())
         capture.add(t_ns, LIFE, 1, connection, b'', kind=CONNECT, tlvs=tlvs)
     elif event[2] == 'close':
         capture.add(t_ns, LIFE, DIRS.get(event[3], 0), connection, b'', kind=CLOSE)

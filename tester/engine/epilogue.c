@@ -52,18 +52,27 @@ static void audit_stopped(struct vhu_run *r)
 	}
 }
 
-/* The proof that it lives: a listening target takes a new connection and answers on it. */
+/*
+ * The proof that it lives: a listening target takes a new connection and answers on it. A recording has it
+ * only where it failed: it is no part of what the case is about.
+ */
 static void prove_alive(struct vhu_run *r)
 {
+	size_t findings = r->res->n_findings;
 	struct vhu_conn *c = &r->conns[0];
 	struct vhu_step closing = r->closing;
-	bool closed = r->closed;
+	bool closed = r->closed, alive;
 
-	if (!vhu_conn_open(r, c))
+	vhu_record_aside(r);
+	if (!vhu_conn_open(r, c)) {
+		vhu_record_take_back(r, true);
 		return;
-	if (vhu_conn_fence(c, &epilogue_step, NULL))
+	}
+	alive = vhu_conn_fence(c, &epilogue_step, NULL);
+	if (alive)
 		r->held = vhu_run_holdings(r);
 	vhu_conn_close(c);
+	vhu_record_take_back(r, !alive || r->res->n_findings > findings);
 	/* A death that shows only now still belongs to the step that closed before. */
 	if (closed)
 		r->closing = closing;

@@ -259,6 +259,9 @@ void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64
 
 /* --- record.c: what happens, for a capture; nothing where none is made --------------------------------- */
 
+/* Until taken back, nothing of it is sure to be told: a connection that belongs to no case. */
+void vhu_record_aside(struct vhu_run *r);
+void vhu_record_take_back(struct vhu_run *r, bool keep);
 void vhu_record_opened(struct vhu_conn *c);
 void vhu_record_closed(struct vhu_conn *c, enum vhu_dir by, int errno_value);
 void vhu_record_exited(struct vhu_run *r, int status);

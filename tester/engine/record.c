@@ -49,6 +49,20 @@ static bool recording(const struct vhu_run *r)
 	return r->e->recording && r->e->recording->writer;
 }
 
+void vhu_record_aside(struct vhu_run *r)
+{
+	if (recording(r))
+		vhu_trace_writer_lay_aside(r->e->recording->writer);
+}
+
+void vhu_record_take_back(struct vhu_run *r, bool keep)
+{
+	struct vhu_err err = {0};
+
+	if (recording(r) && vhu_trace_writer_take_back(r->e->recording->writer, keep, &err) < 0)
+		vhu_run_broken(r, "recording: %s", err.text);
+}
+
 /* The place of connection `index`; NULL when out of memory. */
 static struct recorded_conn *conn_at(struct vhu_recording *rec, unsigned index)
 {

@@ -294,14 +294,6 @@ static int sent(struct trace_compile *c, struct track *t, const struct vhu_recor
 
 /* --- messages of the back-end ---------------------------------------------------------------------- */
 
-/* What nothing but the guest's traffic, or somebody who operates the back-end, brings about. */
-static bool by_chance(const struct vhu_msg_row *row)
-{
-	return !row || row->msg == VHU_MSG_BACKEND_CONFIG_CHANGE_MSG ||
-	       row->msg == VHU_MSG_BACKEND_VRING_CALL || row->msg == VHU_MSG_BACKEND_VRING_ERR ||
-	       row->msg == VHU_MSG_BACKEND_IOTLB_MSG;
-}
-
 static int remember_asked(struct trace_compile *c, struct track *t)
 {
 	if (t->n_asked == t->cap_asked) {
@@ -321,6 +313,7 @@ static int remember_asked(struct trace_compile *c, struct track *t)
 static int came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		const struct vhu_frame *f)
 {
+	const struct vhu_msg_row *row = vhu_frame_row(f);
 	bool backend = f->channel == VHU_CHAN_BACKEND;
 	struct vhu_step_answer answer = {.channel = f->channel,
 					 .request = f->request,
@@ -341,7 +334,7 @@ static int came(struct trace_compile *c, struct track *t, const struct vhu_recor
 	if (!s)
 		return rc < 0 ? rc : -ENOMEM;
 	/* It was asked in the middle of a request: without an answer to it that one's may not come. */
-	answer.optional = backend && (by_chance(vhu_frame_row(f)) || !vhu_session_overdue(t->session));
+	answer.optional = backend && (!row || vhu_msg_by_chance(row) || !vhu_session_overdue(t->session));
 	s->answer = answer;
 	if (backend && f->flags & VHU_C_HEADER_NEED_REPLY)
 		rc = remember_asked(c, t);

@@ -46,6 +46,22 @@ const struct vhu_msg_row *vhu_msg_by_name(const char *name)
 	return alias ? &vhu_tab_msg[alias->index] : NULL;
 }
 
+bool vhu_msg_by_chance(const struct vhu_msg_row *row)
+{
+	switch ((int)row->msg) {
+	case VHU_MSG_BACKEND_CONFIG_CHANGE_MSG:
+	case VHU_MSG_BACKEND_VRING_CALL:
+	case VHU_MSG_BACKEND_VRING_ERR:
+	case VHU_MSG_BACKEND_IOTLB_MSG:
+		return true;
+	case VHU_MSG_GPU_GET_PROTOCOL_FEATURES:
+	case VHU_MSG_GPU_SET_PROTOCOL_FEATURES:
+		return false;
+	default:
+		return row->channel == VHU_CHAN_GPU;
+	}
+}
+
 const char *vhu_msg_name_at(void *ctx, size_t i)
 {
 	if (i < VHU_MSG_MAX)

@@ -30,6 +30,7 @@ struct side {
 	const struct vhu_record **records;
 	uint64_t *keys;
 	size_t n;
+	size_t chance; /* messages left out */
 };
 
 struct comparison {
@@ -46,6 +47,13 @@ static bool wanted(const struct vhu_record *r, enum vhu_cap_channel channel, con
 {
 	return r->channel == channel && vhu_record_is_message(r) &&
 	       (!opts->front_end || r->dir == VHU_CAP_DIR_FE);
+}
+
+static bool by_chance(const struct vhu_record *r, const struct vhu_diff_opts *opts)
+{
+	const struct vhu_msg_row *row = opts->all ? NULL : vhu_record_row(r);
+
+	return row && vhu_msg_by_chance(row);
 }
 
 static uint32_t request_of(const struct vhu_record *r)
@@ -86,9 +94,14 @@ static int take_channel(struct side *s, const struct vhu_session_ref *from, enum
 
 	if (!list || !answer || !used)
 		return -ENOMEM;
-	for (size_t i = 0; i < from->n; i++)
-		if (wanted(from->records[i], channel, opts))
+	for (size_t i = 0; i < from->n; i++) {
+		if (!wanted(from->records[i], channel, opts))
+			continue;
+		if (by_chance(from->records[i], opts))
+			s->chance++;
+		else
 			list[n++] = from->records[i];
+	}
 	for (size_t i = 0; i < n; i++) {
 		if (!vhu_record_is_reply(list[i]))
 			continue;
@@ -370,6 +383,8 @@ int vhu_trace_diff(const struct vhu_session_ref *a, const struct vhu_session_ref
 		code = vhu_align(sa.keys, sa.n, sb.keys, sb.n, arena, &steps, &n, &diff.too_different);
 	if (code == 0)
 		code = compare(&c, &sa, &sb, steps, n, &diff);
+	diff.chance_a = sa.chance;
+	diff.chance_b = sb.chance;
 	diff.messages_a = sa.n;
 	diff.messages_b = sb.n;
 	diff.n = c.n;

@@ -26,6 +26,12 @@ struct vhu_trace_writer {
 	uint64_t last_ns; /* of what is converted: no clock of ours has to do with it; else 0 */
 	struct counts *counts; /* by connection number */
 	size_t n_counts, cap_counts;
+	struct {
+		bool on;
+		struct vhu_buf packets; /* each behind its head */
+		uint64_t records;	/* before it */
+		size_t n_counts;
+	} aside;
 };
 
 static uint64_t realtime_ns(void)
@@ -53,8 +59,19 @@ static struct counts *counts_of(struct vhu_trace_writer *w, uint32_t connection)
 	return &w->counts[connection];
 }
 
-/* Appends the packet; stdio's errors show at the latest when the file is closed. */
-static int dump(struct vhu_trace_writer *w, uint64_t t_ns, size_t len, struct vhu_err *err)
+/* stdio's errors show at the latest when the file is closed. */
+static int dump(struct vhu_trace_writer *w, const struct pcap_pkthdr *head, const char *packet,
+		struct vhu_err *err)
+{
+	errno = 0;
+	pcap_dump((unsigned char *)w->dump, head, (const unsigned char *)packet);
+	if (w->pipe)
+		pcap_dump_flush(w->dump);
+	return ferror(pcap_dump_file(w->dump)) ? vhu_err_errno(err, errno ? -errno : -EIO, "%s", w->path) : 0;
+}
+
+/* Appends the packet, or lays it aside. */
+static int append(struct vhu_trace_writer *w, uint64_t t_ns, size_t len, struct vhu_err *err)
 {
 	struct pcap_pkthdr head = {
 		.ts = {.tv_sec = (time_t)(t_ns / UINT64_C(1000000000)),
@@ -63,14 +80,44 @@ static int dump(struct vhu_trace_writer *w, uint64_t t_ns, size_t len, struct vh
 		.len = (bpf_u_int32)len,
 	};
 
-	errno = 0;
-	pcap_dump((unsigned char *)w->dump, &head, (const unsigned char *)w->packet.data);
-	if (w->pipe)
-		pcap_dump_flush(w->dump);
-	if (ferror(pcap_dump_file(w->dump)))
-		return vhu_err_errno(err, errno ? -errno : -EIO, "%s", w->path);
 	w->records++;
-	return 0;
+	if (!w->aside.on)
+		return dump(w, &head, w->packet.data, err);
+	vhu_buf_add(&w->aside.packets, &head, sizeof(head));
+	vhu_buf_add(&w->aside.packets, w->packet.data, w->packet.len);
+	return w->aside.packets.failed ? vhu_err_errno(err, -ENOMEM, "%s", w->path) : 0;
+}
+
+void vhu_trace_writer_lay_aside(struct vhu_trace_writer *w)
+{
+	w->aside.on = true;
+	w->aside.records = w->records;
+	w->aside.n_counts = w->n_counts;
+}
+
+int vhu_trace_writer_take_back(struct vhu_trace_writer *w, bool keep, struct vhu_err *err)
+{
+	struct vhu_buf *packets = &w->aside.packets;
+	struct pcap_pkthdr head;
+	int rc = 0;
+
+	if (!w->aside.on)
+		return 0;
+	w->aside.on = false;
+	for (size_t at = 0; keep && rc == 0 && at < packets->len; at += sizeof(head) + head.caplen) {
+		memcpy(&head, packets->data + at, sizeof(head));
+		rc = dump(w, &head, packets->data + at + sizeof(head), err);
+	}
+	if (!keep) {
+		w->records = w->aside.records;
+		if (w->counts)
+			memset(w->counts + w->aside.n_counts, 0,
+			       (w->n_counts - w->aside.n_counts) * sizeof(*w->counts));
+		w->n_counts = w->aside.n_counts;
+	}
+	vhu_buf_done(packets);
+	*packets = (struct vhu_buf){0};
+	return rc;
 }
 
 int vhu_trace_writer_put(struct vhu_trace_writer *w, const struct vhu_record *r, struct vhu_err *err)
@@ -95,7 +142,7 @@ int vhu_trace_writer_put(struct vhu_trace_writer *w, const struct vhu_record *r,
 		orig = vhu_le_get(w->packet.data + 2, 2) + vhu_le_get(w->packet.data + 12, 4);
 	if (w->last_ns && r->t_ns)
 		w->last_ns = r->t_ns;
-	return dump(w, r->t_ns ? r->t_ns : realtime_ns(), (size_t)VHU_MIN(orig, (uint64_t)UINT32_MAX), err);
+	return append(w, r->t_ns ? r->t_ns : realtime_ns(), (size_t)VHU_MIN(orig, (uint64_t)UINT32_MAX), err);
 }
 
 void vhu_trace_writer_lost(struct vhu_trace_writer *w, uint32_t connection, uint64_t n)
@@ -214,6 +261,7 @@ void vhu_trace_writer_free(struct vhu_trace_writer *w)
 	if (w->pcap)
 		pcap_close(w->pcap);
 	vhu_buf_done(&w->packet);
+	vhu_buf_done(&w->aside.packets);
 	free(w->counts);
 	free(w->path);
 	free(w);

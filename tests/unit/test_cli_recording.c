@@ -59,7 +59,8 @@ static void a_case_is_recorded(void **state)
 
 	assert_int_equal(run("blk/read-write"), 0);
 	t = load("blk/read-write");
-	assert_true(t->n_sessions >= 1);
+	/* The one by which the target shows that it lives is none of the case. */
+	assert_int_equal(t->n_sessions, 1);
 	assert_int_equal(t->records[1]->channel, VHU_CAP_LIFE);
 	assert_int_equal(t->records[1]->kind, VHU_CAP_LIFE_CONNECT);
 	r = find(t, VHU_ID_SET_MEM_TABLE, VHU_CAP_DIR_FE);
@@ -97,6 +98,19 @@ static void a_finding_stands_beside_its_message(void **state)
 		found |= r->n_findings && r->dir == VHU_CAP_DIR_BE && !strcmp(r->findings[0].verdict, "FAIL");
 	}
 	assert_true(found);
+	vhu_trace_free(t);
+}
+
+static void what_fails_behind_the_case_is_recorded(void **state)
+{
+	struct vhu_trace *t;
+
+	assert_int_equal(run("--reference=hdr-eof-hang --timeout 200 core/header/connect-and-close"), 4);
+	t = load("core/header/connect-and-close");
+	/* No gap in the numbers, and the request that got no answer is there. */
+	for (size_t i = 0; i < t->n_records; i++)
+		assert_int_equal(t->records[i]->seq, i);
+	assert_true(t->sessions[t->n_sessions - 1].messages == 1);
 	vhu_trace_free(t);
 }
 
@@ -140,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_case_is_recorded),
 		cmocka_unit_test(a_finding_stands_beside_its_message),
+		cmocka_unit_test(what_fails_behind_the_case_is_recorded),
 		cmocka_unit_test(a_bundle_holds_what_failed),
 		cmocka_unit_test(a_file_that_cannot_be_written_is_told),
 	};

@@ -209,6 +209,11 @@ const struct vhu_msg_row *vhu_msg_row(enum vhu_msg msg);
 const struct vhu_msg_row *vhu_msg_by_id(enum vhu_channel channel, uint32_t id);
 /* By name without VHOST_USER_ (older names too), on any channel; NULL if there is none. */
 const struct vhu_msg_row *vhu_msg_by_name(const char *name);
+/*
+ * Whether the guest's traffic, or somebody who operates the back-end, brings it about, so that nothing which
+ * the front-end says makes it come again.
+ */
+bool vhu_msg_by_chance(const struct vhu_msg_row *row);
 
 const struct vhu_payload_row *vhu_payload_row(enum vhu_payload payload);
 /* Fields of a payload in order of offset: the i-th, or NULL. */

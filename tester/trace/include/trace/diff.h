@@ -1,7 +1,8 @@
 /*
  * Two sessions held against each other by meaning: their messages are aligned by what they are and which
  * ring they speak of, each answer beside its request, then compared field by field. What differs between two
- * honest runs does not count: numbers of descriptors, addresses, times, capacities, bases (vhu_diff_masks).
+ * honest runs does not count: numbers of descriptors, addresses, times, capacities, bases (vhu_diff_masks),
+ * and messages that come by chance (vhu_msg_by_chance).
  */
 #pragma once
 
@@ -19,14 +20,15 @@ struct vhu_difference {
 struct vhu_diff_opts {
 	const char *const *ignore;	/* globs over MESSAGE.field, beside the masks */
 	size_t n_ignore;
-	bool all;			/* the masks don't count */
+	bool all;			/* all of that counts */
 	bool front_end;			/* only what front-ends sent */
 };
 
 struct vhu_diff {
 	const struct vhu_difference *items;	/* in order; of a message's fields in order of offset */
 	size_t n;
-	size_t messages_a, messages_b;
+	size_t messages_a, messages_b;	/* that were compared */
+	size_t chance_a, chance_b;	/* that were not: vhu_msg_by_chance */
 	size_t alike;			/* pairs without a difference */
 	bool too_different;		/* the alignment was given up behind some point */
 };

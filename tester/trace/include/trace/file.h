@@ -26,6 +26,12 @@ int vhu_trace_writer_new(const char *path, const struct vhu_trace_meta *meta, st
 int vhu_trace_writer_put(struct vhu_trace_writer *w, const struct vhu_record *r, struct vhu_err *err);
 /* Counts what a tap lost: written into the closing record. connection 0: of none in particular. */
 void vhu_trace_writer_lost(struct vhu_trace_writer *w, uint32_t connection, uint64_t n);
+/*
+ * What is put from here on about new connections is kept back until it is known whether it belongs into the
+ * file: with `keep` it is written then, else it never was. -errno as of _put.
+ */
+void vhu_trace_writer_lay_aside(struct vhu_trace_writer *w);
+int vhu_trace_writer_take_back(struct vhu_trace_writer *w, bool keep, struct vhu_err *err);
 uint64_t vhu_trace_writer_records(const struct vhu_trace_writer *w);
 /* Writes the closing record and closes; frees in any case. 0 or -errno: the file is not complete. */
 int vhu_trace_writer_close(struct vhu_trace_writer *w, struct vhu_err *err);
