@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mem/mem.h"
@@ -197,6 +198,7 @@ static void free_guest(struct vhu_driver *d)
 	free_list(&d->kept);
 	free_list(&d->lost);
 	d->n_kept = d->kept_bytes = 0;
+	d->rings_given = false;
 	for (size_t i = 0; i < d->n_rings; i++)
 		vhu_vring_free(d->ring[i]);
 	free(d->ring);
@@ -303,6 +305,52 @@ static int put_chain(struct vhu_io *io, struct vhu_err *err)
 	return vhu_vring_add(io->d->ring[io->queue], sg, io->n_buf, io->indirect, io, &io->head, err);
 }
 
+static bool touches(uint64_t gpa, uint64_t end, uint64_t part, uint64_t len)
+{
+	return gpa < part + len && part < end;
+}
+
+/* Whatever lies there: the device may write it. */
+static int give(struct vhu_driver *d, uint64_t gpa, uint32_t len)
+{
+	uint64_t end = gpa + len < gpa ? UINT64_MAX : gpa + len;
+
+	for (unsigned q = 0; q < d->opts.layout->n_rings; q++) {
+		const struct vhu_ring_layout *l = &d->opts.layout->ring[q];
+
+		d->rings_given |= touches(gpa, end, l->desc, l->desc_len) ||
+				  touches(gpa, end, l->avail, l->avail_len) ||
+				  touches(gpa, end, l->used, l->used_len);
+	}
+	return vhu_mem_except(d->mem, gpa, len);
+}
+
+/* A descriptor of a ring as it stands there now. */
+static int give_poked(struct vhu_driver *d, unsigned queue, unsigned long desc)
+{
+	static const char *const fields[] = {"addr", "len", "flags"};
+	uint64_t value[VHU_ARRAY_SIZE(fields)];
+	struct vhu_err err;
+	char at[40];
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(fields); i++) {
+		snprintf(at, sizeof(at), "desc[%lu].%s", desc, fields[i]);
+		if (vhu_vring_peek(d->ring[queue], at, &value[i], &err) < 0)
+			return 0;
+	}
+	return value[2] & VHU_C_DESC_F_WRITE ? give(d, value[0], (uint32_t)value[1]) : 0;
+}
+
+int vhu_driver_poke(struct vhu_driver *d, unsigned queue, const char *at, uint64_t value, struct vhu_err *err)
+{
+	int r = vhu_vring_poke(d->ring[queue], at, value, err);
+
+	if (r == 0 && !strncmp(at, "desc[", strlen("desc[")) &&
+	    give_poked(d, queue, strtoul(at + strlen("desc["), NULL, 10)) < 0)
+		return vhu_err_set(err, -ENOMEM, "out of memory");
+	return r;
+}
+
 /* A chain with raw descriptors goes in raw as a whole. */
 static int put_raw(struct vhu_io *io, struct vhu_err *err)
 {
@@ -314,8 +362,11 @@ static int put_raw(struct vhu_io *io, struct vhu_err *err)
 		const struct io_buf *b = &io->buf[i];
 
 		desc[i] = b->raw;
-		if (b->role == IO_RAW)
+		if (b->role == IO_RAW) {
+			if ((b->raw.flags & VHU_C_DESC_F_WRITE) && give(io->d, b->raw.addr, b->raw.len) < 0)
+				return vhu_err_set(err, -ENOMEM, "out of memory");
 			continue;
+		}
 		desc[i].addr = vhu_mem_device_address(io->d->mem, b->gpa);
 		desc[i].len = b->len;
 		desc[i].flags =

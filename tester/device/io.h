@@ -67,6 +67,7 @@ struct vhu_driver {
 	struct io_list kept; /* freed; their buffers are watched before they are used again */
 	size_t n_kept, kept_bytes;
 	struct io_list lost;		/* abandoned and freed: the device may still use the buffers */
+	bool rings_given;		/* a descriptor gives ring memory to the device to write */
 	char id[VHU_C_BLK_ID_SIZE + 1]; /* the device's id string, once it was read */
 	bool id_known;
 };

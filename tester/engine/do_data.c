@@ -182,7 +182,7 @@ static void ring_check(struct vhu_run *r, const struct vhu_step *s, struct vhu_v
 		ring->errors = 0;
 }
 
-static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
+static void ring_poke(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_err err = {0};
 	uint64_t value;
@@ -192,7 +192,7 @@ static void ring_poke(struct vhu_run *r, const struct vhu_step *s, struct vhu_vr
 	r->hostile |= s->breaks.set;
 	if (!strncmp(s->ring.at, "inflight.", strlen("inflight.")))
 		vhu_run_inflight_poke(r, s, value);
-	else if (vhu_vring_poke(v, s->ring.at, value, &err) < 0)
+	else if (vhu_driver_poke(r->driver, s->ring.queue, s->ring.at, value, &err) < 0)
 		vhu_run_broken(r, "%s: %s", s->where, err.text);
 }
 
@@ -231,7 +231,7 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 		ring_kick(r, s, v);
 		break;
 	case VHU_RING_POKE:
-		ring_poke(r, s, v);
+		ring_poke(r, s);
 		break;
 	case VHU_RING_CHECK:
 		ring_check(r, s, v);

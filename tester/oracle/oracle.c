@@ -299,10 +299,20 @@ static bool harmless(enum vhu_breach b)
 	       b == VHU_BREACH_PACKED_DEVICE_EVENT;
 }
 
-/* What a device does with a ring that was spoilt on purpose is told, not judged; it has to survive. */
-static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs)
+/* Memory that no descriptor gave to the device, whatever the driver did to its ring. */
+static bool out_of_bounds(enum vhu_breach b, bool packed)
 {
-	if (obs->intended)
+	return b == VHU_BREACH_WROTE_OUTSIDE || b == VHU_BREACH_WROTE_READABLE ||
+	       b == VHU_BREACH_WROTE_AVAIL || (b == VHU_BREACH_WROTE_DESC && !packed);
+}
+
+/*
+ * What a device does with a ring that was spoilt on purpose is told, not judged; it has to survive, and to
+ * keep to the memory that it was given.
+ */
+static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs, bool packed)
+{
+	if (obs->intended && !out_of_bounds(obs->breach, packed))
 		return VHU_FINDING_QUIRK;
 	return harmless(obs->breach) ? VHU_FINDING_RULE : VHU_FINDING_ROBUST;
 }
@@ -315,7 +325,7 @@ static void observe_breach(struct vhu_oracle *o, const struct vhu_obs *obs)
 	struct vhu_judgement j = {.s = &o->session};
 	struct vhu_finding f;
 
-	vhu_finding_init(&f, req, breach_kind(obs), "%s", row->summary);
+	vhu_finding_init(&f, req, breach_kind(obs, packed), "%s", row->summary);
 	vhu_differs(&j, vhu_req_row(req)->text, "%s", obs->text);
 	report(o, &f, &j);
 }

@@ -398,9 +398,37 @@ static void test_grades(void **state)
 	assert_int_equal(grade(VHU_REQ_VRING_13, VHU_FINDING_RULE, true, VHU_SINCE_V10_2), VHU_WARN);
 }
 
+/* What a device does with a spoilt ring is told; what it does to memory that it was not given is judged. */
+static void test_spoilt_rings(void **state)
+{
+	static const struct {
+		enum vhu_breach breach;
+		enum vhu_finding_kind kind;
+	} rows[] = {
+		{VHU_BREACH_USED_TWICE, VHU_FINDING_QUIRK},
+		{VHU_BREACH_WROTE_AFTER_USED, VHU_FINDING_QUIRK},
+		{VHU_BREACH_WROTE_OUTSIDE, VHU_FINDING_ROBUST},
+		{VHU_BREACH_WROTE_READABLE, VHU_FINDING_ROBUST},
+		{VHU_BREACH_WROTE_AVAIL, VHU_FINDING_ROBUST},
+		{VHU_BREACH_WROTE_DESC, VHU_FINDING_ROBUST},
+	};
+	struct bench *b = *state;
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
+		struct vhu_obs obs = {
+			.kind = VHU_OBS_BREACH, .breach = rows[i].breach, .intended = true, .text = "so"};
+
+		b->n = 0;
+		vhu_oracle_observe(&b->o, &obs);
+		assert_int_equal(b->n, 1);
+		assert_int_equal(b->found[0].kind, rows[i].kind);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_spoilt_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_good_session_has_no_finding, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_header_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_echoed_need_reply_is_a_quirk, setup, teardown),

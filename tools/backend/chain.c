@@ -58,6 +58,16 @@ bool table_read(const struct ring *r, const struct table *t, uint32_t i, uint8_t
 	return true;
 }
 
+/* A planted fault: whatever address it is, the end of the first region will do. */
+static uint8_t *somewhere(const struct ring *r, uint64_t *len)
+{
+	const struct region *first = r->s->mem.regions;
+
+	if (*len > first->size)
+		*len = first->size;
+	return first->map.at + first->size - *len;
+}
+
 bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t all, bool in)
 {
 	uint64_t left = all;
@@ -65,8 +75,12 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 	if (!in && c->desc_in) {
 		if (fault(desc_order_crash))
 			fault_crash();
-		return false;
+		if (!fault(desc_order_writes))
+			return false;
+		in = true;
 	}
+	if (!all && fault(desc_len_0_crash))
+		fault_crash();
 	if (in) {
 		c->desc_in++;
 		c->in_len += left;
@@ -89,6 +103,8 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 		if (!p && !r->s->iotlb.stalled &&
 		    (fault(addr_wild) || (fault(vring_desc_huge_crash) && all == UINT32_MAX)))
 			fault_crash();
+		if (!p && fault(addr_elsewhere))
+			p = somewhere(r, &len);
 		if (!p || *n == SEGMENTS_MAX)
 			return false;
 		(in ? c->in : c->out)[*n] = (struct iovec){.iov_base = p, .iov_len = len};
@@ -121,7 +137,8 @@ static bool table_ok(const struct ring *r, uint64_t addr, uint32_t len, uint16_t
 			fault_crash();
 		return false;
 	}
-	if (fault(ind_big_crash) && len / C_DESC_SIZE > r->num)
+	if ((fault(ind_big_crash) || (fault(packed_table_big_crash) && format_of(r) == &packed_format)) &&
+	    len / C_DESC_SIZE > r->num)
 		fault_crash();
 	if ((fault(ind_align16) && addr % C_DESC_ALIGN) ||
 	    (fault(ind_write_reject) && (flags & C_DESC_F_WRITE)) || (fault(ind_after_chain) && !first) ||

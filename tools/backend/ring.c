@@ -131,7 +131,8 @@ static bool execute(struct ring *r, uint16_t head, bool lost)
 	int64_t len;
 
 	if (head >= r->num && !lost) {
-		if (fault(bad_head_crash) || (fault(head_last_crash) && head == UINT16_MAX))
+		if (fault(bad_head_crash) || (fault(head_last_crash) && head == UINT16_MAX) ||
+		    (fault(bad_head_behind_crash) && r->done != r->last_avail - 1))
 			fault_crash();
 		return false;
 	}

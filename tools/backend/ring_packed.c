@@ -271,6 +271,8 @@ static bool table_chain(const struct ring *r, struct chain *c, const struct tabl
 		if (!table_read(r, t, i, bytes))
 			return false;
 		read_desc(bytes, &d);
+		if (fault(packed_table_nested) && (d.flags & C_DESC_F_INDIRECT))
+			fault_hang();
 		if (!chain_add(r, c, d.addr, d.len, d.flags & C_DESC_F_WRITE))
 			return false;
 		if (fault(packed_table_next) && !(d.flags & C_DESC_F_NEXT))

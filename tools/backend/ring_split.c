@@ -16,6 +16,7 @@ enum {
 	RING_HEAD = 2 * WORD, /* flags and index */
 	ELEM = 2 * sizeof(uint32_t),
 	FAULT_EVERY = 8,
+	FAULT_BEHIND = 2, /* descriptors behind a table */
 };
 
 /* What ring memory holds, as it lies there. */
@@ -209,7 +210,7 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 	struct desc d;
 
 	for (uint32_t steps = 0;; steps++) {
-		if (i >= t->n) {
+		if (i >= t->n && !(fault(ind_next_behind) && t->indirect && i - t->n < FAULT_BEHIND)) {
 			if (fault(bad_next_crash) || (fault(next_last_crash) && i == UINT16_MAX))
 				fault_crash();
 			return false;
@@ -217,7 +218,7 @@ static bool walk(const struct ring *r, const struct table *t, uint32_t i, struct
 		if (steps >= t->n) { /* longer than the table: a loop */
 			if (fault(loop_spin))
 				fault_hang();
-			if (fault(loop_two_crash) && c->last != i)
+			if ((fault(loop_two_crash) && c->last != i) || (fault(ind_loop_crash) && t->indirect))
 				fault_crash();
 			return false;
 		}

@@ -106,6 +106,12 @@ int vhu_driver_submit(struct vhu_driver *d, unsigned queue, const struct vhu_io_
  * breach goes to the callback. Returns the number of requests that completed.
  */
 size_t vhu_driver_poll(struct vhu_driver *d);
+/*
+ * vhu_vring_poke. Memory that a descriptor names as writable from now on is the device's, be it a ring's own,
+ * and is no longer judged; so is that of raw descriptors.
+ */
+int vhu_driver_poke(struct vhu_driver *d, unsigned queue, const char *at, uint64_t value,
+		    struct vhu_err *err);
 /* Rings audited, canaries and untouched memory swept; once before the memory goes. */
 void vhu_driver_audit(struct vhu_driver *d);
 /* Requests that were in flight when the target went are no longer waited for. */
