@@ -368,8 +368,9 @@ static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_s
 		c->features = s->reconnect.features;
 	if (!vhu_conn_open(r, c))
 		return;
-	/* The old buffer goes to the new back-end where QEMU sends it: before memory and rings. */
-	if ((s->reconnect.keep & VHU_KEEP_INFLIGHT) && s->reconnect.state >= VHU_STATE_NEGOTIATED) {
+	/* Before memory and rings, as front-ends do. Personas of real ones do so by themselves. */
+	if ((s->reconnect.keep & VHU_KEEP_INFLIGHT) && s->reconnect.state >= VHU_STATE_NEGOTIATED &&
+	    !vhu_profile_is_real(s->reconnect.profile ? s->reconnect.profile : r->plan->profile)) {
 		if (!vhu_run_prelude(c, from, VHU_STATE_NEGOTIATED, s->reconnect.profile, s) ||
 		    !vhu_run_inflight_set(c, s))
 			return;

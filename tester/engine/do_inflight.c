@@ -27,16 +27,18 @@ static bool long_enough(const struct vhu_inflight_run *in)
 	       in->size <= (uint64_t)st.st_size - in->offset;
 }
 
-bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size)
+bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size,
+			  bool needlessly)
 {
 	struct vhu_run *r = c->r;
 	struct vhu_inflight_run *in = &r->inflight;
+	const struct vhu_script_item ask = {.msg = VHU_MSG_GET_INFLIGHT_FD, .needlessly = needlessly};
 	void *map;
 
 	vhu_run_inflight_release(r);
 	in->queues = (uint16_t)queues;
 	in->queue_size = (uint16_t)size;
-	if (!vhu_run_step_message(c, s, VHU_MSG_GET_INFLIGHT_FD, 0))
+	if (!vhu_run_step_message(c, s, &ask))
 		return false;
 	in->size = vhu_frame_u64(&c->answer, "mmap_size");
 	in->offset = vhu_frame_u64(&c->answer, "mmap_offset");
@@ -62,12 +64,13 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 	if ((s->inflight.queues.n && !vhu_run_value(r, &s->inflight.queues, &queues)) ||
 	    (s->inflight.queue_size.n && !vhu_run_value(r, &s->inflight.queue_size, &size)))
 		return;
-	vhu_run_inflight_get(&r->conns[s->conn], s, queues, size);
+	vhu_run_inflight_get(&r->conns[s->conn], s, queues, size, false);
 }
 
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s)
 {
-	return !c->r->inflight.map || vhu_run_step_message(c, s, VHU_MSG_SET_INFLIGHT_FD, 0);
+	return !c->r->inflight.map || vhu_run_step_message(
+					c, s, &(struct vhu_script_item){.msg = VHU_MSG_SET_INFLIGHT_FD});
 }
 
 enum { VERSION = 1 };

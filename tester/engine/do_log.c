@@ -8,9 +8,9 @@
 
 #include "internal.h"
 
-bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue)
+bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_script_item *what)
 {
-	struct vhu_script_item item = {.msg = msg, .queue = queue, .need_reply = true};
+	struct vhu_script_item item = *what;
 	struct vhu_step step = {.where = s->where,
 				.note = s->note,
 				.requirement = s->requirement,
@@ -21,6 +21,7 @@ bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu
 				.skip = s->skip};
 	struct vhu_moment m = vhu_run_moment(c);
 
+	item.need_reply = true;
 	return vhu_run_item(c, &item, &step, &m);
 }
 
@@ -58,22 +59,27 @@ static bool make_log(struct vhu_run *r, uint64_t offset)
 	return true;
 }
 
+static bool say(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue)
+{
+	return vhu_run_step_message(c, s, &(struct vhu_script_item){.msg = msg, .queue = queue});
+}
+
 /* Switches logging on or off: the feature bit, then the rings. */
 static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
 {
 	struct vhu_conn *c = &r->conns[s->conn];
 
 	c->logging = on;
-	if (on && (!make_log(r, s->log.offset) || !vhu_run_step_message(c, s, VHU_MSG_SET_LOG_BASE, 0)))
+	if (on && (!make_log(r, s->log.offset) || !say(c, s, VHU_MSG_SET_LOG_BASE, 0)))
 		return;
-	if (!vhu_run_step_message(c, s, VHU_MSG_SET_FEATURES, 0))
+	if (!say(c, s, VHU_MSG_SET_FEATURES, 0))
 		return;
 	for (unsigned q = 0; q < r->plan->queues && q < r->n_rings; q++) {
 		bool chosen = s->log.n_queues == 0;
 
 		for (size_t i = 0; i < s->log.n_queues; i++)
 			chosen |= s->log.queues[i] == q;
-		if (chosen && r->rings[q].started && !vhu_run_step_message(c, s, VHU_MSG_SET_VRING_ADDR, q))
+		if (chosen && r->rings[q].started && !say(c, s, VHU_MSG_SET_VRING_ADDR, q))
 			return;
 	}
 }

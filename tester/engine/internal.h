@@ -396,12 +396,13 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const char *name, uint64_t *ret);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
-/* Sends one message as the step's own. */
-bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, enum vhu_msg msg, unsigned queue);
+/* Sends one message as the step's own, with need_reply where that is allowed. */
+bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_script_item *item);
 /* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */
 bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
-/* Asks for the area and maps it; a finding if it cannot be mapped. */
-bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size);
+/* Asks for the area and maps it; a finding if it cannot be mapped. `needlessly`: with need_reply. */
+bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size,
+			  bool needlessly);
 /* The same memory, the rings formatted anew: a guest that reset its device. */
 bool vhu_run_reset_rings(struct vhu_run *r);
 /* Lets go of the buffer. */

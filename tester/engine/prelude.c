@@ -122,16 +122,15 @@ bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const 
 
 	if (!vhu_conn_live(c))
 		return vhu_conn_fence(c, s, NULL); /* says that it is gone */
-	m->queue = item->queue;
-	m->region = item->region;
-	m->status = item->status;
+	vhu_moment_take(m, item);
 	if (vhu_frame_request(&f, item->msg, &err) < 0 || vhu_moment_fill(m, &f, &err) < 0) {
 		vhu_run_broken(c->r, "%s: %s", x.row->name, err.text);
 		goto out;
 	}
-	/* A message with a reply of its own needs no acknowledgement, and front-ends don't ask for one. */
-	x.need_reply = item->need_reply && vhu_session_reply_ack(&c->oracle.session) &&
-		       vhu_session_due(&c->oracle.session, &f) != VHU_DUE_REPLY;
+	/* A message with a reply of its own needs no acknowledgement, and few front-ends ask for one. */
+	x.need_reply =
+		item->need_reply && vhu_session_reply_ack(&c->oracle.session) &&
+		(item->needlessly || vhu_session_due(&c->oracle.session, &f) != VHU_DUE_REPLY);
 	if (x.need_reply)
 		f.flags |= VHU_C_HEADER_NEED_REPLY;
 	if (!vhu_run_attach_fds(c, &f, NULL))
@@ -162,6 +161,7 @@ static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state fro
 		.reconnected = c->r->reconnected,
 		.has_area = c->r->inflight.map,
 		.pairs = c->r->pairs,
+		.status = (uint8_t)c->oracle.session.status,
 	};
 }
 
@@ -206,7 +206,7 @@ static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, cons
 	switch ((int)item->msg) {
 	case VHU_MSG_GET_INFLIGHT_FD:
 		r->inflight_is_own = true;
-		return vhu_run_inflight_get(c, s, r->plan->queues, r->plan->queue_size);
+		return vhu_run_inflight_get(c, s, r->plan->queues, r->plan->queue_size, item->needlessly);
 	case VHU_MSG_SET_INFLIGHT_FD:
 		if (!r->inflight.map)
 			return true;

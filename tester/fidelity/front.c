@@ -51,6 +51,9 @@ static void add_what_must_be(struct front *f, const struct choice *c)
 	static const struct region unknown = {0};
 	bool whole = f->n_regions > 0 && f->regions[0].gpa == 0;
 
+	/* Ours lies anywhere. */
+	if (f->seg->tape->tester)
+		return;
 	for (size_t i = 0; whole && i < f->n_regions; i++)
 		whole = is_used_up(f, &f->regions[i]);
 	for (unsigned q = 0; whole && q < f->queues; q++) {
@@ -149,7 +152,7 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 {
 	vhu_front_take_features(f, c);
 	if (!f->marked)
-		f->keeps = goes_on(f, c);
+		f->keeps = f->unreset || goes_on(f, c);
 	if (!f->keeps && !f->lost_started && !f->incoming)
 		f->facts.has_area = false;
 	for (unsigned q = 0; q < f->queues; q++) {

@@ -116,6 +116,7 @@ struct front {
 	bool set_up, started, lost_started, deaf, marked;
 	bool mem_known;		  /* the back-end has been told of regions since the set-up */
 	bool keeps;		  /* the last stop was no reset: rings go on where they were */
+	bool unreset;		  /* a reset would have been heard since the last stop, and was not */
 	bool incoming, announced; /* the destination of a migration */
 	unsigned pending;	  /* memory modules that came while the device was not started */
 	bool booted; /* an operating system runs */

@@ -201,6 +201,23 @@ static void after_event(struct front *f, enum event e)
 	}
 }
 
+static int count_item(void *ctx, const struct vhu_script_item *item)
+{
+	++*(size_t *)ctx;
+	return 0;
+}
+
+/* Whether this front-end says something when its device is reset. */
+static int tells_resets(struct story *s, const struct front *f, bool *ret)
+{
+	struct vhu_facts_of_front facts = f->facts;
+	size_t n = 0;
+	int rc = vhu_persona_walk(&facts, VHU_PHASE_CONNECTED, VHU_PHASE_RESET, count_item, &n, s->err);
+
+	*ret = n > 0;
+	return rc;
+}
+
 /* Lives through an event: the front-end is another one afterwards. */
 static int live(struct story *s, struct front *f, enum event e, size_t at, struct speech *out)
 {
@@ -215,6 +232,9 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	before_event(f, e, c, at);
 	rc = vhu_front_walk(f, from, events[e].phase, out, s->err);
 	after_event(f, e);
+	f->unreset &= e != EVENT_RESET && e != EVENT_MACHINE_RESET && e != EVENT_START;
+	if (rc == 0 && e == EVENT_STOP)
+		rc = tells_resets(s, f, &f->unreset);
 	return rc;
 }
 

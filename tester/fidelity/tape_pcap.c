@@ -16,6 +16,7 @@ struct loader {
 	} objects[OBJECTS_MAX];
 	size_t n_objects;
 	bool open[VHU_CAP_CONNECTIONS_MAX + 1], over[VHU_CAP_CONNECTIONS_MAX + 1];
+	bool features_set[VHU_CAP_CONNECTIONS_MAX + 1];
 };
 
 static uint32_t label_of(struct loader *l, const struct vhu_fd_info *fd)
@@ -107,7 +108,8 @@ static int get_end(struct loader *l, const struct vhu_record *r, size_t number)
 		return 0;
 	l->open[r->connection] = false;
 	l->over[r->connection] = true;
-	if (r->kind == VHU_CAP_LIFE_EXIT && r->dir == VHU_CAP_DIR_BE) {
+	/* The tester hangs up where a back-end is to be gone. */
+	if (l->t->tester || (r->kind == VHU_CAP_LIFE_EXIT && r->dir == VHU_CAP_DIR_BE)) {
 		item = add(l, VHU_TAPE_MARK, r->connection, number);
 		if (!item)
 			return -ENOMEM;
@@ -116,9 +118,27 @@ static int get_end(struct loader *l, const struct vhu_record *r, size_t number)
 	item = add(l, VHU_TAPE_CLOSE, r->connection, number);
 	if (!item)
 		return -ENOMEM;
-	item->by_be = r->dir == VHU_CAP_DIR_BE;
+	item->by_be = l->t->tester || r->dir == VHU_CAP_DIR_BE;
 	item->text = "main";
 	return 0;
+}
+
+/*
+ * What the tester says beside its persona: fences, which are GET_FEATURES where no front-end asks for them,
+ * and what ends a case.
+ */
+static bool is_aside(struct loader *l, const struct vhu_record *r)
+{
+	const char *where = r->step ? strchr(r->step, '\t') : NULL;
+	uint32_t request = 0;
+
+	if (!l->t->tester)
+		return false;
+	if (r->len >= VHU_C_HEADER_SIZE && r->channel == VHU_CAP_MAIN)
+		request = (uint32_t)vhu_ne_get(r->payload, 4);
+	l->features_set[r->connection] |= request == VHU_ID_SET_FEATURES;
+	return (where && strcmp(where, "\tepilogue") == 0) ||
+	       (request == VHU_ID_GET_FEATURES && l->features_set[r->connection]);
 }
 
 static int get_record(struct loader *l, const struct vhu_record *r, size_t number)
@@ -131,7 +151,7 @@ static int get_record(struct loader *l, const struct vhu_record *r, size_t numbe
 		return 0;
 	if (ends)
 		return get_end(l, r, number);
-	if (!vhu_record_is_message(r) || l->over[r->connection])
+	if (!vhu_record_is_message(r) || l->over[r->connection] || is_aside(l, r))
 		return 0;
 	if (!l->open[r->connection] && !add(l, VHU_TAPE_OPEN, r->connection, number))
 		return -ENOMEM;
@@ -168,6 +188,8 @@ int vhu_tape_load_pcap(const char *path, struct vhu_tape **ret, struct vhu_err *
 	if (l)
 		l->t = vhu_tape_new();
 	rc = l && l->t ? 0 : -ENOMEM;
+	if (rc == 0)
+		l->t->tester = trace->meta && strstr(trace->meta, "\"tool\":\"vhu-conform ");
 	for (size_t i = 0; rc == 0 && i < trace->n_records; i++)
 		rc = get_record(l, trace->records[i], i);
 	vhu_trace_free(trace);

@@ -181,9 +181,7 @@ static void model_phase(struct model *m, struct model_conn *mc, const struct vhu
 
 	m->failed |= n < 0;
 	for (long i = 0; i < n; i++) {
-		moment.queue = m->items[i].queue;
-		moment.region = m->items[i].region;
-		moment.status = m->items[i].status;
+		vhu_moment_take(&moment, &m->items[i]);
 		vhu_model_message(m, mc, m->items[i].msg, &moment);
 	}
 }

@@ -180,9 +180,7 @@ static void run_script(struct model *m, struct model_conn *mc, size_t n)
 	for (size_t i = 0; i < n && !m->failed; i++) {
 		struct vhu_frame f = {0};
 
-		moment.queue = m->items[i].queue;
-		moment.region = m->items[i].region;
-		moment.status = m->items[i].status;
+		vhu_moment_take(&moment, &m->items[i]);
 		if (make(m, m->items[i].msg, &moment, m->items[i].need_reply, &f))
 			vhu_model_apply(m, mc, &f);
 		vhu_frame_done(&f);

@@ -168,7 +168,7 @@ static void fill_index(struct fill *x)
 static void fill_enable(struct fill *x)
 {
 	set(x, "index", x->m->queue);
-	set(x, "num", 1);
+	set(x, "num", !x->m->disable);
 }
 
 /* --- the rest
@@ -243,6 +243,11 @@ static void fill_status(struct fill *x)
 	set(x, "u64", x->m->status);
 }
 
+static void fill_device_state(struct fill *x)
+{
+	set(x, "direction", x->m->load);
+}
+
 static void fill_mtu(struct fill *x)
 {
 	set(x, "u64", LEGAL_MTU);
@@ -301,11 +306,23 @@ static void (*const fills[VHU_MSG_MAX])(struct fill *x) = {
 	[VHU_MSG_GET_INFLIGHT_FD] = fill_get_inflight,
 	[VHU_MSG_SET_INFLIGHT_FD] = fill_set_inflight,
 	[VHU_MSG_SET_STATUS] = fill_status,
+	[VHU_MSG_SET_DEVICE_STATE_FD] = fill_device_state,
 	[VHU_MSG_NET_SET_MTU] = fill_mtu,
 	[VHU_MSG_SEND_RARP] = fill_rarp,
 	[VHU_MSG_IOTLB_MSG] = fill_iotlb,
 	[VHU_MSG_GET_SHARED_OBJECT] = fill_object,
 };
+
+void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item)
+{
+	m->queue = item->queue;
+	m->region = item->region;
+	m->status = item->status;
+	m->disable = item->msg == VHU_MSG_SET_VRING_ENABLE && !item->enable;
+	m->load = item->load;
+	if (item->config_size)
+		m->config_size = item->config_size;
+}
 
 int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_err *err)
 {

@@ -46,6 +46,7 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	struct offer v = get_offer(c, top, VHU_NS_VIRTIO, "features", "drop_features");
 	struct offer p = get_offer(c, top, VHU_NS_PROTOCOL, "protocol_features", "drop_protocol_features");
 	struct vhu_plan *plan = c->plan;
+	const bool own = NODE_GET(top, "profile").json && vhu_profile_is_real(plan->profile);
 	uint64_t agreed;
 
 	/* A host-managed disk works with no driver that knows nothing of zones. */
@@ -57,13 +58,17 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 		plan->features &= ~log_all;
 	plan->pfeatures = choose(c, VHU_NS_PROTOCOL, &p, c->facts.pfeatures);
 	agreed = plan->pfeatures;
-	/* Of what a case leaves open a persona takes what it knows. */
+	/*
+	 * Of what a case leaves open a persona takes what it knows; in cases of its own also what other cases
+	 * leave alone.
+	 */
 	if (!p.exactly)
 		plan->pfeatures = vhu_features_with_needs(
 			VHU_NS_PROTOCOL, c->facts.device,
-			vhu_profile_takes(plan->profile, c->facts.device, plan->pfeatures));
+			vhu_profile_takes(plan->profile, c->facts.device,
+					  own ? c->facts.pfeatures & ~p.dropped : plan->pfeatures));
 	/* So that cases work with a back-end that waits for DRIVER_OK. */
-	if (!p.exactly && !vhu_profile_says_driver_ok(plan->profile, c->facts.device))
+	if (!p.exactly && !own && !vhu_profile_says_driver_ok(plan->profile, c->facts.device))
 		plan->pfeatures &= ~VHU_P(STATUS);
 	if (!p.exactly && plan->pfeatures != agreed && (p.named & agreed & ~plan->pfeatures))
 		vhu_plan_skip(c, "the persona '%s' does not take the protocol features that this is about",

@@ -157,6 +157,18 @@ bool vhu_profile_known(const char *profile)
 	return profile_of(profile);
 }
 
+static bool is_ideal(const struct profile_row *p)
+{
+	return p->script == SCRIPT_PLAIN || p->script == SCRIPT_INBAND;
+}
+
+bool vhu_profile_is_real(const char *profile)
+{
+	const struct profile_row *p = profile_of(profile);
+
+	return p && !is_ideal(p);
+}
+
 static const struct front_row *front_of(const struct profile_row *p, enum vhu_device device)
 {
 	static const struct front_row by_the_book = {.traits = W(READS), .config = VHU_C_CONFIG_SIZE_MAX};
@@ -443,6 +455,7 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 	item.need_reply =
 		r->asks == ASKS_DEMAND || (w->reply_ack && asks(w->profile, r->asks, f->logging) &&
 					   (r->asks == ASKS_ASK_ALL || may_ask(r->msg, f->pfeatures)));
+	item.needlessly = r->asks == ASKS_ASK_ALL;
 	switch (r->msg) {
 	case VHU_MSG_SET_STATUS:
 		/* QEMU adds bits to what it read; by the book the value is the value. */
@@ -457,6 +470,10 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 		break;
 	case VHU_MSG_SET_DEVICE_STATE_FD:
 		item.load = r->value;
+		break;
+	case VHU_MSG_GET_CONFIG:
+		if (w->front->config < VHU_C_CONFIG_SIZE_MAX)
+			item.config_size = w->front->config;
 		break;
 	default:
 		item.go_on = r->value == GO_ON;

@@ -37,6 +37,7 @@ static struct vhu_facts_of_front facts_of(const struct vhu_script_opts *o)
 		.has_area = o->has_area,
 		.regions = o->regions,
 		.no_status = o->no_status,
+		.status = o->status,
 	};
 }
 

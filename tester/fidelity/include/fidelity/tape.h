@@ -35,6 +35,7 @@ struct vhu_tape {
 	struct vhu_tape_item *items;
 	size_t n_items, cap_items;
 	size_t messages;
+	bool tester;			/* the front-end was the tester: its own business is left out */
 };
 
 /*

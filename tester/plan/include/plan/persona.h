@@ -43,11 +43,13 @@ struct vhu_script_item {
 	unsigned queue;
 	size_t region;
 	bool need_reply;
+	bool needlessly;	 /* … also where an answer comes anyway */
 	uint8_t status;		 /* SET_STATUS */
 	bool enable;		 /* SET_VRING_ENABLE */
 	enum vhu_call_role role; /* SET_VRING_CALL */
 	bool go_on;		 /* the empty second message of the postcopy handshake */
 	bool load;		 /* SET_DEVICE_STATE_FD */
+	size_t config_size;	 /* GET_CONFIG: bytes that it asks for; 0: as many as there are */
 };
 
 struct vhu_facts_of_front {
@@ -80,6 +82,8 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 		     struct vhu_err *err);
 
 bool vhu_profile_known(const char *profile);
+/* Whether it stands for a program that there is, not for the book. */
+bool vhu_profile_is_real(const char *profile);
 /* What it takes of an offer of protocol features, for a device. */
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered);
 /* Bytes of config space that it asks for; 0: it never asks. */

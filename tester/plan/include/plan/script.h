@@ -28,9 +28,13 @@ struct vhu_moment {
 	uint16_t inflight_queues, inflight_queue_size;
 	size_t config_size;		/* GET_CONFIG: bytes to ask for */
 	uint8_t status;			/* SET_STATUS */
+	bool disable;			/* SET_VRING_ENABLE */
+	bool load;			/* SET_DEVICE_STATE_FD */
 	size_t region;			/* ADD_MEM_REG, REM_MEM_REG: which of the layout */
 };
 
+/* What one message of a script says of its moment. */
+void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item);
 /* Gives every field of a request its legal value for this moment (payload resized as needed). */
 int vhu_moment_fill(const struct vhu_moment *m, struct vhu_frame *f, struct vhu_err *err);
 /* Region i of the layout; beyond its last a spare one that overlaps none. */
@@ -69,6 +73,7 @@ struct vhu_script_opts {
 	bool reconnected;		/* not the first connection of the device */
 	bool has_area;			/* an inflight area is at hand */
 	unsigned pairs;			/* net: that the guest uses; 0: all */
+	uint8_t status;			/* of the device, as the back-end has it */
 };
 
 /*
