@@ -6,7 +6,7 @@
 
 #include "internal.h"
 
-static void observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended)
+void vhu_conn_observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended)
 {
 	struct vhu_obs obs = {.kind = VHU_OBS_FRAME, .frame = f, .intended = intended};
 	size_t findings = c->r->res->n_findings;
@@ -45,7 +45,7 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	vhu_conn_backend_catch_up(c);
 	if (match >= 0)
 		judge_aside(c, &c->oracle.session.pending[match], f);
-	observe(c, f, false);
+	vhu_conn_observe(c, f, false);
 	if (match >= 0)
 		vhu_run_postcopy_saw(c, f);
 	if (serial)
@@ -95,7 +95,7 @@ void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64
 		return;
 	}
 	vhu_ne_put(answer.payload, sizeof(value), value);
-	observe(c, &answer, false);
+	vhu_conn_observe(c, &answer, false);
 	if (c->backend && vhu_chan_send(c->backend, &answer, NULL, 0, 0, &err) < 0)
 		vhu_run_broken(c->r, "%s", err.text);
 	vhu_frame_done(&answer);
@@ -105,11 +105,11 @@ void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64
 static bool takes(const struct vhu_step *s, const struct vhu_frame *f)
 {
 	if (s->verb == VHU_VERB_ANSWER)
-		return s->answer.channel == VHU_CHAN_BACKEND && s->answer.request == f->request;
+		return s->answer.channel == f->channel && s->answer.request == f->request;
 	return s->verb == VHU_VERB_RECV && s->recv.row == vhu_frame_row(f);
 }
 
-static const struct vhu_step *step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
+const struct vhu_step *vhu_conn_step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_plan *plan = c->r->plan;
 	size_t before = 0;
@@ -161,11 +161,11 @@ static bool acceptable(const struct vhu_conn *c, const struct vhu_frame *f)
 static void on_backend_frame(void *ctx, struct vhu_frame *f)
 {
 	struct vhu_conn *c = ctx;
-	const struct vhu_step *s = f->defects ? NULL : step_wants(c, f);
+	const struct vhu_step *s = f->defects ? NULL : vhu_conn_step_wants(c, f);
 	bool ok = acceptable(c, f);
 
 	c->requests++;
-	observe(c, f, false);
+	vhu_conn_observe(c, f, false);
 	vhu_run_signalled(c, f);
 	vhu_run_shm(c, f);
 	if (!f->defects && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) &&
@@ -202,7 +202,8 @@ static void on_backend_closed(void *ctx, int errno_value)
 
 static const struct vhu_chan_events backend_events = {.frame = on_backend_frame, .closed = on_backend_closed};
 
-int vhu_conn_backend_open(struct vhu_conn *c)
+int vhu_conn_channel_open(struct vhu_conn *c, enum vhu_channel channel, const struct vhu_chan_events *events,
+			  struct vhu_chan **ret)
 {
 	struct vhu_err err = {0};
 	int pair[2];
@@ -211,14 +212,18 @@ int vhu_conn_backend_open(struct vhu_conn *c)
 		vhu_run_broken(c->r, "socketpair: %s", strerror(errno));
 		return -1;
 	}
-	vhu_conn_backend_close(c);
-	if (vhu_chan_new(c->r->e->loop, pair[0], VHU_CHAN_BACKEND, VHU_DIR_BE, &backend_events, c,
-			 &c->backend, &err) < 0) {
+	if (vhu_chan_new(c->r->e->loop, pair[0], channel, VHU_DIR_BE, events, c, ret, &err) < 0) {
 		close(pair[1]);
 		vhu_run_broken(c->r, "%s", err.text);
 		return -1;
 	}
 	return pair[1];
+}
+
+int vhu_conn_backend_open(struct vhu_conn *c)
+{
+	vhu_conn_backend_close(c);
+	return vhu_conn_channel_open(c, VHU_CHAN_BACKEND, &backend_events, &c->backend);
 }
 
 void vhu_conn_backend_catch_up(struct vhu_conn *c)
@@ -301,6 +306,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 
 void vhu_conn_close(struct vhu_conn *c)
 {
+	vhu_gpu_close(c);
 	vhu_conn_backend_close(c);
 	if (c->main) {
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");

@@ -188,7 +188,7 @@ static void drop_came(struct vhu_conn *c)
 static int find_asked(const struct vhu_conn *c, const struct vhu_step *s)
 {
 	for (size_t i = 0; i < c->n_inbox; i++)
-		if (c->inbox[i].f.request == s->answer.request)
+		if (c->inbox[i].f.channel == s->answer.channel && c->inbox[i].f.request == s->answer.request)
 			return (int)i;
 	return -1;
 }
@@ -204,7 +204,7 @@ static bool has_come(void *ctx)
 
 	if (w->c->closed || w->c->r->exited)
 		return true;
-	return w->s->answer.channel == VHU_CHAN_BACKEND ? find_asked(w->c, w->s) >= 0 : w->c->n_came > 0;
+	return w->s->answer.channel == VHU_CHAN_MAIN ? w->c->n_came > 0 : find_asked(w->c, w->s) >= 0;
 }
 
 static bool same_payload(const struct vhu_step_answer *a, const struct vhu_frame *got)
@@ -326,12 +326,14 @@ static bool is_late(const struct vhu_run *r, const struct vhu_step *s, const str
 static int await_asked(struct vhu_conn *c, const struct vhu_step *s)
 {
 	struct answer_wait w = {.c = c, .s = s};
+	bool there = s->answer.channel == VHU_CHAN_GPU ? c->gpu : c->backend;
 	uint64_t deadline = vhu_run_deadline(c->r, s);
 	int i;
 
 	vhu_conn_backend_catch_up(c);
+	vhu_gpu_catch_up(c);
 	for (;;) {
-		if (!s->answer.optional && c->backend && !has_come(&w))
+		if (!s->answer.optional && there && !has_come(&w))
 			vhu_run_wait(c->r, has_come, &w, deadline, false);
 		i = find_asked(c, s);
 		if (i < 0 || s->answer.optional || same(&s->answer, &c->inbox[i].f) ||
@@ -363,7 +365,7 @@ void vhu_do_answer(struct vhu_run *r, const struct vhu_step *s)
 	struct answer_wait w = {.c = c, .s = s};
 	bool done = false;
 
-	if (s->answer.channel == VHU_CHAN_BACKEND) {
+	if (s->answer.channel != VHU_CHAN_MAIN) {
 		compare_backend(c, s);
 		return;
 	}

@@ -265,7 +265,7 @@ static bool give_by_row(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 	case VHU_MSG_SET_DEVICE_STATE_FD:
 		return give_state(r, f, false);
 	case VHU_MSG_GPU_SET_SOCKET:
-		return give(r, f, socket_end(r));
+		return give(r, f, vhu_gpu_open(c));
 	default:
 		return true;
 	}
@@ -285,11 +285,13 @@ static bool give_object(struct vhu_run *r, struct vhu_frame *f, const struct vhu
 	return give(r, f, fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
-/* The channel of the back-end's requests is one that we listen on. */
+/* The channels of the back-end are such that we listen on. */
 static bool give_socket(struct vhu_conn *c, struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 
+	if (c->r->plan->recorded && row && row->msg == VHU_MSG_GPU_SET_SOCKET && !f->n_fds)
+		return give(c->r, f, vhu_gpu_open(c));
 	if (c->r->plan->recorded && row && row->msg == VHU_MSG_SET_BACKEND_REQ_FD && !f->n_fds)
 		return give(c->r, f, vhu_conn_backend_open(c));
 	return give(c->r, f, socket_end(c->r));

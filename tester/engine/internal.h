@@ -56,7 +56,7 @@ struct vhu_conn {
 	struct vhu_run *r;
 	unsigned index;
 	bool used; /* it was opened in this case */
-	struct vhu_chan *main, *backend;
+	struct vhu_chan *main, *backend, *gpu;
 	struct vhu_oracle oracle;
 	uint64_t features, pfeatures; /* to negotiate */
 	bool logging;
@@ -249,6 +249,13 @@ uint64_t vhu_conn_send(struct vhu_conn *c, const struct vhu_frame *f, bool inten
 uint64_t vhu_conn_send_aside(struct vhu_conn *c, const struct vhu_frame *f);
 /* The request of the back-end was dealt with by a step: it goes. */
 void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i);
+/* A frame came or goes out: it is told to the trace, the oracle and the capture. */
+void vhu_conn_observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended);
+/* The later step of the plan that wants to see this request of the back-end itself; NULL: none. */
+const struct vhu_step *vhu_conn_step_wants(const struct vhu_conn *c, const struct vhu_frame *f);
+/* Another channel: returns the descriptor of its far end (the caller's), or -1 (told). */
+int vhu_conn_channel_open(struct vhu_conn *c, enum vhu_channel channel, const struct vhu_chan_events *events,
+			  struct vhu_chan **ret);
 /* Makes the back-end channel; returns the descriptor to send (the caller's), or -1. */
 int vhu_conn_backend_open(struct vhu_conn *c);
 void vhu_conn_backend_close(struct vhu_conn *c);
@@ -256,6 +263,14 @@ void vhu_conn_backend_close(struct vhu_conn *c);
 void vhu_conn_backend_catch_up(struct vhu_conn *c);
 /* Answers a request of the back-end: u64, or nothing where none was asked for. */
 void vhu_conn_answer(struct vhu_conn *c, const struct vhu_frame *request, uint64_t value);
+
+/* --- gpu.c: our side of the graphics channel ---------------------------------------------------------- */
+
+/* Returns the descriptor to send (the caller's), or -1; one that was open ends. */
+int vhu_gpu_open(struct vhu_conn *c);
+void vhu_gpu_close(struct vhu_conn *c);
+/* Takes what the back-end has shown and asked so far. */
+void vhu_gpu_catch_up(struct vhu_conn *c);
 
 /* --- record.c: what happens, for a capture; nothing where none is made --------------------------------- */
 

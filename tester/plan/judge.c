@@ -122,6 +122,9 @@ static void model_recv(struct model *m, const struct vhu_step *s)
 			      .request = s->recv.row->id,
 			      .flags = VHU_C_HEADER_VERSION | VHU_C_HEADER_NEED_REPLY};
 
+	/* The graphics channel changes nothing in the session. */
+	if (s->recv.row->channel == VHU_CHAN_GPU)
+		return;
 	vhu_session_apply(mc->s, &f, false);
 	if (s->recv.answer == VHU_RECV_NONE)
 		return;

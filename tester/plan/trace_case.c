@@ -417,7 +417,22 @@ static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 	w->last[s->conn] = json_array_size(w->steps);
 }
 
-static void put_answer(const struct vhu_step *s, struct vhu_session *session)
+/* Which features a front-end of the graphics channel offers is not for the engine to choose. */
+static void put_gpu(struct writing *w, const struct vhu_step *s)
+{
+	const struct vhu_msg_row *row = vhu_msg_by_id(VHU_CHAN_GPU, s->answer.request);
+	json_t *step;
+
+	if (!row || s->answer.optional)
+		return;
+	step = append(w, s, json_pack("{s:s}", "recv", row->name));
+	if (s->answer.answered && s->answer.n_reply == sizeof(uint64_t))
+		set(step, "answer", json_pack("{s:o}", "u64", number(vhu_ne_get(s->answer.reply, 8))));
+	if (s->answer.n_payload == sizeof(uint64_t))
+		set(step, "with", json_pack("{s:o}", "u64", number(vhu_ne_get(s->answer.payload, 8))));
+}
+
+static void put_answer(struct writing *w, const struct vhu_step *s, struct vhu_session *session)
 {
 	const struct vhu_frame f = {.channel = s->answer.channel,
 				    .dir = VHU_DIR_BE,
@@ -427,7 +442,10 @@ static void put_answer(const struct vhu_step *s, struct vhu_session *session)
 				    .payload = (uint8_t *)s->answer.payload,
 				    .len = s->answer.n_payload};
 
-	vhu_session_apply(session, &f, false);
+	if (s->answer.channel == VHU_CHAN_GPU)
+		put_gpu(w, s);
+	else
+		vhu_session_apply(session, &f, false);
 }
 
 /* A request of the back-end that the front-end refused; others are taken without a step. */
@@ -482,7 +500,7 @@ static void put_step(struct writing *w, size_t at, struct vhu_session *session)
 		break;
 	case VHU_VERB_ANSWER:
 		put_refusal(w, s);
-		put_answer(s, session);
+		put_answer(w, s, session);
 		break;
 	case VHU_VERB_RAW:
 		append(w, s,

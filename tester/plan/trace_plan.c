@@ -15,7 +15,7 @@ static int oom(struct trace_compile *c)
 	return vhu_err_errno(c->err, -ENOMEM, "capture");
 }
 
-static void VHU_PRINTF(2, 3) note(struct trace_compile *c, const char *format, ...)
+void vhu_trace_note(struct trace_compile *c, const char *format, ...)
 {
 	char text[300];
 	va_list args;
@@ -182,8 +182,8 @@ static int life(struct trace_compile *c, struct track *t, const struct vhu_recor
 	case VHU_CAP_LIFE_EXIT:
 		return t->opened && !t->closed ? closed_by_target(c, t, r) : kill_target(c, t, r);
 	case VHU_CAP_LIFE_LOST:
-		note(c, "record %" PRIu32 ": messages of session %" PRIu32 " were lost here", r->seq,
-		     t->connection);
+		vhu_trace_note(c, "record %" PRIu32 ": messages of session %" PRIu32 " were lost here",
+			       r->seq, t->connection);
 		return 0;
 	default:
 		return 0;
@@ -231,10 +231,10 @@ static int move_state(struct trace_compile *c, struct track *t, const struct vhu
 		return 0;
 	}
 	if (!c->saved_state)
-		note(c,
-		     "record %" PRIu32 ": the device state that was loaded is not in the capture; "
-		     "the verdict on it is not compared",
-		     r->seq);
+		vhu_trace_note(c,
+			       "record %" PRIu32 ": the device state that was loaded is not in the capture; "
+			       "the verdict on it is not compared",
+			       r->seq);
 	for (int i = 0; i < 2; i++) {
 		s = vhu_trace_step(c, VHU_VERB_STATE, t, r);
 		if (!s)
@@ -284,7 +284,7 @@ static int sent(struct trace_compile *c, struct track *t, const struct vhu_recor
 		const struct vhu_frame *f)
 {
 	if (r->len < r->orig_len) {
-		note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
+		vhu_trace_note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
 		return 0;
 	}
 	if (f->defects & (VHU_DEFECT_OVERSIZED | VHU_DEFECT_TRUNCATED))
@@ -292,74 +292,7 @@ static int sent(struct trace_compile *c, struct track *t, const struct vhu_recor
 	return request(c, t, r, f);
 }
 
-/* --- messages of the back-end ---------------------------------------------------------------------- */
-
-static int remember_asked(struct trace_compile *c, struct track *t)
-{
-	if (t->n_asked == t->cap_asked) {
-		size_t cap = t->cap_asked ? 2 * t->cap_asked : 16;
-		size_t *asked = realloc(t->asked, cap * sizeof(*asked));
-
-		if (!asked)
-			return oom(c);
-		t->asked = asked;
-		t->cap_asked = cap;
-	}
-	t->asked[t->n_asked++] = c->n_steps - 1;
-	return 0;
-}
-
-/* A message of the back-end, on either channel. */
-static int came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
-		const struct vhu_frame *f)
-{
-	const struct vhu_msg_row *row = vhu_frame_row(f);
-	bool backend = f->channel == VHU_CHAN_BACKEND;
-	struct vhu_step_answer answer = {.channel = f->channel,
-					 .request = f->request,
-					 .flags = f->flags,
-					 .payload = r->payload + VHU_C_HEADER_SIZE,
-					 .n_payload = f->len,
-					 .n_fds = r->n_fds};
-	struct vhu_step *s;
-	int rc;
-
-	if (f->defects & ~(uint32_t)VHU_DEFECT_FDS_LOST || r->len < r->orig_len) {
-		note(c, "record %" PRIu32 ": a message of the back-end that is not whole is not compared",
-		     r->seq);
-		return 0;
-	}
-	rc = vhu_trace_mask(c, t, f, &answer);
-	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_ANSWER, t, r) : NULL;
-	if (!s)
-		return rc < 0 ? rc : -ENOMEM;
-	/* It was asked in the middle of a request: without an answer to it that one's may not come. */
-	answer.optional = backend && (!row || vhu_msg_by_chance(row) || !vhu_session_overdue(t->session));
-	s->answer = answer;
-	if (backend && f->flags & VHU_C_HEADER_NEED_REPLY)
-		rc = remember_asked(c, t);
-	if (!backend && f->request == VHU_ID_GET_INFLIGHT_FD && r->n_fds)
-		c->have_inflight = true;
-	if (!backend)
-		t->provoked = false;
-	vhu_session_apply(t->session, f, false);
-	return rc;
-}
-
-/* What the front-end answered belongs to the oldest request that waits for it. */
-static void answered(struct trace_compile *c, struct track *t, const struct vhu_frame *f)
-{
-	struct vhu_step_answer *a;
-
-	vhu_session_apply(t->session, f, false);
-	if (!t->n_asked)
-		return;
-	a = &c->steps[t->asked[0]].answer;
-	memmove(t->asked, t->asked + 1, --t->n_asked * sizeof(*t->asked));
-	a->answered = f->len >= sizeof(uint64_t);
-	if (a->answered)
-		a->value = vhu_ne_get(f->payload, sizeof(uint64_t));
-}
+/* --- records ---------------------------------------------------------------------------------------- */
 
 static int message(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
@@ -367,17 +300,19 @@ static int message(struct trace_compile *c, struct track *t, const struct vhu_re
 	struct vhu_err ignored;
 	int rc = open_track(c, t, r);
 
-	if (rc < 0 || t->closed || r->channel == VHU_CAP_GPU)
+	if (rc < 0 || t->closed)
 		return rc;
+	if (r->channel == VHU_CAP_GPU)
+		return vhu_trace_gpu(c, t, r);
 	if (vhu_record_frame(r, &f, &ignored) < 0) {
-		note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
+		vhu_trace_note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
 		return 0;
 	}
 	if (f.dir == VHU_DIR_BE)
-		return came(c, t, r, &f);
+		return vhu_trace_came(c, t, r, &f);
 	if (f.channel == VHU_CHAN_MAIN)
 		return sent(c, t, r, &f);
-	answered(c, t, &f);
+	vhu_trace_answered(c, t, &f);
 	return 0;
 }
 
@@ -415,10 +350,10 @@ static void tell_partial(struct trace_compile *c, const struct vhu_session_ref *
 	uint64_t off = 0;
 
 	if (!s->partial && !has_start(s))
-		note(c,
-		     "session %" PRIu32
-		     ": its start is not in the capture; what was set up before is missing",
-		     s->connection);
+		vhu_trace_note(c,
+			       "session %" PRIu32
+			       ": its start is not in the capture; what was set up before is missing",
+			       s->connection);
 	if (!s->partial)
 		return;
 	for (size_t i = 0; i < s->n && !off; i++)
@@ -427,13 +362,13 @@ static void tell_partial(struct trace_compile *c, const struct vhu_session_ref *
 			break;
 		}
 	if (off)
-		note(c,
-		     "session %" PRIu32 " began %" PRIu64
-		     " bytes before the capture: what was set up before is "
-		     "missing",
-		     s->connection, off);
+		vhu_trace_note(c,
+			       "session %" PRIu32 " began %" PRIu64
+			       " bytes before the capture: what was set up before is "
+			       "missing",
+			       s->connection, off);
 	else
-		note(c, "session %" PRIu32 ": the recorder lost messages", s->connection);
+		vhu_trace_note(c, "session %" PRIu32 ": the recorder lost messages", s->connection);
 }
 
 static int choose(struct trace_compile *c)
@@ -459,7 +394,8 @@ static int choose(struct trace_compile *c)
 		tell_partial(c, &t->sessions[i]);
 	}
 	if (left_out)
-		note(c, "%zu sessions with other sockets are left out (--session chooses)", left_out);
+		vhu_trace_note(c, "%zu sessions with other sockets are left out (--session chooses)",
+			       left_out);
 	if (!c->n_tracks && c->opts->session)
 		return vhu_err_set(c->err, -EINVAL, "there is no session %" PRIu32 " in the capture",
 				   c->opts->session);
@@ -512,11 +448,19 @@ static int walk(struct trace_compile *c)
 	/* A session whose end is not in the capture ends with it. */
 	for (size_t i = 0; i < c->n_tracks && rc == 0; i++)
 		rc = close_track(c, &c->tracks[i], NULL);
+	if (c->drawings)
+		vhu_trace_note(c,
+			       "%zu messages of the graphics channel are not waited for: they come as the "
+			       "guest draws",
+			       c->drawings);
 	if (c->no_fds)
-		note(c, "the descriptors of %zu messages were not seen: others take their places", c->no_fds);
+		vhu_trace_note(c, "the descriptors of %zu messages were not seen: others take their places",
+			       c->no_fds);
 	if (c->others_fds)
-		note(c, "%zu descriptors were of kinds that cannot be made again: others take their places",
-		     c->others_fds);
+		vhu_trace_note(
+			c,
+			"%zu descriptors were of kinds that cannot be made again: others take their places",
+			c->others_fds);
 	return rc;
 }
 
@@ -572,7 +516,8 @@ static int compile(struct trace_compile *c)
 
 static void end_track(struct track *t)
 {
-	free(t->asked);
+	for (int i = 0; i < VHU_CHAN_MAX; i++)
+		free(t->asked[i].steps);
 	free(t->session);
 }
 

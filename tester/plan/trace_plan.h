@@ -6,6 +6,12 @@
 #include "trace/trace.h"
 #include "wire/frame.h"
 
+/* Steps of back-end requests that were not answered yet. */
+struct asked {
+	size_t *steps;
+	size_t n, cap;
+};
+
 /* One connection of the capture while its records pass by. */
 struct track {
 	uint32_t connection;
@@ -14,8 +20,7 @@ struct track {
 	bool provoked;		     /* what was sent last may well have ended it */
 	bool saving, loading;	     /* device state goes through a pipe */
 	struct vhu_session *session; /* while it is open */
-	size_t *asked;		     /* steps of back-end requests that were not answered yet */
-	size_t n_asked, cap_asked;
+	struct asked asked[VHU_CHAN_MAX];
 };
 
 /* An object of the plan, and how later records name it. */
@@ -48,12 +53,23 @@ struct trace_compile {
 	bool saved_state;
 	size_t no_fds;	   /* messages whose descriptors were not seen */
 	size_t others_fds; /* descriptors of a kind that we don't make */
+	size_t drawings;   /* messages of the graphics channel that come as the guest draws */
 	struct vhu_err *err;
 };
 
 /* A new step for this record; NULL: out of memory (told). */
 struct vhu_step *vhu_trace_step(struct trace_compile *c, enum vhu_verb verb, const struct track *t,
 				const struct vhu_record *r);
+
+/* A line about what is played otherwise than it was. */
+void VHU_PRINTF(2, 3) vhu_trace_note(struct trace_compile *c, const char *format, ...);
+
+/* trace_came.c: a message of the back-end; what the front-end answered on its channel. -ENOMEM. */
+int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		   const struct vhu_frame *f);
+void vhu_trace_answered(struct trace_compile *c, struct track *t, const struct vhu_frame *f);
+/* A message of either on the graphics channel. -ENOMEM. */
+int vhu_trace_gpu(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 
 /* trace_fds.c: fills in s->recorded.fds. -ENOMEM. */
 int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,

@@ -296,13 +296,16 @@ void vhu_verb_recv(struct compile *c, const struct node *n, struct vhu_step *ste
 	struct vhu_step_recv *r = &step->recv;
 	struct node recv = NODE_GET(n, "recv"), with = NODE_GET(n, "with"), save = NODE_GET(n, "save"),
 		    on = NODE_GET(n, "on");
+	const char *name = json_string_value(recv.json);
+	const struct vhu_msg_row *named = name ? vhu_msg_by_name(name) : NULL;
+	bool gpu = named && named->channel == VHU_CHAN_GPU;
 	json_t *fds = json_object_get(n->json, "fds");
 	struct layouts l;
 	uint32_t id;
 
 	if (get_channel(n, VHU_CHAN_BACKEND) != VHU_CHAN_BACKEND)
 		vhu_diag(c->report, on.path, "the back-end's requests come on the back-end channel");
-	if (!vhu_get_message(c, &recv, VHU_CHAN_BACKEND, &r->row, &id))
+	if (!vhu_get_message(c, &recv, gpu ? VHU_CHAN_GPU : VHU_CHAN_BACKEND, &r->row, &id))
 		return;
 	if (!r->row) {
 		vhu_diag(c->report, recv.path, "no back-end request has the id %u", id);

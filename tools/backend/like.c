@@ -20,6 +20,7 @@ enum {
 	CHANNEL_META = 0,
 	CHANNEL_MAIN = 1,
 	CHANNEL_BACKEND = 2,
+	CHANNEL_GPU = 6,
 	UNASKED_BITS = 64,
 	FROM_FRONT = 1,
 	FROM_BACK = 2,
@@ -209,6 +210,14 @@ static void take_liberties(struct reading *r, uint32_t request, uint32_t flags)
 		r->asked = request;
 }
 
+/* What it asked and agreed to on the graphics channel. */
+static void take_screen(uint32_t request, const uint8_t *payload, size_t len)
+{
+	options.gpu_asks |= request == MSG_GPU_GPU_GET_PROTOCOL_FEATURES;
+	if (request == MSG_GPU_GPU_SET_PROTOCOL_FEATURES && len == PMAX_GPU_PROTOCOL_FEATURES)
+		options.gpu_features = FIELD(payload, GPU_PROTOCOL_FEATURES, u64);
+}
+
 static void new_connection(struct reading *r, uint32_t connection)
 {
 	if (connection == r->connection)
@@ -230,6 +239,8 @@ static void take_packet(struct reading *r, size_t len)
 	memcpy(&request, message, sizeof(request));
 	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < UNASKED_BITS)
 		options.unasked &= ~(1ULL << request);
+	if (r->packet[4] == CHANNEL_GPU && from == FROM_BACK)
+		take_screen(request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
 	if (r->packet[4] != CHANNEL_MAIN)
 		return;
 	memcpy(&flags, message + HEADER_FLAGS, sizeof(flags));
@@ -251,6 +262,7 @@ void like_capture(const char *path)
 		exit(EXIT_FAILURE);
 	}
 	r->path = path;
+	options.gpu_asks = false;
 	/* Requests of its own are made that it made then, whenever that may be. */
 	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
 			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP |

@@ -31,12 +31,16 @@ enum {
 	LONG_PATH = 106,
 };
 
+enum { GPU_FEATURES = 3 }; /* EDID, DMABUF2 */
+
 struct options options = {
 	.fd = -1,
 	.size = SIZE_DEFAULT,
 	.queues = QUEUES_DEFAULT,
 	.mem_slots = MEM_SLOTS_DEFAULT,
 	.blk_size = C_SECTOR_SIZE,
+	.gpu_asks = true,
+	.gpu_features = GPU_FEATURES,
 };
 
 /* Options without a short form. */

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -34,12 +35,21 @@ static enum result msg_taken(struct session *s, struct msg *m, struct reply *r)
 	return options.exact ? RES_OK : RES_REFUSED;
 }
 
-/* Taken by a device that has pictures; it draws none. */
+/* Taken by a device that has pictures. */
 static enum result msg_gpu_set_socket(struct session *s, struct msg *m, struct reply *r)
 {
-	(void)m;
+	int type = 0, fd;
+	socklen_t len = sizeof(type);
+
 	(void)r;
-	return options.exact || strcmp(s->dev->name, "gpu") == 0 ? RES_OK : RES_REFUSED;
+	if (!options.exact && strcmp(s->dev->name, "gpu") != 0)
+		return RES_REFUSED;
+	if (!m->n_fds || getsockopt(m->fds[0], SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+		return options.exact ? RES_OK : RES_REFUSED;
+	fd = msg_take_fd(m);
+	if (screen_open(s, fd) < 0 && s->screen.src.fd < 0)
+		close(fd);
+	return RES_OK;
 }
 
 static msg_handler *const handlers[] = {
@@ -529,6 +539,7 @@ static void begin(struct session *s)
 static void end(struct session *s)
 {
 	wire_close(&s->wire);
+	screen_close(s);
 	channel_close(s);
 	if (fault(feat_log_leak) && s->log.map.base && !s->old_log.map.base) {
 		s->old_log = s->log;
@@ -591,8 +602,8 @@ int session_init(struct session *s, const struct device *dev, unsigned n_rings, 
 
 	memset(s, 0, sizeof(*s));
 	s->dev = dev;
-	s->wire.src.fd = s->channel.src.fd = s->transfer.src.fd = s->object.fd = s->postcopy.fd =
-		s->log.fd = -1;
+	s->wire.src.fd = s->screen.src.fd = s->channel.src.fd = s->transfer.src.fd = s->object.fd =
+		s->postcopy.fd = s->log.fd = -1;
 	r = rings_init(s, n_rings);
 	if (r < 0)
 		return r;

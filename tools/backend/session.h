@@ -70,6 +70,7 @@ struct session {
 	bool again;
 	uint64_t busy_ns; /* when a polled ring last had work */
 
+	struct wire screen;  /* of a graphics device */
 	struct wire channel; /* for requests of the back-end */
 	uint32_t asked;	     /* our request that is not yet answered; 0: none */
 	bool config_pending; /* a change to tell */
@@ -136,6 +137,10 @@ void log_mark(struct session *s, uint64_t gpa, uint64_t len);
 void log_catch_up(struct session *s);
 /* Tells the descriptor of SET_LOG_FD when marks were made. */
 void log_tell(struct session *s);
+
+/* The socket of GPU_SET_SOCKET: screen.c. Takes fd, unless it fails before there is a connection. */
+int screen_open(struct session *s, int fd);
+void screen_close(struct session *s);
 
 /* Back-end channel: channel.c. */
 int channel_open(struct session *s, int fd);

@@ -406,8 +406,10 @@ struct vhu_step_answer {
 	size_t n_fds;
 	bool any_size;			/* the size of the payload may differ */
 	bool optional;			/* not waited for: what made it come is not in the capture */
-	bool answered;			/* back-end channel: by the front-end, with `value` */
+	bool answered;			/* back-end channel: by the front-end, with `value` … */
 	uint64_t value;
+	const uint8_t *reply;		/* … graphics channel: with these bytes */
+	size_t n_reply;
 };
 
 enum vhu_cmp {
