@@ -71,6 +71,15 @@ def tell(report):
         print(f'SKIP: {len(cases)} cases: {reason} ({cases[0]} …)')
 
 
+def forgive_the_end(report):
+    """A program that serves one front-end ends along with its connection, which is told and does not fail a case."""
+    for case in report['cases']:
+        if case['verdict'] == 'warn' and {finding['requirement'] for finding in case['findings']} == {'PROG-16'}:
+            case['verdict'] = 'pass'
+            report['summary']['warn'] -= 1
+            report['summary']['pass'] += 1
+
+
 def other_devices():
     """The devices beside blk that have a folder of cases."""
     return sorted(set(os.listdir(os.path.join(ROOT, 'cases'))) - FOR_ALL - {'blk'})
@@ -83,6 +92,8 @@ def main(build):
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
         runs.append(run(build, PERSONAS))
+        runs.append(run(build, ['cases/core'], ['--one-shot']))
+        forgive_the_end(runs[-1][0])
         runs += [run(build, ['--device', device] + PERSONAS, ['--device', device, '--queues', '40']) for device in LIVES]
         if runs[0][0]['target']['memory'] == 'hugetlb':
             # With so few pages that a new guest has to wait for those of the old one.

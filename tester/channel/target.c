@@ -317,7 +317,7 @@ int vhu_target_new(struct vhu_loop *loop, const struct vhu_target_opts *opts, st
 		return out_of_memory(err);
 	t->loop = loop;
 	t->how = opts->how;
-	t->one_shot = opts->one_shot;
+	t->one_shot = t->one_shot_asked = opts->one_shot;
 	t->timeout_ns = opts->timeout_ns ? opts->timeout_ns : default_timeout_ns;
 	t->listen_fd = t->ready_fd = -1;
 	vhu_child_init(&t->child, loop, on_child_ended, t);
@@ -386,7 +386,7 @@ bool vhu_target_one_shot(const struct vhu_target *t)
 
 void vhu_target_set_one_shot(struct vhu_target *t)
 {
-	t->one_shot = true;
+	t->one_shot = !t->lives_on;
 	if (t->exit.exited)
 		t->exit.expected = expected(t);
 }

@@ -339,20 +339,32 @@ static bool child_ended(void *ctx)
 	return !vhu_child_running(&t->child);
 }
 
-static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
+int vhu_target_end_one_shot(struct vhu_target *t, struct vhu_err *err)
 {
-	struct vhu_err why = {0};
 	int r;
 
 	vhu_child_check(&t->child);
-	if (t->one_shot && t->served && vhu_child_running(&t->child)) {
-		uint64_t deadline_ns = after(VHU_MIN(one_shot_ns, t->timeout_ns));
-
-		r = vhu_loop_run_until(t->loop, child_ended, t, deadline_ns, false, err);
-		if (r < 0 && r != -ETIME)
-			return r;
+	if (!t->one_shot || !t->served || !vhu_child_running(&t->child))
+		return 0;
+	r = vhu_loop_run_until(t->loop, child_ended, t, after(VHU_MIN(one_shot_ns, t->timeout_ns)), false,
+			       err);
+	if (r != -ETIME)
+		return r;
+	/* It ended with one session and outlives another: its end had another reason. */
+	t->lives_on = !t->one_shot_asked;
+	t->one_shot = t->one_shot_asked;
+	if (t->one_shot)
 		vhu_target_stop(t);
-	}
+	return 0;
+}
+
+static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
+{
+	struct vhu_err why = {0};
+	int r = vhu_target_end_one_shot(t, err);
+
+	if (r < 0)
+		return r;
 	if (vhu_child_running(&t->child) && t->ready_fd < 0) {
 		r = connect_until(t, after(t->timeout_ns), false, &why);
 		/* One that served before and ends now is one to start again. */

@@ -26,6 +26,8 @@ struct vhu_target {
 	char **argv, **envp;
 	uint64_t timeout_ns;
 	bool one_shot;
+	bool one_shot_asked; /* not only found out */
+	bool lives_on;	     /* found out to be none after all */
 	bool inherits_socket; /* {fd} */
 	bool names_socket;    /* the command says where its socket is */
 

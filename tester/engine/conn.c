@@ -41,6 +41,7 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	int match = f->defects ? -1 : vhu_session_match(&c->oracle.session, f);
 	uint64_t serial = match >= 0 ? c->oracle.session.pending[match].serial : 0;
 
+	c->heard = true;
 	/* What it asked before this answer is seen before: at the reply to GET_VRING_BASE that counts. */
 	vhu_conn_backend_catch_up(c);
 	if (match >= 0)
@@ -296,7 +297,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->used = true;
 	vhu_run_foreign_forget(c);
 	r->e->opened++;
-	c->closed = c->close_told = c->framing_lost = c->logging = false;
+	c->closed = c->close_told = c->framing_lost = c->logging = c->heard = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
 	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
@@ -310,8 +311,10 @@ void vhu_conn_close(struct vhu_conn *c)
 	vhu_conn_backend_close(c);
 	if (c->main) {
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1, "we close the connection");
-		if (!c->closed)
+		if (!c->closed) {
+			c->r->session_over = true;
 			vhu_record_closed(c, VHU_DIR_FE, 0);
+		}
 	}
 	vhu_chan_free(c->main);
 	c->main = NULL;

@@ -95,13 +95,32 @@ void vhu_engine_free(struct vhu_engine *e)
 
 /* --- one case ------------------------------------------------------------------------------------------- */
 
+/* Whether a connection is open that was served, or one that nobody has answered yet. */
+static bool has_open(const struct vhu_run *r, bool served)
+{
+	for (size_t i = 0; i < r->n_conns; i++)
+		if (r->conns[i].main && r->conns[i].heard == served)
+			return true;
+	return false;
+}
+
+/* It ended in order along with a session, as programs do whose guest has moved away or is gone. */
+static bool ended_with_session(const struct vhu_run *r)
+{
+	if (!r->exit_in_order)
+		return false;
+	return r->closed ? r->closing_accepted : r->session_over && !has_open(r, true);
+}
+
 bool vhu_run_exit_forgiven(struct vhu_run *r)
 {
 	struct vhu_finding f;
 
-	if (!r->exited || !r->closed || !r->closing_accepted || !r->exit_in_order)
+	if (!r->exited || !ended_with_session(r))
 		return false;
 	r->exited = false;
+	/* A connection that only reached its backlog is lost with it. */
+	r->stop |= !r->closed && has_open(r, false);
 	vhu_finding_init(&f, VHU_REQ_PROG_16, VHU_FINDING_QUIRK,
 			 "the program ends along with the connection");
 	snprintf(f.accepted, sizeof(f.accepted), "the end of the connection");

@@ -78,13 +78,18 @@ static void prove_alive(struct vhu_run *r)
 		r->closing = closing;
 }
 
-/* A one-shot program ends with its session, in order. */
-static void await_orderly_end(struct vhu_run *r)
+/* A one-shot program ends with its session, in order; what goes on has to serve. */
+static void prove_sound(struct vhu_run *r)
 {
 	struct vhu_err err = {0};
+	int rc = vhu_target_end_one_shot(r->e->target, &err);
 
-	if (vhu_target_spawned(r->e->target) && vhu_target_running(r->e->target))
-		vhu_target_await_exit(r->e->target, vhu_run_deadline(r, NULL), &err);
+	if (rc == -EINTR)
+		r->interrupted = true;
+	else if (rc < 0)
+		vhu_run_broken(r, "%s", err.text);
+	else if (!vhu_target_one_shot(r->e->target) && !r->exited)
+		prove_alive(r);
 }
 
 static void release(struct vhu_run *r)
@@ -130,12 +135,8 @@ void vhu_run_epilogue(struct vhu_run *r)
 		vhu_conn_close(&r->conns[i]);
 	vhu_program_free(r->program);
 	r->program = NULL;
-	if (reachable && !r->skipped && !r->broken) {
-		if (vhu_target_one_shot(r->e->target))
-			await_orderly_end(r);
-		else if (!r->exited)
-			prove_alive(r);
-	}
+	if (reachable && !r->skipped && !r->broken)
+		prove_sound(r);
 	if (r->driver)
 		audit_stopped(r);
 	release(r);

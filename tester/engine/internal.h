@@ -66,6 +66,7 @@ struct vhu_conn {
 	bool not_ours;	   /* what is being looked at is a captured front-end's doing */
 
 	bool closed; /* the peer ended it */
+	bool heard;  /* the peer has said something */
 	int closed_errno;
 	bool close_told;      /* and a step has dealt with it */
 	uint64_t last_serial; /* of the request that was answered last */
@@ -214,6 +215,7 @@ struct vhu_run {
 	bool interrupted;
 	bool exited; /* the spawned target ended and nobody wanted that */
 	bool exit_in_order;
+	bool session_over; /* we have ended one */
 	bool exit_told;
 	char exit_what[160];
 	bool calm_before;  /* the target slept when it was looked at first */

@@ -135,7 +135,7 @@ static void tell_deadline(struct vhu_conn *c, const struct vhu_step *s, const ch
 static void remember_close(struct vhu_conn *c, const struct vhu_step *s)
 {
 	/* A connection that was never served died of what the one before it did. */
-	if (c->r->closed && !c->last_serial)
+	if (!c->heard && (c->r->closed || c->r->session_over))
 		return;
 	c->r->closed = true;
 	c->r->closing = *s;
@@ -410,7 +410,7 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 		else
 			vhu_run_closed_at(x->c, x->s);
 		/* A death is told as one, once the step is over. */
-		if (r->exited && !vhu_run_exit_forgiven(r))
+		if (r->exited && (!vhu_run_exit_forgiven(r) || r->stop))
 			return 0;
 	}
 	if (!matches(outcome, accepted) && matches(outcome, skipped))

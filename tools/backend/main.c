@@ -60,6 +60,8 @@ static int serve(const struct device *dev)
 			fault_crash();
 		if (fault(prog_end_signal) && !loop_stopping())
 			raise(SIGKILL);
+		if (options.one_shot)
+			break;
 	}
 	return EXIT_SUCCESS;
 }

@@ -55,6 +55,7 @@ enum {
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
 	OPT_NULL,
+	OPT_ONE_SHOT,
 	OPT_POLL,
 	OPT_PRINT_CAPABILITIES,
 	OPT_PROTOCOL_FEATURES,
@@ -70,6 +71,7 @@ static const struct option table[] = {
 	{"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
 	{"fd", required_argument, NULL, OPT_FD},
 	{"client", no_argument, NULL, 'c'},
+	{"one-shot", no_argument, NULL, OPT_ONE_SHOT},
 	{"device", required_argument, NULL, 'd'},
 	{"image", required_argument, NULL, 'i'},
 	{"blk-file", required_argument, NULL, 'i'},
@@ -106,6 +108,7 @@ static const char help[] =
 	"  -s, --socket PATH        listen on PATH (also --socket-path); one front-end at a time is served\n"
 	"      --fd N               use the inherited socket N, listening or connected\n"
 	"  -c, --client             with --socket: connect to PATH, again and again\n"
+	"      --one-shot           end with the first front-end\n"
 	"Device:\n"
 	"  -d, --device NAME        blk (default), net, fs … (what is known is listed for an unknown one)\n"
 	"  -i, --image FILE         the medium (also --blk-file); default is memory\n"
@@ -314,6 +317,9 @@ static void one_option(int c, bool *capabilities)
 		break;
 	case 'r':
 		options.read_only = true;
+		break;
+	case OPT_ONE_SHOT:
+		options.one_shot = true;
 		break;
 	case OPT_NULL:
 		options.null = true;

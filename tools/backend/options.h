@@ -14,6 +14,7 @@ struct options {
 	int fd;	      /* inherited socket; -1: none */
 	bool managed; /* the socket was named as management programs do */
 	bool client;
+	bool one_shot; /* one front-end is served */
 	const char *image; /* NULL: memory of `size` bytes */
 	uint64_t size;
 	unsigned queues;

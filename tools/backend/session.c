@@ -2,6 +2,7 @@
  * One connection at a time: receive, judge, dispatch, answer; and the clock of what is due.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -413,8 +414,10 @@ static void dispatch(struct session *s)
 	msg_close_fds(m);
 	if (fault(hdr_unknown_skip) && !handler_of(m->request)) {
 		uint8_t lost[C_HEADER_SIZE];
+		struct pollfd next = {.fd = s->wire.src.fd, .events = POLLIN};
 
-		if (read(s->wire.src.fd, lost, sizeof(lost)) < 0)
+		/* What comes next may not be there yet. */
+		if (poll(&next, 1, -1) < 0 || read(s->wire.src.fd, lost, sizeof(lost)) < 0)
 			s->ending = true;
 	}
 }
