@@ -18,7 +18,12 @@
 
 #define SWEEP_NS UINT64_C(100000000)
 
-enum { PERIOD_MS = 20, NICE = -10 };
+enum {
+	PERIOD_MS = 20,
+	URGENT_NICE = -10,
+	URGENT_BYTES = 2 << 20, /* that waited in the ring: who records must not wait behind those who talk */
+	CALM_BYTES = 256 << 10,
+};
 
 struct ebpf {
 	struct vhu_tap *tap;
@@ -32,6 +37,9 @@ struct ebpf {
 	size_t n_existing;
 	uint64_t swept_ns;
 	struct vhu_err *err; /* of the drain at hand */
+	size_t drained;	     /* by it, so far */
+	bool urgent;
+	int nice; /* otherwise */
 };
 
 /* libbpf's last complaint: it says more than an errno. */
@@ -166,7 +174,10 @@ static void configure_socket(struct vhu_tap *tap, size_t i, const char *path)
 	free(text);
 }
 
-static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, bool pages)
+/* What the kernel's verifier lets programs do; each includes those before it. */
+enum reach { CALLS, CASTS, PAGES };
+
+static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, enum reach reach)
 {
 	tap->rodata->vhu_all = o->all;
 	for (size_t i = 0; i < o->n_sockets; i++)
@@ -175,7 +186,8 @@ static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, bool
 		tap->rodata->vhu_pids[i] = o->pids[i];
 	tap->rodata->vhu_n_names = (uint32_t)o->n_sockets;
 	tap->rodata->vhu_n_pids = (uint32_t)o->n_pids;
-	tap->rodata->vhu_pages = pages;
+	tap->rodata->vhu_pages = reach >= PAGES;
+	tap->rodata->vhu_casts = reach >= CASTS;
 	tap->rodata->vhu_self = (uint32_t)getpid();
 	leave_out_unknown(tap);
 	tap->rodata->vhu_reads = bpf_program__autoload(tap->progs.vhu_received);
@@ -199,21 +211,34 @@ static int attach(struct ebpf *e, struct vhu_err *err)
 	return 0;
 }
 
+/*
+ * A high priority keeps the ring from running over, but moves those who talk together onto one processor: it
+ * is for when the ring fills.
+ */
+static void set_urgent(struct ebpf *e, bool urgent)
+{
+	if (urgent != e->urgent && setpriority(PRIO_PROCESS, 0, urgent ? URGENT_NICE : e->nice) == 0)
+		e->urgent = urgent;
+}
+
 static int on_event(void *ctx, void *event, size_t len)
 {
 	struct ebpf *e = ctx;
 
+	e->drained += len;
+	if (e->drained > URGENT_BYTES)
+		set_urgent(e, true);
 	return vhu_watch_event(e->sessions, event, len, e->err);
 }
 
-static int load_programs(struct ebpf *e, const struct vhu_source_opts *o, bool pages)
+static int load_programs(struct ebpf *e, const struct vhu_source_opts *o, enum reach reach)
 {
 	int code;
 
 	e->tap = vhu_tap__open();
 	if (!e->tap)
 		return -errno;
-	configure(e->tap, o, pages);
+	configure(e->tap, o, reach);
 	code = vhu_tap__load(e->tap);
 	if (code == 0)
 		return 0;
@@ -224,13 +249,12 @@ static int load_programs(struct ebpf *e, const struct vhu_source_opts *o, bool p
 
 static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err *err)
 {
-	int code;
+	int code = -EINVAL;
 
 	complaint[0] = '\0';
 	libbpf_set_print(keep_complaint);
-	code = load_programs(e, o, true);
-	if (code == -EINVAL || code == -EACCES)
-		code = load_programs(e, o, false);
+	for (int reach = PAGES; reach >= CALLS && (code == -EINVAL || code == -EACCES); reach--)
+		code = load_programs(e, o, (enum reach)reach);
 	if (code < 0)
 		return refused(err, code, "eBPF");
 	e->ring = ring_buffer__new(bpf_map__fd(e->tap->maps.vhu_ring), on_event, e, NULL);
@@ -296,6 +320,15 @@ static void free_ebpf(struct ebpf *e)
 	free(e);
 }
 
+/* The right to a high priority outlives the privileges; without it, it has to do. */
+static void allow_urgent(struct ebpf *e)
+{
+	const struct rlimit limit = {20 - URGENT_NICE, 20 - URGENT_NICE};
+
+	e->nice = getpriority(PRIO_PROCESS, 0);
+	setrlimit(RLIMIT_NICE, &limit);
+}
+
 static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx, void **ret,
 		     struct vhu_err *err)
 {
@@ -310,9 +343,8 @@ static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, voi
 		code = list_sockets(e, err);
 	if (code == 0)
 		code = make_sessions(e, o, sink, ctx, err);
-	/* Who records must not wait behind those who talk; without the right to it, it has to do. */
 	if (code == 0)
-		setpriority(PRIO_PROCESS, 0, NICE);
+		allow_urgent(e);
 	if (code == 0)
 		code = attach(e, err);
 	if (code == 0)
@@ -348,7 +380,10 @@ static int ebpf_drain(void *source, struct vhu_err *err)
 	if (now - e->swept_ns > SWEEP_NS)
 		sweep(e, now);
 	e->err = err;
+	e->drained = 0;
 	code = ring_buffer__consume(e->ring);
+	if (e->drained < CALM_BYTES)
+		set_urgent(e, false);
 	if (code >= 0)
 		code = vhu_watch_settle(e->sessions, now, err);
 	else if (!err->code)

@@ -53,13 +53,14 @@ static __always_inline void flush(struct vhu_tap_flow *f, __u32 which)
 /* A header alone, with a payload to come. */
 static __always_inline bool stash(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len)
 {
-	__u32 head[3];
+	__u32 head[4];
 
-	if (len != VHU_TAP_HEADER || f->stashed || f->left || at + len > skb->len - skb->data_len ||
-	    bpf_probe_read_kernel(head, sizeof(head), skb->data + at) < 0 || !head[2] ||
-	    head[2] > SIZE_MAX_BELIEVED)
+	if (len != VHU_TAP_HEADER || f->stashed || f->left || at + len > skb->len - skb->data_len)
 		return false;
-	__builtin_memcpy(f->stash, head, sizeof(head));
+	load16(skb->data + at, head);
+	if (!head[2] || head[2] > SIZE_MAX_BELIEVED)
+		return false;
+	__builtin_memcpy(f->stash, head, sizeof(f->stash));
 	f->stash_read = this_read();
 	f->stashed = VHU_TAP_HEADER;
 	f->left = head[2];
@@ -113,6 +114,12 @@ static __always_inline __u32 load(const struct sk_buff *skb, __u32 at, __u8 *to,
 		return 0;
 	if (len > linear - at)
 		len = linear - at;
+	if (vhu_casts && len <= PLAIN_MAX) {
+		for (__u32 i = 0; i < PLAIN_MAX; i += 16)
+			if (i < len)
+				load16(skb->data + at + i, (__u32 *)(to + i));
+		return len;
+	}
 	barrier_var(len);
 	len &= 2 * VHU_TAP_PART - 1;
 	return len && bpf_probe_read_kernel(to, len, skb->data + at) < 0 ? 0 : len;

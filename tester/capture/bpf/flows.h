@@ -23,6 +23,8 @@ enum {
 	RIGHTS = 1,
 	SOL = 1,
 	RING_BYTES = 8 << 20,
+	PLAIN_MAX = 32, /* bytes that are read without a call */
+	WAKE_BYTES = 512 << 10, /* the recorder looks by itself, too */
 };
 #define HUGETLBFS 0x958458f6u
 #define TMPFS	  0x01021994u
@@ -38,6 +40,7 @@ const volatile __u32 vhu_pids[VHU_TAP_NAMES_MAX] = {};
 const volatile __u32 vhu_n_pids = 0;
 const volatile __u32 vhu_all = 0;
 const volatile __u32 vhu_pages = 0; /* whether bytes in pages can be read */
+const volatile __u32 vhu_casts = 0; /* whether any address can be read like a structure */
 const volatile __u32 vhu_reads = 0; /* whether the end of a read is told */
 const volatile __u32 vhu_self = 0;  /* our own process: what it does with sockets is of no interest */
 
@@ -81,9 +84,9 @@ struct scratch {
 		__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
 	};
 	struct vhu_tap_flow flow[2];
-	__u32 since_wake;
-	/* Of this CPU: who reads just now, and the number of that read. */
-	__u64 reader_task, read;
+	/* Of this CPU: bytes that nobody was woken for; the socket that is read just now, the number of that
+	 * read. */
+	__u64 unsaid, reading, read;
 	/* Who sent last, and through which socket. */
 	__u64 sender, sender_ino, sender_id;
 };
@@ -114,16 +117,15 @@ static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 
 	h->flow = f ? f->flow : 0;
 }
 
-/* The reader sleeps until there is something worth waking up for, or its time is over. */
+/* The recorder sleeps until there is something worth waking up for, or its time is over. */
 static __always_inline bool emit(struct scratch *s, void *event, __u32 len)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (bpf_ringbuf_query(&vhu_ring, BPF_RB_AVAIL_DATA) > RING_BYTES / 8) {
-		if (s->since_wake++ % VHU_TAP_WAKE_EVERY == 0)
-			flags = BPF_RB_FORCE_WAKEUP;
-	} else {
-		s->since_wake = 0;
+	s->unsaid += len;
+	if (s->unsaid > WAKE_BYTES) {
+		s->unsaid = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	if (bpf_ringbuf_output(&vhu_ring, event, len, flags) == 0)
 		return true;
@@ -215,6 +217,24 @@ static __always_inline struct scm_fp_list *fds_of(const struct sk_buff *skb)
 {
 	return *(struct scm_fp_list *const *)((const void *)skb->cb +
 					      bpf_core_field_offset(struct unix_skb_parms, fp));
+}
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
+
+/* 16 bytes of kernel memory as plain loads, which newer kernels allow; the others take a call. */
+static __always_inline void load16(const void *from, __u32 *to)
+{
+	const struct in6_addr *a;
+
+	if (!vhu_casts) {
+		bpf_probe_read_kernel(to, 16, from);
+		return;
+	}
+	a = bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct in6_addr));
+	to[0] = a->in6_u.u6_addr32[0];
+	to[1] = a->in6_u.u6_addr32[1];
+	to[2] = a->in6_u.u6_addr32[2];
+	to[3] = a->in6_u.u6_addr32[3];
 }
 
 /* Whether what is left of the buffer begins as a vhost-user message does. */

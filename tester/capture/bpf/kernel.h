@@ -98,6 +98,13 @@ struct sock {
 	struct pid *sk_peer_pid;
 };
 
+/* Any words: see load16. */
+struct in6_addr {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
+};
+
 struct sockaddr_un {
 	unsigned short sun_family;
 	char sun_path[108];

@@ -83,6 +83,16 @@ static __always_inline bool peeks(struct vhu_tap_flow *f)
 	return call.peeks;
 }
 
+static __always_inline void meet_reader(struct vhu_tap_flow *f)
+{
+	__u64 task = bpf_get_current_task();
+
+	if (task == f->reader_task)
+		return;
+	f->reader_task = task;
+	take_part(f, true, FOR_COPY);
+}
+
 /* A reader's kernel copies `len` bytes out of a buffer. */
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
@@ -91,7 +101,6 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 	struct vhu_tap_flow *f;
 	struct scratch *s;
 	__u32 at, n_fds;
-	__u64 task;
 
 	if (!sk || !is_stream_here(sk) || len <= 0)
 		return 0;
@@ -101,12 +110,10 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 	s = scratch(FOR_COPY);
 	if (!f || !s || f->state == VHU_TAP_IGNORED || peeks(f))
 		return 0;
-	task = bpf_get_current_task();
-	s->reader_task = task;
-	if (task != f->reader_task) {
-		f->reader_task = task;
-		take_part(f, true, FOR_COPY);
-	}
+	s->reading = f->peer;
+	/* Who reads does not change inside a message. */
+	if (!f->left)
+		meet_reader(f);
 	learn_peer(f);
 	at = consumed_of(skb);
 	n_fds = emit_fds(skb, f);
@@ -247,16 +254,18 @@ int BPF_PROG(vhu_received, const struct sock *sk, int got)
 {
 	struct scratch *s = scratch(FOR_COPY);
 
-	if (!s || !is_stream_here(sk))
+	if (!s)
 		return 0;
 	if (got > 0) {
 		/* Of interest only behind a copy of ours. */
-		if (s->reader_task == bpf_get_current_task()) {
-			s->reader_task = 0;
+		if (s->reading == (__u64)sk) {
+			s->reading = 0;
 			s->read++;
 		}
 		return 0;
 	}
+	if (!is_stream_here(sk))
+		return 0;
 	if (got == RESET || (got == 0 && sk->sk_shutdown & RCV_SHUTDOWN))
 		take_end(sk, got);
 	return 0;

@@ -18,7 +18,6 @@ enum {
 	VHU_TAP_NAME = 64, /* of a socket's file, cut */
 	VHU_TAP_PATH = 108,
 	VHU_TAP_COMM = 16,
-	VHU_TAP_WAKE_EVERY = 64, /* events, once there is enough to read */
 };
 
 enum vhu_tap_kind {
