@@ -318,9 +318,11 @@ static int give(struct vhu_driver *d, uint64_t gpa, uint32_t len)
 	for (unsigned q = 0; q < d->opts.layout->n_rings; q++) {
 		const struct vhu_ring_layout *l = &d->opts.layout->ring[q];
 
-		d->rings_given |= touches(gpa, end, l->desc, l->desc_len) ||
-				  touches(gpa, end, l->avail, l->avail_len) ||
-				  touches(gpa, end, l->used, l->used_len);
+		if (!touches(gpa, end, l->desc, l->desc_len) && !touches(gpa, end, l->avail, l->avail_len) &&
+		    !touches(gpa, end, l->used, l->used_len))
+			continue;
+		d->rings_given = true;
+		vhu_vring_spoil(d->ring[q]);
 	}
 	return vhu_mem_except(d->mem, gpa, len);
 }
@@ -349,6 +351,23 @@ int vhu_driver_poke(struct vhu_driver *d, unsigned queue, const char *at, uint64
 	    give_poked(d, queue, strtoul(at + strlen("desc["), NULL, 10)) < 0)
 		return vhu_err_set(err, -ENOMEM, "out of memory");
 	return r;
+}
+
+int vhu_driver_flip(struct vhu_driver *d, unsigned queue, const char *at, uint64_t value, uint64_t other,
+		    struct vhu_err *err)
+{
+	int r = vhu_driver_poke(d, queue, at, other, err);
+
+	if (r == 0)
+		r = vhu_driver_poke(d, queue, at, value, err);
+	return r < 0 ? r : vhu_vring_flip(d->ring[queue], at, value, other, err);
+}
+
+void vhu_driver_give_rings(struct vhu_driver *d)
+{
+	d->rings_given = true;
+	for (size_t q = 0; q < d->n_rings; q++)
+		vhu_vring_spoil(d->ring[q]);
 }
 
 /* A chain with raw descriptors goes in raw as a whole. */
@@ -434,7 +453,7 @@ static void complete(struct vhu_io *io, const struct vhu_used *used)
 	io->used_len = used->len;
 	io->batch = used->batch || used->unwritten;
 	vhu_io_collect(io);
-	if (used->unwritten && vhu_io_touched(io))
+	if (used->unwritten && !io->raw && vhu_io_touched(io))
 		vhu_driver_report(io, VHU_BREACH_PACKED_WRITE_FLAG, 0,
 				  "the used descriptor is without WRITE, but the buffer was written");
 	io->d->ops->complete(io);

@@ -195,6 +195,16 @@ static bool end_allowed(const struct vhu_conn *c, const struct vhu_step *s)
 	return !c->close_told && s->expect_given && (s->expect & (VHU_OUT_CLOSES | VHU_OUT_REJECTS));
 }
 
+/* Parts of a ring where others lie, or nothing: what the back-end writes there is what it was told. */
+static void give_rings(struct vhu_run *r, const struct vhu_exchange *x)
+{
+	if (!x->intended || !x->row || x->row->msg != VHU_MSG_SET_VRING_ADDR)
+		return;
+	r->hostile = true;
+	if (r->driver)
+		vhu_driver_give_rings(r->driver);
+}
+
 void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
@@ -223,6 +233,7 @@ void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 		x.due = x.intended ? VHU_DUE_MAYBE : vhu_session_due(&c->oracle.session, &f);
 		c->framing_lost |= breaks_framing(&f);
 		c->hold = s->send.hold;
+		give_rings(r, &x);
 		vhu_run_foreign_ring(c, &f);
 		x.serial = vhu_conn_send(c, &f, x.intended, s->send.pieces, s->send.n_pieces);
 		vhu_run_foreign_note(c, &f);

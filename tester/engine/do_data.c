@@ -196,6 +196,18 @@ static void ring_poke(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_broken(r, "%s: %s", s->where, err.text);
 }
 
+static void ring_flip(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_err err = {0};
+	uint64_t value, other;
+
+	if (!vhu_run_value(r, &s->ring.value, &value) || !vhu_run_value(r, &s->ring.other, &other))
+		return;
+	r->hostile = true;
+	if (vhu_driver_flip(r->driver, s->ring.queue, s->ring.at, value, other, &err) < 0)
+		vhu_run_broken(r, "%s: %s", s->where, err.text);
+}
+
 static void ring_kick(struct vhu_run *r, const struct vhu_step *s, struct vhu_vring *v)
 {
 	uint64_t value;
@@ -235,6 +247,9 @@ void vhu_do_ring(struct vhu_run *r, const struct vhu_step *s)
 		break;
 	case VHU_RING_CHECK:
 		ring_check(r, s, v);
+		break;
+	case VHU_RING_FLIP:
+		ring_flip(r, s);
 		break;
 	}
 }

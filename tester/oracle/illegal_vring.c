@@ -77,6 +77,27 @@ static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t ali
 				    (unsigned long long)at);
 }
 
+struct part {
+	uint64_t at, len;
+};
+
+static bool overlap(struct part a, struct part b)
+{
+	return a.at < b.at ? b.at - a.at < a.len : a.at - b.at < b.len;
+}
+
+/* Without the event words, which not every driver has. */
+static void check_overlap(struct vhu_trial *v, uint64_t num)
+{
+	bool p = packed(v->s);
+	struct part desc = {vhu_frame_u64(v->f, "descriptor"), VHU_C_DESC_SIZE * num},
+		    avail = {vhu_frame_u64(v->f, "available"), p ? 4 : 4 + 2 * num},
+		    used = {vhu_frame_u64(v->f, "used"), p ? 4 : 4 + 8 * num};
+
+	if (overlap(desc, avail) || overlap(avail, used) || overlap(used, desc))
+		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "parts of the ring overlap");
+}
+
 /* A running ring keeps its addresses; only its log flag may change. */
 static bool moves(const struct vhu_ring_state *r, const struct vhu_frame *f)
 {
@@ -110,6 +131,7 @@ static void check_addr(struct vhu_trial *v)
 	check_ring_part(v, "descriptor", VHU_C_DESC_ALIGN, num * VHU_C_DESC_SIZE);
 	check_ring_part(v, "available", packed(v->s) ? 4 : VHU_C_AVAIL_ALIGN, packed(v->s) ? 4 : 6 + 2 * num);
 	check_ring_part(v, "used", VHU_C_USED_ALIGN, packed(v->s) ? 4 : 6 + 8 * num);
+	check_overlap(v, num);
 	check_log_address(v, num);
 	if (!v->s->memory_set)
 		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "SET_VRING_ADDR before any memory");

@@ -224,6 +224,7 @@ static void model_ring(struct model *m, const struct vhu_step *s)
 	case VHU_RING_KICK:
 	case VHU_RING_POKE:
 	case VHU_RING_CHECK:
+	case VHU_RING_FLIP:
 		break;
 	}
 }

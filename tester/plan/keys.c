@@ -26,7 +26,8 @@ const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", 
 	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "again",
 	"stays", "end", NULL};
 const char *const vhu_words_signal[] = {"KILL", "TERM", "INT", "ABRT", NULL};
-const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check", NULL};
+const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check",
+	"flip", NULL};
 const char *const vhu_words_io[] = {"read", "write", "flush", "discard", "write_zeroes", "get_id", "raw",
 	NULL};
 const char *const vhu_words_memory[] = {"map", "add", "remove", "fill", "check", "faulted", NULL};
@@ -242,7 +243,8 @@ static const struct shape place = {SHAPE_FORM, .form = &form_place};
 static const struct shape settle = {SHAPE_INTEGER, .min = 1, .max = 5000};
 static const struct shape step_ring = {SHAPE_OBJECT, "step_ring", KEYS(
 	{"ring", &ring_word, true}, {"queue", &vhu_shape_count}, {"base", &vhu_shape_match},
-	{"at", &place}, {"value", &vhu_shape_value}, {"used", &vhu_shape_match},
+	{"at", &place}, {"value", &vhu_shape_value}, {"other", &vhu_shape_value},
+	{"used", &vhu_shape_match},
 	{"called", &vhu_shape_match}, {"stale", &vhu_shape_match}, {"error", &vhu_shape_match},
 	{"kicks", &vhu_shape_match},
 	{"idle", &boolean}, {"settle_ms", &settle}, {"save", &save}, PROVOKES, CONN, EVERY)};

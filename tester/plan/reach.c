@@ -29,7 +29,7 @@ static void VHU_PRINTF(3, 4) unreachable(struct reach *r, size_t i, const char *
 
 static bool ring_speaks(enum vhu_ring_op op)
 {
-	return op != VHU_RING_POKE && op != VHU_RING_CHECK;
+	return op != VHU_RING_POKE && op != VHU_RING_CHECK && op != VHU_RING_FLIP;
 }
 
 static bool memory_speaks(enum vhu_memory_op op)

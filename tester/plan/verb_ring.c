@@ -51,8 +51,9 @@ static bool value_key(struct compile *c, const struct node *n, const char *key, 
 static const struct only ring_only[] = {
 	{"base", ON(START) | ON(STOP)},
 	{"save", ON(STOP)},
-	{"at", ON(POKE)},
-	{"value", ON(POKE) | ON(KICK)},
+	{"at", ON(POKE) | ON(FLIP)},
+	{"value", ON(POKE) | ON(KICK) | ON(FLIP)},
+	{"other", ON(FLIP)},
 	{"used", ON(CHECK)},
 	{"called", ON(CHECK)},
 	{"stale", ON(CHECK)},
@@ -184,11 +185,13 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 	struct vhu_buf text = {0}, form = {0};
 	char near[HINT_CAP];
 
+	const char *word = vhu_words_ring[r->op];
+
 	/* The inflight region may be made what a back-end leaves that dies: that breaks no rule. */
 	if (!json_object_get(n->json, "breaks") &&
 	    (!json_is_string(at.json) || strncmp(json_string_value(at.json), "inflight.", 9) != 0))
-		vhu_diag(c->report, n->path, "'poke' needs 'breaks': it writes what no driver writes");
-	if (need_key(c, n, "at", "poke") &&
+		vhu_diag(c->report, n->path, "'%s' needs 'breaks': it writes what no driver writes", word);
+	if (need_key(c, n, "at", word) &&
 	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
 		if (vhu_word_index(places, vhu_buf_text(&form)) < 0)
 			vhu_diag(c->report, at.path, "no place '%s' in a ring%s", json_string_value(at.json),
@@ -197,8 +200,12 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 			check_format(c, at.path, vhu_buf_text(&form));
 		r->at = vhu_plan_text(c, vhu_buf_text(&text));
 	}
-	if (need_key(c, n, "value", "poke"))
+	if (need_key(c, n, "value", word))
 		value_key(c, n, "value", &r->value);
+	if (r->op == VHU_RING_FLIP && need_key(c, n, "other", word))
+		value_key(c, n, "other", &r->other);
+	if (r->op == VHU_RING_FLIP && r->at && starts_with(r->at, "inflight."))
+		vhu_diag(c->report, at.path, "'flip' changes what is in the ring");
 	vhu_buf_done(&text);
 	vhu_buf_done(&form);
 }
@@ -250,7 +257,7 @@ void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *ste
 		vhu_get_saves(c, &save, &base, 0, &r->save, &r->n_save);
 	if (r->op == VHU_RING_KICK)
 		value_key(c, n, "value", &r->value);
-	else if (r->op == VHU_RING_POKE)
+	else if (r->op == VHU_RING_POKE || r->op == VHU_RING_FLIP)
 		ring_poke(c, n, r);
 	else if (r->op == VHU_RING_CHECK)
 		ring_check(c, n, r);

@@ -386,6 +386,6 @@ const struct vhu_vring_ops vhu_packed_ops = {
 	.avail_idx = packed_avail_idx,
 	.seen_idx = packed_seen_idx,
 	.used_idx = packed_used_idx,
-	.poke = vhu_packed_poke,
-	.peek = vhu_packed_peek,
+	.find = vhu_packed_find,
+	.acknowledge = vhu_packed_acknowledge,
 };

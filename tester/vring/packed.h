@@ -157,5 +157,5 @@ void vhu_packed_audit(struct vhu_vring *v);
 /* Of a list that came back: the slots behind its first, which the device had no business in. */
 void vhu_packed_check_skipped(struct packed *p, struct place from, uint32_t slots);
 /* Places by name. */
-int vhu_packed_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
-int vhu_packed_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+int vhu_packed_find(const struct vhu_vring *v, const char *at, struct vhu_place *ret, struct vhu_err *err);
+void vhu_packed_acknowledge(struct vhu_vring *v, const struct vhu_place *place, uint64_t value);

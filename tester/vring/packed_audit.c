@@ -160,9 +160,9 @@ static uint8_t *memory_of(const struct packed *p, const struct vhu_place *place)
 	return p->device + place->offset;
 }
 
-/* What the driver itself wrote is no fault of the device. */
-static void acknowledge(struct packed *p, const struct vhu_place *place, uint64_t value)
+void vhu_packed_acknowledge(struct vhu_vring *v, const struct vhu_place *place, uint64_t value)
 {
+	struct packed *p = packed_of(v);
 	uint64_t known = p->device_known;
 
 	switch ((enum part)place->row->part) {
@@ -180,28 +180,12 @@ static void acknowledge(struct packed *p, const struct vhu_place *place, uint64_
 	p->device_known = (uint32_t)(known | value << (place->offset == EVENT_PLACE ? 0 : 16));
 }
 
-int vhu_packed_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
-{
-	struct packed *p = packed_of(v);
-	struct vhu_place place;
-	int r = vhu_place_find(&table, p->size, at, &place, err);
-
-	if (r == 0)
-		r = vhu_place_fits(&place, at, value, err);
-	if (r < 0)
-		return r;
-	acknowledge(p, &place, value);
-	vhu_place_store(&place, memory_of(p, &place), value);
-	return 0;
-}
-
-int vhu_packed_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
+int vhu_packed_find(const struct vhu_vring *v, const char *at, struct vhu_place *ret, struct vhu_err *err)
 {
 	const struct packed *p = packed_of_const(v);
-	struct vhu_place place;
-	int r = vhu_place_find(&table, p->size, at, &place, err);
+	int r = vhu_place_find(&table, p->size, at, ret, err);
 
 	if (r == 0)
-		*ret = vhu_place_load(&place, memory_of(p, &place));
+		ret->mem = memory_of(p, ret);
 	return r;
 }

@@ -41,7 +41,7 @@ int vhu_place_find(const struct vhu_places *places, uint32_t ring_size, const ch
 	return vhu_err_set(err, -ENOENT, "no '%s' in %s", at, places->all);
 }
 
-int vhu_place_fits(const struct vhu_place *p, const char *at, uint64_t value, struct vhu_err *err)
+static int fits(const struct vhu_place *p, const char *at, uint64_t value, struct vhu_err *err)
 {
 	if (p->row->size < 8 && value >> (p->row->size * 8))
 		return vhu_err_set(err, -EINVAL, "'%s' has %u bytes, 0x%llx does not fit", at, p->row->size,
@@ -49,19 +49,39 @@ int vhu_place_fits(const struct vhu_place *p, const char *at, uint64_t value, st
 	return 0;
 }
 
-void vhu_place_store(const struct vhu_place *p, uint8_t *mem, uint64_t value)
+void vhu_place_store(const struct vhu_place *p, uint64_t value)
 {
 	if (p->row->size == 8)
-		ring_store64(mem, value);
+		ring_store64(p->mem, value);
 	else if (p->row->size == 4)
-		ring_store32(mem, (uint32_t)value);
+		ring_store32(p->mem, (uint32_t)value);
 	else
-		ring_store16_release(mem, (uint16_t)value);
+		ring_store16_release(p->mem, (uint16_t)value);
 }
 
-uint64_t vhu_place_load(const struct vhu_place *p, const uint8_t *mem)
+int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
 {
-	return p->row->size == 8   ? ring_load64(mem)
-	       : p->row->size == 4 ? ring_load32(mem)
-				   : ring_load16_acquire(mem);
+	struct vhu_place p;
+	int r = v->ops->find(v, at, &p, err);
+
+	if (r == 0)
+		r = fits(&p, at, value, err);
+	if (r < 0)
+		return r;
+	v->ops->acknowledge(v, &p, value);
+	vhu_place_store(&p, value);
+	return 0;
+}
+
+int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
+{
+	struct vhu_place p;
+	int r = v->ops->find(v, at, &p, err);
+
+	if (r < 0)
+		return r;
+	*ret = p.row->size == 8	  ? ring_load64(p.mem)
+	       : p.row->size == 4 ? ring_load32(p.mem)
+				  : ring_load16_acquire(p.mem);
+	return 0;
 }

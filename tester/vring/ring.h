@@ -17,6 +17,28 @@ struct vhu_table {
 	bool own; /* it came from vhu_mem_alloc */
 };
 
+/* place.c: places by name, for cases that look at a ring or break its rules */
+struct vhu_place_row {
+	const char *name; /* '#' stands for an index */
+	unsigned part;	  /* of the ring; the format's own numbers */
+	uint32_t offset, stride;
+	uint8_t size;
+	bool behind; /* the offset counts from the end of the array */
+};
+
+struct vhu_places {
+	const struct vhu_place_row *row;
+	size_t n;
+	const char *all; /* "a split ring: there are …" */
+};
+
+struct vhu_place {
+	const struct vhu_place_row *row;
+	uint64_t index;
+	uint32_t offset; /* in its part */
+	uint8_t *mem;
+};
+
 struct vhu_vring_ops {
 	int (*create)(const struct vhu_vring_opts *opts, struct vhu_vring **ret, struct vhu_err *err);
 	void (*destroy)(struct vhu_vring *v);
@@ -43,9 +65,13 @@ struct vhu_vring_ops {
 	uint16_t (*avail_idx)(const struct vhu_vring *v);
 	uint16_t (*seen_idx)(const struct vhu_vring *v);
 	uint16_t (*used_idx)(const struct vhu_vring *v);
-	int (*poke)(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
-	int (*peek)(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+	/* A place by its name, and where it is in memory. -ENOENT with text. */
+	int (*find)(const struct vhu_vring *v, const char *at, struct vhu_place *ret, struct vhu_err *err);
+	/* What the driver itself writes there is no fault of the device. */
+	void (*acknowledge)(struct vhu_vring *v, const struct vhu_place *p, uint64_t value);
 };
+
+struct vhu_flip;
 
 /* Embedded at the start of each format's own struct. */
 struct vhu_vring {
@@ -61,6 +87,8 @@ struct vhu_vring {
 	int stale[STALE_MAX];
 	size_t n_stale;
 	uint64_t stale_count; /* of those that are no longer watched */
+	struct vhu_flip *flip; /* what a thread changes now */
+	bool spoilt;	       /* nothing in it is the device's fault until the next reset */
 };
 
 extern const struct vhu_vring_ops vhu_split_ops, vhu_packed_ops;
@@ -69,34 +97,10 @@ extern const struct vhu_vring_ops vhu_split_ops, vhu_packed_ops;
 void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
 	VHU_PRINTF(3, 4);
 
-/* place.c: places by name, for cases that look at a ring or break its rules */
-struct vhu_place_row {
-	const char *name; /* '#' stands for an index */
-	unsigned part;	  /* of the ring; the format's own numbers */
-	uint32_t offset, stride;
-	uint8_t size;
-	bool behind; /* the offset counts from the end of the array */
-};
-
-struct vhu_places {
-	const struct vhu_place_row *row;
-	size_t n;
-	const char *all; /* "a split ring: there are …" */
-};
-
-struct vhu_place {
-	const struct vhu_place_row *row;
-	uint64_t index;
-	uint32_t offset; /* in its part */
-};
-
-/* -ENOENT with text. */
+/* -ENOENT with text. Where it is in memory is left to the format. */
 int vhu_place_find(const struct vhu_places *places, uint32_t ring_size, const char *at, struct vhu_place *ret,
 		   struct vhu_err *err);
-/* -EINVAL for a value that is too large. */
-int vhu_place_fits(const struct vhu_place *p, const char *at, uint64_t value, struct vhu_err *err);
-void vhu_place_store(const struct vhu_place *p, uint8_t *mem, uint64_t value);
-uint64_t vhu_place_load(const struct vhu_place *p, const uint8_t *mem);
+void vhu_place_store(const struct vhu_place *p, uint64_t value);
 
 /* chain.c */
 /* -ENOSPC for more descriptors than the ring can ever have, -EINVAL for none. */

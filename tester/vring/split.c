@@ -392,6 +392,6 @@ const struct vhu_vring_ops vhu_split_ops = {
 	.avail_idx = split_avail_idx,
 	.seen_idx = split_seen_idx,
 	.used_idx = split_used_idx,
-	.poke = vhu_split_poke,
-	.peek = vhu_split_peek,
+	.find = vhu_split_find,
+	.acknowledge = vhu_split_acknowledge,
 };

@@ -126,5 +126,5 @@ uint32_t vhu_split_misplaced(const struct split *s);
 void vhu_split_audit(struct vhu_vring *v);
 
 /* split_poke.c */
-int vhu_split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
-int vhu_split_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+int vhu_split_find(const struct vhu_vring *v, const char *at, struct vhu_place *ret, struct vhu_err *err);
+void vhu_split_acknowledge(struct vhu_vring *v, const struct vhu_place *p, uint64_t value);

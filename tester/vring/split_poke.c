@@ -1,7 +1,6 @@
 /* Split rings: places by name, for cases that look at a ring or break its rules. */
 #include "split.h"
 
-
 enum part { PART_DESC, PART_AVAIL, PART_USED };
 
 static const struct vhu_place_row places[] = {
@@ -40,9 +39,10 @@ static uint8_t *memory_of(const struct split *s, const struct vhu_place *p)
 	return s->used + p->offset;
 }
 
-/* What the driver itself wrote is no fault of the device. */
-static void acknowledge(struct split *s, const struct vhu_place *p, uint64_t value)
+void vhu_split_acknowledge(struct vhu_vring *v, const struct vhu_place *p, uint64_t value)
 {
+	struct split *s = split_of(v);
+
 	switch ((enum part)p->row->part) {
 	case PART_DESC:
 		vhu_le_put(s->desc_shadow + p->offset, p->row->size, value);
@@ -68,28 +68,12 @@ static void acknowledge(struct split *s, const struct vhu_place *p, uint64_t val
 		s->last_used = (uint16_t)value;
 }
 
-int vhu_split_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
-{
-	struct split *s = split_of(v);
-	struct vhu_place p;
-	int r = vhu_place_find(&table, s->size, at, &p, err);
-
-	if (r == 0)
-		r = vhu_place_fits(&p, at, value, err);
-	if (r < 0)
-		return r;
-	acknowledge(s, &p, value);
-	vhu_place_store(&p, memory_of(s, &p), value);
-	return 0;
-}
-
-int vhu_split_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
+int vhu_split_find(const struct vhu_vring *v, const char *at, struct vhu_place *ret, struct vhu_err *err)
 {
 	const struct split *s = split_of_const(v);
-	struct vhu_place p;
-	int r = vhu_place_find(&table, s->size, at, &p, err);
+	int r = vhu_place_find(&table, s->size, at, ret, err);
 
 	if (r == 0)
-		*ret = vhu_place_load(&p, memory_of(s, &p));
+		ret->mem = memory_of(s, ret);
 	return r;
 }

@@ -8,7 +8,7 @@ void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const c
 {
 	va_list args;
 
-	if (v->reports == 0 || !v->breach)
+	if (v->reports == 0 || !v->breach || v->spoilt)
 		return;
 	v->reports--;
 	event->queue = v->queue;
@@ -50,13 +50,21 @@ void vhu_vring_free(struct vhu_vring *v)
 {
 	if (!v)
 		return;
+	vhu_vring_still(v);
 	vhu_vring_fds_close(v);
 	v->ops->destroy(v);
 }
 
 void vhu_vring_reset(struct vhu_vring *v, uint32_t base)
 {
+	vhu_vring_still(v);
+	v->spoilt = false;
 	v->ops->reset(v, base);
+}
+
+void vhu_vring_spoil(struct vhu_vring *v)
+{
+	v->spoilt = true;
 }
 
 uint32_t vhu_vring_first_base(const struct vhu_vring *v)
@@ -150,6 +158,7 @@ unsigned vhu_vring_inflight(const struct vhu_vring *v)
 
 void vhu_vring_audit(struct vhu_vring *v)
 {
+	vhu_vring_still(v);
 	v->reports = REPORTS_MAX;
 	v->ops->audit(v);
 }
@@ -167,14 +176,4 @@ uint16_t vhu_vring_seen_idx(const struct vhu_vring *v)
 uint16_t vhu_vring_used_idx(const struct vhu_vring *v)
 {
 	return v->ops->used_idx(v);
-}
-
-int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err)
-{
-	return v->ops->poke(v, at, value, err);
-}
-
-int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err)
-{
-	return v->ops->peek(v, at, ret, err);
 }

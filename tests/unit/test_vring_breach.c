@@ -536,10 +536,45 @@ static void test_garbage(void **state)
 	}
 }
 
+static void test_changes_under_the_device(void **state)
+{
+	unsigned seen[2] = {0};
+	struct vhu_err err;
+	uint64_t len;
+
+	(void)state;
+	open_ring(8, false, false, false);
+	owned(1);
+	assert_int_equal(vhu_vring_poke(ring, "desc[0].len", 7, &err), 0);
+	assert_int_equal(vhu_vring_poke(ring, "desc[0].len", 5, &err), 0);
+	assert_int_equal(vhu_vring_flip(ring, "desc[8].len", 5, 7, &err), -ENOENT);
+	assert_int_equal(vhu_vring_flip(ring, "desc[0].len", 5, 7, &err), 0);
+	while (!seen[0] || !seen[1]) {
+		assert_int_equal(vhu_vring_peek(ring, "desc[0].len", &len, &err), 0);
+		assert_true(len == 5 || len == 7);
+		seen[len == 7]++;
+	}
+	/* What comes of it is not the device's fault, until the ring is another. */
+	toy_return(8, 0);
+	assert_int_equal(reap(), 0);
+	expect_none();
+	vhu_vring_still(ring);
+	assert_int_equal(vhu_vring_peek(ring, "desc[0].len", &len, &err), 0);
+	assert_int_equal(len, 5);
+	vhu_vring_still(ring);
+	vhu_vring_reset(ring, 0);
+	toy_attach(0);
+	toy_return(8, 0);
+	assert_int_equal(reap(), 0);
+	expect(VHU_BREACH_USED_ID_RANGE);
+	close_ring();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad_ids),
+		cmocka_unit_test(test_changes_under_the_device),
 		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_len),
 		cmocka_unit_test(test_late_element),

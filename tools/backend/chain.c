@@ -9,7 +9,7 @@
 #include "session.h"
 
 /* Pieces of a chain: one a descriptor, more at region borders. */
-enum { SEGMENTS_MAX = C_VRING_SIZE_MAX + 1024 };
+enum { SEGMENTS_MAX = C_VRING_SIZE_MAX + 1024, FAULT_WINDOW_NS = 100000000 };
 
 static struct {
 	struct iovec *out, *in;
@@ -37,6 +37,17 @@ void chain_start(struct chain *c, uint16_t head)
 		.head = head, .last = head, .out = scratch.out, .in = scratch.in, .in_gpa = scratch.in_gpa};
 }
 
+/* A planted fault: the time between a check and what relies on it. */
+static void look_again(const struct table *t, uint32_t i, const uint8_t *bytes)
+{
+	uint64_t end = now_ns() + FAULT_WINDOW_NS;
+
+	while (t->at && now_ns() < end) {
+		if (memcmp(t->at + (size_t)i * C_DESC_SIZE, bytes, C_DESC_SIZE))
+			fault_crash();
+	}
+}
+
 bool table_read(const struct ring *r, const struct table *t, uint32_t i, uint8_t bytes[C_DESC_SIZE])
 {
 	if (t->at) {
@@ -55,6 +66,8 @@ bool table_read(const struct ring *r, const struct table *t, uint32_t i, uint8_t
 	}
 	/* what lies behind cannot change the copy any more */
 	__asm__ volatile("" : : : "memory");
+	if (fault(desc_read_twice))
+		look_again(t, i, bytes);
 	return true;
 }
 
@@ -66,6 +79,18 @@ static uint8_t *somewhere(const struct ring *r, uint64_t *len)
 	if (*len > first->size)
 		*len = first->size;
 	return first->map.at + first->size - *len;
+}
+
+/* For a planted fault. */
+static bool in_ring(const struct ring *r, const uint8_t *p, uint64_t len)
+{
+	const uint8_t *parts[] = {r->desc, (const uint8_t *)r->avail, (const uint8_t *)r->used};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		if (parts[i] >= p && (uint64_t)(parts[i] - p) < len)
+			return true;
+	}
+	return false;
 }
 
 bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t all, bool in)
@@ -113,6 +138,8 @@ bool chain_add(const struct ring *r, struct chain *c, uint64_t addr, uint32_t al
 		if (!in && fault(log_marks_read))
 			log_mark(r->s, real, len);
 		++*n;
+		if (fault(ring_buffer_crash) && in_ring(r, p, len))
+			fault_crash();
 		addr += len;
 		left -= len;
 		if (fault(region_cut))

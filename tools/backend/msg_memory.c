@@ -262,6 +262,8 @@ enum result msg_rem_mem_reg(struct session *s, struct msg *m, struct reply *r)
 			return RES_OK;
 		if (fault(memslot_rem_last))
 			i = s->mem.n - 1;
+		if (fault(memslot_rem_in_io_crash) && s->n_due)
+			fault_crash();
 		if (!fault(memslot_rem_map_leak))
 			region_close(&s->mem.regions[i]);
 		s->mem.regions[i] = s->mem.regions[--s->mem.n];

@@ -17,6 +17,8 @@ enum {
 	FAULT_EVERY = 8, /* how often a fault that is not for every request strikes */
 	FAULT_LATENCY_NS = 5000000,
 	FAULT_LATER_NS = 3000000,
+	FAULT_WINDOW_NS = 100000000, /* between a check and what relies on it */
+	FAULT_IDLE_KICKS = 1000,
 };
 
 static void close_fd(int *fd)
@@ -28,7 +30,8 @@ static void close_fd(int *fd)
 
 static uint64_t latency(void)
 {
-	if (fault(state_stop_no_drain) || fault(vring_base_reply_used) || fault(blk_inflight_leak))
+	if (fault(state_stop_no_drain) || fault(vring_base_reply_used) || fault(blk_inflight_leak) ||
+	    fault(memslot_rem_in_io_crash))
 		return FAULT_LATENCY_NS;
 	return options.latency_ns;
 }
@@ -123,6 +126,24 @@ static void scribble(struct session *s, uint64_t gpa)
 		*p ^= UINT8_MAX;
 }
 
+static bool head_sane(const struct ring *r)
+{
+	return format_of(r)->next(r) < r->num;
+}
+
+/* A planted fault: what was good when it was checked may be bad when it is used. */
+static void look_twice(const struct ring *r, bool (*sane)(const struct ring *r))
+{
+	uint64_t end = now_ns() + FAULT_WINDOW_NS;
+
+	while (!sane(r) && now_ns() < end)
+		;
+	while (now_ns() < end) {
+		if (!sane(r))
+			fault_crash();
+	}
+}
+
 /* One request, from its head to its place in the used ring. False if the ring broke, or has to wait. */
 static bool execute(struct ring *r, uint16_t head, bool lost)
 {
@@ -130,6 +151,8 @@ static bool execute(struct ring *r, uint16_t head, bool lost)
 	uint64_t in_gpa, total;
 	int64_t len;
 
+	if (fault(head_read_twice) && !lost)
+		look_twice(r, head_sane);
 	if (head >= r->num && !lost) {
 		if (fault(bad_head_crash) || (fault(head_last_crash) && head == UINT16_MAX) ||
 		    (fault(bad_head_behind_crash) && r->done != r->last_avail - 1))
@@ -233,6 +256,11 @@ static unsigned waiting(const struct ring *r)
 	return fault(kick_one_each) && n ? 1 : n;
 }
 
+static bool index_sane(const struct ring *r)
+{
+	return waiting(r) <= r->num;
+}
+
 /* Takes what is available. False if there was nothing. */
 static bool take(struct ring *r)
 {
@@ -242,6 +270,8 @@ static bool take(struct ring *r)
 		complete(r);
 	if (!n)
 		return false;
+	if (fault(avail_read_twice))
+		look_twice(r, index_sane);
 	/* what is in flight still has its place in the ring */
 	if (n + (uint16_t)(r->last_avail - r->done) + to_redo(r) > r->num) {
 		if (fault(avail_jump_crash) || (fault(avail_one_more_crash) && n == r->num + 1) ||
@@ -338,6 +368,9 @@ static void kick_ready(struct source *src, uint32_t events)
 	}
 	if (r->started && !r->desc)
 		notify_signal(r->err_fd); /* nothing to look at */
+	if (fault(kick_storm_crash) && ring_live(r) && !waiting(r) &&
+	    (r->idle_kicks += count) > FAULT_IDLE_KICKS)
+		fault_crash();
 	if (fault(empty_kick_used) && ring_live(r) && !waiting(r)) {
 		struct chain none = {.head = 0};
 

@@ -86,6 +86,7 @@ struct ring {
 
 	/* only planted faults look at these */
 	unsigned completions, deaf, calls;
+	uint64_t idle_kicks; /* of a planted fault: those that found nothing */
 	unsigned enables;
 	bool lazy, enable_named, lost, direct;
 	int old_call_fd;

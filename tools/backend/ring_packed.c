@@ -90,6 +90,8 @@ static bool packed_map(struct ring *r)
 			   &r->used_gpa);
 	r->avail = driver;
 	r->used = device;
+	if (fault(packed_overlap_crash) && driver && driver == device)
+		fault_crash();
 	if (!r->desc || !driver || !device || (uintptr_t)driver % C_EVENT_ALIGN ||
 	    (uintptr_t)device % C_EVENT_ALIGN || word_spot(r->base).at >= r->num ||
 	    word_spot(r->base >> 16).at >= r->num) {

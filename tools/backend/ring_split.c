@@ -80,6 +80,9 @@ static bool split_map(struct ring *r)
 	r->desc = dma_ring(r->s, r->desc_addr, C_DESC_SIZE * (uint64_t)r->num, PERM_READ, &gpa);
 	r->avail = avail;
 	r->used = used;
+	if (fault(ring_overlap_crash) && avail && used && avail <= used &&
+	    (uint8_t *)avail + RING_HEAD + WORD * (size_t)r->num > (uint8_t *)used)
+		fault_crash();
 	if (!r->desc || !r->avail || !r->used || (uintptr_t)avail % C_AVAIL_ALIGN ||
 	    (uintptr_t)used % C_USED_ALIGN) {
 		r->desc = NULL;

@@ -112,6 +112,11 @@ size_t vhu_driver_poll(struct vhu_driver *d);
  */
 int vhu_driver_poke(struct vhu_driver *d, unsigned queue, const char *at, uint64_t value,
 		    struct vhu_err *err);
+/* vhu_vring_flip, with the same to be said of both values. */
+int vhu_driver_flip(struct vhu_driver *d, unsigned queue, const char *at, uint64_t value, uint64_t other,
+		    struct vhu_err *err);
+/* All of the rings' memory may be written: a case has put their parts where others lie. */
+void vhu_driver_give_rings(struct vhu_driver *d);
 /* Rings audited, canaries and untouched memory swept; once before the memory goes. */
 void vhu_driver_audit(struct vhu_driver *d);
 /* Requests that were in flight when the target went are no longer waited for. */

@@ -240,15 +240,16 @@ enum vhu_program_op {
 
 enum vhu_ring_op {
 	VHU_RING_START, VHU_RING_STOP, VHU_RING_ENABLE, VHU_RING_DISABLE, VHU_RING_KICK, VHU_RING_POKE,
-	VHU_RING_CHECK
+	VHU_RING_CHECK, VHU_RING_FLIP
 };
 
 struct vhu_step_ring {
 	enum vhu_ring_op op;
 	unsigned queue;
 	struct vhu_matcher base;	/* STOP: on the reply; START: eq value is the base to set */
-	const char *at;			/* POKE */
-	struct vhu_value value;		/* POKE; KICK: what is written, n 0: 1 */
+	const char *at;			/* POKE, FLIP */
+	struct vhu_value value;		/* POKE, FLIP; KICK: what is written, n 0: 1 */
+	struct vhu_value other;		/* FLIP */
 	struct vhu_matcher used, called, stale, error, kicks;	/* CHECK */
 	bool idle;
 	uint32_t settle_ms;		/* 0: the run's */

@@ -139,6 +139,15 @@ uint16_t vhu_vring_used_idx(const struct vhu_vring *v);
  */
 int vhu_vring_poke(struct vhu_vring *v, const char *at, uint64_t value, struct vhu_err *err);
 int vhu_vring_peek(const struct vhu_vring *v, const char *at, uint64_t *ret, struct vhu_err *err);
+/*
+ * A thread of its own writes `other` and `value` there by turns, from now until vhu_vring_still, a reset,
+ * an audit or another flip. Both have been poked there before, `value` last, which is what stays. Until the
+ * next reset nothing in the ring is the device's fault.
+ */
+int vhu_vring_flip(struct vhu_vring *v, const char *at, uint64_t value, uint64_t other, struct vhu_err *err);
+void vhu_vring_still(struct vhu_vring *v);
+/* Its memory is somebody's buffer: until the next reset nothing in it is the device's fault. */
+void vhu_vring_spoil(struct vhu_vring *v);
 
 /* --- descriptors ----------------------------------------------------------------------------- */
 
