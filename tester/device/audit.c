@@ -51,21 +51,29 @@ static void check_gap(struct vhu_driver *d, uint64_t from, uint64_t to, const st
 	vhu_driver_report_memory(d, VHU_BREACH_WROTE_OUTSIDE, gpa, text);
 }
 
-/* Region 0 up to the first data range holds the rings; between their parts it is zero. */
+uint64_t vhu_driver_rings_end(const struct vhu_driver *d)
+{
+	const struct vhu_layout *l = d->opts.layout;
+	uint64_t from = l->region[0].gpa, end = from + l->region[0].size;
+
+	for (size_t i = 0; i < l->n_data; i++) {
+		if (l->data[i].gpa >= from)
+			end = VHU_MIN(end, l->data[i].gpa);
+	}
+	return end;
+}
+
+/* Between the rings' parts all is zero. */
 static void check_gaps(struct vhu_driver *d)
 {
 	const struct vhu_layout *l = d->opts.layout;
 	_cleanup_(vhu_freep) struct span *span = calloc(l->n_rings * SPANS_PER_RING + 1, sizeof(*span));
-	uint64_t from = l->region[0].gpa, end = from + l->region[0].size;
+	uint64_t from = l->region[0].gpa, end = vhu_driver_rings_end(d);
 	const struct span *before = NULL;
 	size_t n;
 
 	if (!span)
 		return;
-	for (size_t i = 0; i < l->n_data; i++) {
-		if (l->data[i].gpa >= from)
-			end = VHU_MIN(end, l->data[i].gpa);
-	}
 	n = ring_spans(l, span);
 	for (size_t i = 0; i < n; i++) {
 		if (span[i].base < l->region[0].gpa || span[i].end > end || span[i].base == span[i].end)

@@ -305,9 +305,11 @@ static int put_chain(struct vhu_io *io, struct vhu_err *err)
 	return vhu_vring_add(io->d->ring[io->queue], sg, io->n_buf, io->indirect, io, &io->head, err);
 }
 
-static bool touches(uint64_t gpa, uint64_t end, uint64_t part, uint64_t len)
+void vhu_driver_give_rings(struct vhu_driver *d)
 {
-	return gpa < part + len && part < end;
+	d->rings_given = true;
+	for (size_t q = 0; q < d->n_rings; q++)
+		vhu_vring_spoil(d->ring[q]);
 }
 
 /* Whatever lies there: the device may write it. */
@@ -315,15 +317,8 @@ static int give(struct vhu_driver *d, uint64_t gpa, uint32_t len)
 {
 	uint64_t end = gpa + len < gpa ? UINT64_MAX : gpa + len;
 
-	for (unsigned q = 0; q < d->opts.layout->n_rings; q++) {
-		const struct vhu_ring_layout *l = &d->opts.layout->ring[q];
-
-		if (!touches(gpa, end, l->desc, l->desc_len) && !touches(gpa, end, l->avail, l->avail_len) &&
-		    !touches(gpa, end, l->used, l->used_len))
-			continue;
-		d->rings_given = true;
-		vhu_vring_spoil(d->ring[q]);
-	}
+	if (gpa < vhu_driver_rings_end(d) && d->opts.layout->region[0].gpa < end)
+		vhu_driver_give_rings(d);
 	return vhu_mem_except(d->mem, gpa, len);
 }
 
@@ -361,13 +356,6 @@ int vhu_driver_flip(struct vhu_driver *d, unsigned queue, const char *at, uint64
 	if (r == 0)
 		r = vhu_driver_poke(d, queue, at, value, err);
 	return r < 0 ? r : vhu_vring_flip(d->ring[queue], at, value, other, err);
-}
-
-void vhu_driver_give_rings(struct vhu_driver *d)
-{
-	d->rings_given = true;
-	for (size_t q = 0; q < d->n_rings; q++)
-		vhu_vring_spoil(d->ring[q]);
 }
 
 /* A chain with raw descriptors goes in raw as a whole. */

@@ -93,6 +93,9 @@ extern const struct vhu_device_ops vhu_blk_ops;
 extern const struct vhu_device_ops vhu_chain_ops; /* free chains only */
 const struct vhu_device_ops *vhu_device_ops_find(enum vhu_device device);
 
+/* audit.c: region 0 holds the rings up to here, where the first data range begins */
+uint64_t vhu_driver_rings_end(const struct vhu_driver *d);
+
 /* io.c */
 int vhu_io_push(struct vhu_io *io, bool in, uint64_t len, enum io_role role, struct vhu_err *err);
 /* Guest memory for all of it, and room for the copies. */
