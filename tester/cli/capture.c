@@ -16,6 +16,7 @@ struct vhu_capture_opts {
 	struct vhu_source_opts source;
 	const char *output;
 	uint64_t duration_s;
+	enum vhu_device device; /* what META says; VHU_DEV_ANY: nothing */
 	char *proxy; /* what source.listen and source.target point into */
 	bool quiet, help, version;
 	const char *const *logs; /* import: into parsed.rest */
@@ -72,6 +73,11 @@ static int set_proxy(void *opts, const char *arg, struct vhu_err *err)
 #define AT(field) .offset = offsetof(struct vhu_capture_opts, field)
 #define WHAT	  "What to record"
 #define HOW	  "How"
+static int set_device(void *opts, const char *arg, struct vhu_err *err)
+{
+	return vhu_device_option(arg, NULL, &((struct vhu_capture_opts *)opts)->device, err);
+}
+
 static const struct vhu_option rows[] = {
 	{"pid", 'p', "PID", WHAT, "sessions of this process, whichever side it is; repeatable",
 	 VHU_OPTION_CALL, .set = set_pid},
@@ -84,6 +90,9 @@ static const struct vhu_option rows[] = {
 	 VHU_OPTION_CALL, .set = set_proxy},
 	{"write", 'w', "FILE", HOW, "where to; the same as the word FILE. - is standard output, for a pipe",
 	 VHU_OPTION_TEXT, AT(output)},
+	{"device", 'D', "NAME", HOW,
+	 "the device type that the sessions are of, for the file: few of them tell it themselves",
+	 VHU_OPTION_CALL, .set = set_device},
 	{"duration", 'd', "SECONDS", HOW, "stop by itself after so long", VHU_OPTION_NUMBER, AT(duration_s),
 	 .min = 1, .max = 1 << 30},
 	{"quiet", 'q', NULL, HOW, "no words but of errors", VHU_OPTION_FLAG, AT(quiet)},
@@ -314,10 +323,23 @@ static int record(struct recording *c, struct vhu_loop *loop, const struct vhu_c
 	return code;
 }
 
+/* What the file's first record says. */
+static struct vhu_trace_meta meta_of(const struct vhu_capture_opts *o, char *target, size_t cap)
+{
+	struct vhu_trace_meta meta = {.tool = "vhu-capture " VHU_VERSION};
+
+	if (o->device == VHU_DEV_ANY)
+		return meta;
+	snprintf(target, cap, "{\"device\":\"%s\"}", vhu_device_row(o->device)->name);
+	meta.target = target;
+	return meta;
+}
+
 static int run(const struct vhu_capture_opts *o, struct vhu_err *err)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-	const struct vhu_trace_meta meta = {.tool = "vhu-capture " VHU_VERSION};
+	char target[64];
+	const struct vhu_trace_meta meta = meta_of(o, target, sizeof(target));
 	struct recording c = {.ops = source_of(o), .err = err};
 	struct vhu_loop *loop;
 	int code = vhu_loop_new(&loop, err), closed;
@@ -339,9 +361,17 @@ static int run(const struct vhu_capture_opts *o, struct vhu_err *err)
 	return code == -EPIPE && !strcmp(o->output, "-") ? 0 : code;
 }
 
+static int import(const struct vhu_capture_opts *o)
+{
+	char target[64];
+	const struct vhu_trace_meta meta = meta_of(o, target, sizeof(target));
+
+	return vhu_capture_import(o->output, &meta, o->logs, o->n_logs, o->quiet);
+}
+
 int vhu_capture_main(int argc, char **argv)
 {
-	struct vhu_capture_opts o = {0};
+	struct vhu_capture_opts o = {.device = VHU_DEV_ANY};
 	struct vhu_err err = {0};
 	int exit_code = VHU_EXIT_OK;
 
@@ -362,7 +392,7 @@ int vhu_capture_main(int argc, char **argv)
 		vhu_complain("vhu-capture", &err);
 		exit_code = VHU_EXIT_USAGE;
 	} else if (o.n_logs) {
-		exit_code = vhu_capture_import(o.output, o.logs, o.n_logs, o.quiet);
+		exit_code = import(&o);
 	} else if (run(&o, &err) < 0) {
 		vhu_complain("vhu-capture", &err);
 		exit_code = VHU_EXIT_BROKEN;

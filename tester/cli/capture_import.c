@@ -10,6 +10,7 @@
 
 struct output {
 	const char *path;
+	struct vhu_trace_meta meta;
 	struct vhu_trace_writer *writer; /* made for the first record, whose time it begins with */
 	bool failed;			 /* it is the capture that cannot be written */
 };
@@ -17,8 +18,11 @@ struct output {
 static int put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 {
 	struct output *o = ctx;
-	const struct vhu_trace_meta meta = {.t_ns = r->t_ns, .tool = "vhu-capture " VHU_VERSION};
-	int code = o->writer ? 0 : vhu_trace_writer_new(o->path, &meta, &o->writer, err);
+	int code = 0;
+
+	o->meta.t_ns = r->t_ns;
+	if (!o->writer)
+		code = vhu_trace_writer_new(o->path, &o->meta, &o->writer, err);
 
 	if (code == 0)
 		code = vhu_trace_writer_put(o->writer, r, err);
@@ -51,10 +55,11 @@ static int found_nothing(const struct vhu_import_stats *stats, struct vhu_err *e
 		stats->calls);
 }
 
-int vhu_capture_import(const char *output, const char *const *logs, size_t n, bool quiet)
+int vhu_capture_import(const char *output, const struct vhu_trace_meta *meta, const char *const *logs,
+		       size_t n, bool quiet)
 {
 	struct vhu_import_stats stats = {0};
-	struct output o = {.path = output};
+	struct output o = {.path = output, .meta = *meta};
 	struct vhu_err err = {0};
 	int code = vhu_import_strace(logs, n, put, &o, &stats, &err), closed = 0;
 

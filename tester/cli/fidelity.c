@@ -27,12 +27,7 @@ static int set_persona(void *opts, const char *arg, struct vhu_err *err)
 
 static int set_device(void *opts, const char *arg, struct vhu_err *err)
 {
-	const struct vhu_device_row *row = vhu_device_by_name(arg);
-
-	if (!row)
-		return vhu_err_set(err, -EINVAL, "there is no device '%s'", arg);
-	((struct opts *)opts)->device = row->device;
-	return 0;
+	return vhu_device_option(arg, NULL, &((struct opts *)opts)->device, err);
 }
 
 #define AT(member) .offset = offsetof(struct opts, member)

@@ -101,6 +101,30 @@ static int remember(struct vhu_parsed *p, const struct vhu_option *o, const char
 
 /* --- values ---------------------------------------------------------------------------------- */
 
+static const char *device_at(void *ctx, size_t i)
+{
+	return i < VHU_DEV_MAX ? vhu_device_row((enum vhu_device)i)->name : i == VHU_DEV_MAX ? ctx : NULL;
+}
+
+int vhu_device_option(const char *arg, const char *other, enum vhu_device *ret, struct vhu_err *err)
+{
+	const struct vhu_device_row *row = vhu_device_by_name(arg);
+	struct vhu_buf names = {0};
+	const char *near, *name;
+
+	if (row) {
+		*ret = row->device;
+		return 0;
+	}
+	near = vhu_nearest_name(arg, device_at, (void *)other);
+	for (size_t i = 0; (name = device_at((void *)other, i)); i++)
+		vhu_buf_printf(&names, " %s", name);
+	vhu_err_set(err, -EINVAL, "there is no device '%s'\n  %s%s%sknown:%s", arg,
+		    near ? "did you mean '" : "", near ? near : "", near ? "'? " : "", vhu_buf_text(&names));
+	vhu_buf_done(&names);
+	return -EINVAL;
+}
+
 int vhu_size_parse(const char *text, uint64_t *ret)
 {
 	static const char units[] = "KMGT";

@@ -37,29 +37,12 @@ static int set_reference(void *opts, const char *arg, struct vhu_err *err)
 	return 0;
 }
 
-static const char *device_at(void *ctx, size_t i)
-{
-	return i < VHU_DEV_MAX ? vhu_device_row((enum vhu_device)i)->name : i == VHU_DEV_MAX ? "auto" : NULL;
-}
-
 static int set_device(void *opts, const char *arg, struct vhu_err *err)
 {
 	struct vhu_target_cli *t = opts;
-	const struct vhu_device_row *row = vhu_device_by_name(arg);
-	struct vhu_buf names = {0};
-	const char *near;
 
-	if (row || !strcmp(arg, "auto")) {
-		t->device = row ? row->device : VHU_DEV_ANY;
-		return 0;
-	}
-	near = vhu_nearest_name(arg, device_at, NULL);
-	for (size_t i = 0; device_at(NULL, i); i++)
-		vhu_buf_printf(&names, " %s", device_at(NULL, i));
-	vhu_err_set(err, -EINVAL, "there is no device '%s'\n  %s%s%sknown:%s", arg,
-		    near ? "did you mean '" : "", near ? near : "", near ? "'? " : "", vhu_buf_text(&names));
-	vhu_buf_done(&names);
-	return -EINVAL;
+	t->device = VHU_DEV_ANY;
+	return strcmp(arg, "auto") ? vhu_device_option(arg, "auto", &t->device, err) : 0;
 }
 
 static int set_memory(void *opts, const char *arg, struct vhu_err *err)

@@ -24,23 +24,9 @@ static int set_session(void *opts, const char *arg, struct vhu_err *err)
 	return 0;
 }
 
-static const char *device_at(void *ctx, size_t i)
-{
-	return i < VHU_DEV_MAX ? vhu_device_row((enum vhu_device)i)->name : NULL;
-}
-
 static int set_device(void *opts, const char *arg, struct vhu_err *err)
 {
-	const struct vhu_device_row *row = vhu_device_by_name(arg);
-	const char *near;
-
-	if (row) {
-		((struct vhu_trace_opts *)opts)->device = row->device;
-		return 0;
-	}
-	near = vhu_nearest_name(arg, device_at, NULL);
-	return vhu_err_set(err, -EINVAL, "there is no device '%s'%s%s%s", arg,
-			   near ? "\n  did you mean '" : "", near ? near : "", near ? "'?" : "");
+	return vhu_device_option(arg, NULL, &((struct vhu_trace_opts *)opts)->device, err);
 }
 
 static int set_spec(void *opts, const char *arg, struct vhu_err *err)

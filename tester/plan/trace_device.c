@@ -18,61 +18,57 @@ static enum vhu_device by_meta(const struct vhu_trace *t)
 	return device;
 }
 
-/* Bits that only one device type offers among those that are met in the field. */
-static enum vhu_device by_features(uint64_t features)
+/* What only one device has to do with. */
+static enum vhu_device by_message(const struct vhu_msg_row *row)
 {
-	if (features & (VHU_V(VIRTIO_NET_F_MRG_RXBUF) | VHU_V(VIRTIO_NET_F_CTRL_VQ)))
+	switch ((int)row->msg) {
+	case VHU_MSG_NET_SET_MTU:
+	case VHU_MSG_SEND_RARP:
 		return VHU_DEV_NET;
-	if ((features & VHU_V(VIRTIO_BLK_F_BLK_SIZE)) && (features & VHU_V(VIRTIO_BLK_F_SEG_MAX)))
-		return VHU_DEV_BLK;
-	return VHU_DEV_ANY;
+	case VHU_MSG_GPU_SET_SOCKET:
+		return VHU_DEV_GPU;
+	default:
+		return row->channel == VHU_CHAN_GPU ? VHU_DEV_GPU : VHU_DEV_ANY;
+	}
 }
 
-/* A whole configuration space has the size of its device's. */
-static enum vhu_device by_config(const struct vhu_frame *f)
+/* The config space from its start, as far as it was read. */
+static void note_config(struct vhu_facts *facts, const struct vhu_frame *f)
 {
+	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
 	uint64_t offset = 1, size = 0;
 
 	vhu_frame_get(f, VHU_PL_CONFIG, "offset", &offset);
 	vhu_frame_get(f, VHU_PL_CONFIG, "size", &size);
-	if (offset)
-		return VHU_DEV_ANY;
-	if (size == vhu_device_row(VHU_DEV_VSOCK)->config_size)
-		return VHU_DEV_VSOCK;
-	if (size == 36 || size == 57 || size == 60 || size == 72 || size == 96)
-		return VHU_DEV_BLK;
-	return VHU_DEV_ANY;
+	if (offset || size > sizeof(facts->config) || f->len < head + size || size <= facts->config_size)
+		return;
+	memcpy(facts->config, f->payload + head, size);
+	facts->config_size = size;
 }
 
-static enum vhu_device by_message(const struct vhu_record *r)
+/* Which device it speaks of by itself; else what it tells of it. */
+static enum vhu_device note_message(struct vhu_facts *facts, const struct vhu_record *r)
 {
+	const struct vhu_msg_row *row = vhu_record_is_message(r) ? vhu_record_row(r) : NULL;
 	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
-	const struct vhu_msg_row *row;
-	struct vhu_err err = {0};
+	enum vhu_device device = row ? by_message(row) : VHU_DEV_ANY;
 
-	if (r->channel == VHU_CAP_GPU)
-		return VHU_DEV_GPU;
-	if (r->channel != VHU_CAP_MAIN || !vhu_record_is_message(r) || vhu_record_frame(r, &f, &err) < 0)
-		return VHU_DEV_ANY;
-	row = vhu_frame_row(&f);
-	if (!row || f.defects)
-		return VHU_DEV_ANY;
-	if (row->msg == VHU_MSG_NET_SET_MTU || row->msg == VHU_MSG_SEND_RARP)
-		return VHU_DEV_NET;
-	if (row->msg == VHU_MSG_GPU_SET_SOCKET)
-		return VHU_DEV_GPU;
-	if (row->msg == VHU_MSG_GET_CONFIG && f.dir == VHU_DIR_BE)
-		return by_config(&f);
-	if (row->msg == VHU_MSG_GET_FEATURES && f.dir == VHU_DIR_BE)
-		return by_features(vhu_frame_u64(&f, "u64"));
-	return VHU_DEV_ANY;
+	if (!row || device != VHU_DEV_ANY || r->dir != VHU_CAP_DIR_BE || vhu_record_frame(r, &f, NULL) < 0 ||
+	    f.defects)
+		return device;
+	if (row->msg == VHU_MSG_GET_CONFIG)
+		note_config(facts, &f);
+	if (row->msg == VHU_MSG_GET_FEATURES)
+		facts->features |= vhu_frame_u64(&f, "u64");
+	return device;
 }
 
 enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t)
 {
 	enum vhu_device device = by_meta(t);
+	struct vhu_facts facts = {0};
 
 	for (size_t i = 0; device == VHU_DEV_ANY && i < t->n_records; i++)
-		device = by_message(t->records[i]);
-	return device;
+		device = note_message(&facts, t->records[i]);
+	return device == VHU_DEV_ANY ? vhu_facts_device(&facts) : device;
 }

@@ -437,6 +437,41 @@ static void what_is_not_alike_stays_apart(void **state)
 	free(c);
 }
 
+static void the_device_is_found_where_it_is_sure(void **state)
+{
+	static const struct {
+		uint64_t features;
+		uint32_t config; /* bytes read of it; 0: none */
+		uint64_t first;	 /* eight of them */
+		enum vhu_msg msg;
+		enum vhu_device device;
+	} rows[] = {
+		{0x175007e46, 57, 65536, VHU_MSG_SET_OWNER, VHU_DEV_BLK},
+		{0x175000000, 0, 0, VHU_MSG_SET_OWNER, VHU_DEV_ANY}, /* a file system, or noise */
+		{0x170008000, 0, 0, VHU_MSG_SET_OWNER, VHU_DEV_NET},
+		{0x175000000, 0, 0, VHU_MSG_SEND_RARP, VHU_DEV_NET},
+		{0x175000000, 0, 0, VHU_MSG_GPU_SET_SOCKET, VHU_DEV_GPU},
+		{0x175000000, 8, 3, VHU_MSG_SET_OWNER, VHU_DEV_VSOCK},
+		{0x175000000, 8, 0x4000000008, VHU_MSG_SET_OWNER, VHU_DEV_GPIO},
+		{0x175000007, 0, 0, VHU_MSG_SET_OWNER, VHU_DEV_ANY}, /* SCSI, or a disk */
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
+		struct capture *c = start();
+		uint8_t config[12 + 64] = {0};
+
+		reply(c, VHU_MSG_GET_FEATURES, &rows[i].features, 8);
+		ask(c, rows[i].msg, NULL, 0);
+		vhu_ne_put(config + 4, 4, rows[i].config);
+		vhu_le_put(config + 12, 8, rows[i].first);
+		if (rows[i].config)
+			reply(c, VHU_MSG_GET_CONFIG, config, 12 + rows[i].config);
+		if (vhu_trace_guess_device(finish(c)) != rows[i].device)
+			fail_msg("row %zu", i);
+		free(c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,6 +486,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_replayed_is_said),
 		cmocka_unit_test(rings_fold_into_a_loop),
 		cmocka_unit_test(what_is_not_alike_stays_apart),
+		cmocka_unit_test(the_device_is_found_where_it_is_sure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "spec/spec.h"
 
 enum vhu_option_kind {
 	VHU_OPTION_FLAG,		/* bool */
@@ -80,5 +81,7 @@ void vhu_options_help(const struct vhu_option_table *t, struct vhu_buf *out);
 
 /* "64M", "4k", "1G", "512", "0x1000": bytes. -EINVAL, -ERANGE. */
 int vhu_size_parse(const char *text, uint64_t *ret);
+/* The device type of that name, or -EINVAL with a hint; `other`: a further word that the caller knows. */
+int vhu_device_option(const char *arg, const char *other, enum vhu_device *ret, struct vhu_err *err);
 /* Appends a word so that a shell reads it back as it is. */
 void vhu_shell_quote(struct vhu_buf *out, const char *word);

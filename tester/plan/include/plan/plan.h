@@ -483,6 +483,13 @@ struct vhu_facts {
 	uint64_t rtt_ns;		/* of the first GET_FEATURES */
 };
 
+/* It offers what does not exist on such a device. */
+bool vhu_facts_contradict(const struct vhu_facts *f, enum vhu_device device);
+/* Beyond doubt, or well enough where that is what is assumed (or nothing is). */
+bool vhu_facts_look_like_a_disk(const struct vhu_facts *f, enum vhu_device assumed);
+/* The only device that has such features and such a config space (as long as it was read); else ANY. */
+enum vhu_device vhu_facts_device(const struct vhu_facts *f);
+
 /* --- what descriptors of a capture stood for --------------------------------------------------- */
 
 enum vhu_object_kind { VHU_OBJECT_FILE, VHU_OBJECT_EVENT };
