@@ -162,6 +162,15 @@ static bool hold_back(struct request *q)
 	return true;
 }
 
+/* Planted faults: a cache that the driver was not told of, or that a flush leaves as it is. */
+static bool kept_back(const struct session *s)
+{
+	bool none = !(s->features & (V(VIRTIO_BLK_F_FLUSH) | V(VIRTIO_BLK_F_CONFIG_WCE)));
+
+	return fault(blk_stale_read) || (fault(blk_flush_lost) && !write_through(s)) ||
+	       (fault(blk_through_lost) && write_through(s) && !none) || (fault(blk_no_flush_lost) && none);
+}
+
 static bool may_write(const struct session *s)
 {
 	if (fault(blk_ro_writes))
@@ -196,7 +205,7 @@ static uint8_t do_write(struct request *q)
 		cut_out(c, C_SECTOR_SIZE);
 	if (fault(blk_batch_lost) && (uint16_t)(q->r->last_avail - q->r->done) > 1)
 		return C_BLK_S_OK;
-	if (fault(blk_stale_read) && hold_back(q))
+	if (kept_back(q->s) && hold_back(q))
 		return C_BLK_S_OK;
 	r = store_write(&blk.store, c->out, c->n_out, q->sector * C_SECTOR_SIZE);
 	if (r == 0 && write_through(q->s))
@@ -302,6 +311,8 @@ static uint8_t do_ranges(struct request *q)
 	bool keep;
 
 	if (!may_write(q->s) && !fault(blk_ro_ranges))
+		return C_BLK_S_IOERR;
+	if (fault(blk_range_one_desc) && q->c->desc_out != 2)
 		return C_BLK_S_IOERR;
 	len = chain_gather(q->c, bytes, sizeof(bytes));
 	n = len / RANGE;
@@ -461,18 +472,24 @@ static int64_t blk_execute(struct session *s, struct ring *r, struct chain *c)
 	struct request q = {.s = s, .r = r, .c = c};
 	uint8_t header[HEADER], status, *at, *first;
 	uint64_t gpa, all = c->in_len;
+	struct iovec *last;
 	bool whole;
 
 	if (!c->n_in)
 		return refuse_without_status();
 	first = c->in[0].iov_base;
+	last = &c->in[c->n_in - 1];
 	at = take_status(c, &gpa);
 	if (fault(blk_status_first))
 		at = first;
-	release_held(r);
+	if (fault(blk_stale_read))
+		release_held(r);
 	if (fault(blk_direction_crash) && !c->n_out)
 		fault_crash();
+	if (fault(blk_status_last_desc) && c->last_in > 1 && last->iov_len == c->last_in - 1)
+		at = last->iov_base;
 	whole = !(fault(blk_hdr_one_desc) && c->first_out < HEADER) &&
+		!(fault(blk_hdr_alone) && c->first_out > HEADER) &&
 		!(fault(blk_status_own_desc) && c->last_in > 1) &&
 		!(fault(feat_indirect_assumed) && !(s->features & V(VIRTIO_RING_F_INDIRECT_DESC)));
 	if (chain_gather(c, header, sizeof(header)) == sizeof(header) && whole) {
