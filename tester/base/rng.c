@@ -8,26 +8,6 @@ void vhu_rng_init(struct vhu_rng *r, uint64_t seed)
 		r->s[i] = vhu_mix64(seed + i * golden);
 }
 
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-	return x << by | x >> (64 - by);
-}
-
-uint64_t vhu_rng_u64(struct vhu_rng *r)
-{
-	uint64_t *s = r->s;
-	uint64_t result = rotate(s[1] * 5, 7) * 9;
-	uint64_t shifted = s[1] << 17;
-
-	s[2] ^= s[0];
-	s[3] ^= s[1];
-	s[1] ^= s[2];
-	s[0] ^= s[3];
-	s[2] ^= shifted;
-	s[3] = rotate(s[3], 45);
-	return result;
-}
-
 uint64_t vhu_rng_below(struct vhu_rng *r, uint64_t bound)
 {
 	if (!bound)

@@ -100,11 +100,22 @@ static void share_out(struct guest_queue *q)
 
 	q->first = blocks * q->index / o->queues;
 	q->blocks = blocks * (q->index + 1) / o->queues - q->first;
+	q->sectors = o->bs / VHU_C_SECTOR_SIZE;
 	q->left = UINT64_MAX;
 	if (o->ios)
 		q->left = o->ios * (q->index + 1) / o->queues - o->ios * q->index / o->queues;
 	else if (o->rw == VHU_GUEST_VERIFY && !o->forever)
 		q->left = 2 * q->blocks;
+}
+
+/* Whether each thread can have a processor to itself. */
+static bool has_processors(const struct vhu_guest_opts *o)
+{
+	cpu_set_t set;
+
+	if (o->n_cpus)
+		return o->queues <= o->n_cpus;
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && o->queues <= (unsigned)CPU_COUNT(&set);
 }
 
 static int start(struct guest_queue *q, struct vhu_err *err)
@@ -189,6 +200,9 @@ int vhu_guest_new(const struct vhu_guest_opts *opts, struct vhu_guest **ret, str
 			.g = g, .index = i, .v = vhu_driver_ring(opts->driver, i), .epoll = -1, .wake = -1};
 	for (unsigned i = 0; i < opts->queues && r == 0; i++) {
 		share_out(&g->queue[i]);
+		g->queue[i].alone = has_processors(opts);
+		g->queue[i].plain = !opts->verify && (opts->rw == VHU_GUEST_RANDREAD ||
+						      opts->rw == VHU_GUEST_RANDWRITE);
 		vhu_rng_init(&g->queue[i].rng, opts->seed + i);
 		r = open_queue(&g->queue[i], err);
 	}

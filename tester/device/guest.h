@@ -9,7 +9,11 @@
 #include "vring/hot.h"
 #include "vring/vring.h"
 
-enum { GUEST_EVENTS = 64, GUEST_HEADER = 16 /* bytes: type, reserved, sector */ };
+enum {
+	GUEST_EVENTS = 64,
+	GUEST_HEADER = 16, /* bytes: type, reserved, sector */
+	GUEST_PATIENCE = 2, /* levels of it */
+};
 
 enum guest_want { GUEST_RUN, GUEST_DRAIN, GUEST_PAUSE, GUEST_QUIT };
 enum guest_state { GUEST_BUSY, GUEST_PAUSED, GUEST_FINISHED };
@@ -22,6 +26,7 @@ struct guest_slot {
 	uint64_t block;
 	uint32_t generation; /* that it writes, or that a read must find */
 	bool write;
+	bool turned;	 /* its data is for the device to read */
 	bool recovering; /* it was in flight when the back-end went */
 };
 
@@ -49,17 +54,26 @@ struct guest_queue {
 
 	/* its part of the disk, in blocks */
 	uint64_t first, blocks;
+	uint32_t sectors; /* of a block */
 	uint64_t next; /* of a pass in order */
 	bool reading;  /* VERIFY: the second half of a round */
 	uint64_t left; /* requests to send yet */
 	struct vhu_rng rng;
+	bool plain;	      /* blocks are alike: nothing depends on what they hold or who uses them */
 	uint32_t *generation; /* of each block: what was written last; 0: not known */
 	uint8_t *busy;	      /* a request for it is in flight */
 	uint64_t quota_ns;    /* with a rate: when the next one may go */
 	uint64_t last_ns;     /* of progress */
 	bool resend, again;
-	unsigned since; /* the last sleep: requests that came back */
 	unsigned await; /* that many are worth a call */
+	uint64_t slept_ns; /* since when, and has not seen yet what for; 0: it has */
+	_Atomic bool asleep;
+	uint64_t sleeps_seen; /* at the last tick: the loop's, not the thread's */
+	bool alone;	/* no other queue's thread wants this one's processor */
+	/* looking at the ring before a sleep: how often it may still fail, sleeps since it was given up */
+	struct {
+		unsigned left, without;
+	} hope[GUEST_PATIENCE];
 	bool running;	/* requests are to be sent */
 	_Atomic bool stuck;
 	struct vhu_histogram latency;
@@ -83,6 +97,12 @@ struct vhu_guest {
 void *vhu_guest_thread(void *queue);
 void vhu_guest_tell(void *queue, const struct vhu_ring_event *event);
 
+/* guest_wait.c */
+/* Until something is back, or it is time to look at everything else. */
+void vhu_guest_wait(struct guest_queue *q);
+/* The first look after a sleep found that many. */
+void vhu_guest_awoke(struct guest_queue *q, unsigned back, uint64_t now);
+
 /* guest_data.c */
 /* Chooses what the slot does next. False if there is nothing (now, or at all). */
 bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s);
@@ -90,6 +110,11 @@ bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s);
 void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s);
 /* It failed: what the block holds is not known. */
 void vhu_guest_unsettle(struct guest_queue *q, struct guest_slot *s);
+
+static inline uint64_t vhu_guest_random_block(struct guest_queue *q)
+{
+	return (uint64_t)((unsigned __int128)vhu_rng_u64(&q->rng) * q->blocks >> 64);
+}
 
 static inline void vhu_guest_count(_Atomic uint64_t *counter, uint64_t n)
 {

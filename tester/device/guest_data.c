@@ -16,9 +16,8 @@ static bool is_busy(const struct guest_queue *q, uint64_t block)
 static bool random_block(struct guest_queue *q, uint64_t *ret)
 {
 	enum { TRIES = 64 };
-	uint64_t block = vhu_rng_u64(&q->rng);
+	uint64_t block = vhu_guest_random_block(q);
 
-	block = (uint64_t)((unsigned __int128)block * q->blocks >> 64);
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (!is_busy(q, block)) {
 			*ret = block;
@@ -63,7 +62,7 @@ static bool chooses_write(struct guest_queue *q)
 
 static void stamp(const struct guest_queue *q, struct guest_slot *s)
 {
-	uint32_t sectors = q->g->opts.bs / VHU_C_SECTOR_SIZE;
+	uint32_t sectors = q->sectors;
 	uint64_t first = (q->first + s->block) * sectors;
 
 	for (uint32_t i = 0; i < sectors; i++)
@@ -98,7 +97,7 @@ struct findings {
 
 static void look(const struct guest_queue *q, const struct guest_slot *s, uint64_t first, struct findings *f)
 {
-	uint32_t sectors = q->g->opts.bs / VHU_C_SECTOR_SIZE;
+	uint32_t sectors = q->sectors;
 
 	*f = (struct findings){.first = sectors};
 	for (uint32_t i = 0; i < sectors; i++) {
@@ -153,7 +152,7 @@ static bool unknown_but_ours(const struct guest_queue *q, const struct guest_slo
 
 static void check(struct guest_queue *q, struct guest_slot *s)
 {
-	uint32_t sectors = q->g->opts.bs / VHU_C_SECTOR_SIZE;
+	uint32_t sectors = q->sectors;
 	uint64_t first = (q->first + s->block) * sectors;
 	struct findings f = {.misplaced = 1};
 

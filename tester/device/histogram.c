@@ -24,13 +24,15 @@ static uint64_t top_of(unsigned bucket)
 	return ((VHU_HISTOGRAM_SUB + sub + 1) << (shift - 1)) - 1;
 }
 
-void vhu_histogram_add(struct vhu_histogram *h, uint64_t value)
+void vhu_histogram_add(struct vhu_histogram *h, uint64_t value, uint64_t times)
 {
+	if (times == 0)
+		return;
 	h->min = h->n == 0 || value < h->min ? value : h->min;
 	h->max = VHU_MAX(h->max, value);
-	h->sum += value;
-	h->n++;
-	h->count[bucket_of(value)]++;
+	h->sum += value * times;
+	h->n += times;
+	h->count[bucket_of(value)] += times;
 }
 
 void vhu_histogram_merge(struct vhu_histogram *to, const struct vhu_histogram *from)

@@ -54,6 +54,11 @@ static void on_timer(void *ctx, uint32_t events)
 	l->o->progress(l->o->ctx, &p);
 }
 
+static void on_tick(void *ctx, uint32_t events)
+{
+	vhu_guest_tick(((struct load *)ctx)->guest);
+}
+
 /* --- waiting ----------------------------------------------------------------------------------- */
 
 struct wait {
@@ -191,6 +196,9 @@ static int start_guest(struct load *l, struct vhu_err *err)
 	if (r == 0)
 		r = vhu_loop_add_fd(l->run.e->loop, vhu_guest_fd(l->guest), EPOLLIN, on_told, l, &l->told,
 				    err);
+	if (r == 0)
+		r = vhu_loop_add_timer(l->run.e->loop, VHU_GUEST_TICK_NS, VHU_GUEST_TICK_NS, on_tick, l,
+				       &l->tick, err);
 	l->start_ns = vhu_now_ns();
 	if (r == 0 && l->o->progress_ns)
 		r = vhu_loop_add_timer(l->run.e->loop, l->o->progress_ns, l->o->progress_ns, on_timer, l,
@@ -329,7 +337,8 @@ static int run(struct load *l, struct vhu_err *err)
 	drain(l);
 	l->ret->runtime_ns = vhu_now_ns() - l->start_ns;
 	vhu_source_free(l->timer);
-	l->timer = NULL;
+	vhu_source_free(l->tick);
+	l->timer = l->tick = NULL;
 	/* Nothing is changed any more while it is read. */
 	vhu_guest_pause(l->guest);
 	while (!vhu_guest_paused(l->guest))
@@ -352,6 +361,7 @@ static void release(struct load *l)
 	struct vhu_run *r = &l->run;
 
 	vhu_source_free(l->timer);
+	vhu_source_free(l->tick);
 	vhu_source_free(l->told);
 	vhu_guest_free(l->guest);
 	vhu_conn_close(&l->conn);

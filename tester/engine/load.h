@@ -11,7 +11,7 @@ struct load {
 	struct vhu_guest *guest;
 	const struct vhu_load_opts *o;
 	struct vhu_load_result *ret;
-	struct vhu_source *told, *timer;
+	struct vhu_source *told, *timer, *tick;
 	uint64_t start_ns;
 	bool taken_over;
 };

@@ -86,7 +86,7 @@ bool vhu_load_crash(struct load *l)
 	l->run.phase = "load";
 	if (!all_back(l))
 		return false;
-	vhu_histogram_add(&l->ret->recovery, vhu_now_ns() - start);
+	vhu_histogram_add(&l->ret->recovery, vhu_now_ns() - start, 1);
 	return true;
 }
 

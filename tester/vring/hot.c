@@ -184,6 +184,16 @@ bool vhu_hot_broken(const struct vhu_hot *h)
 	return h->broken;
 }
 
+bool vhu_hot_ready(const struct vhu_hot *h, unsigned n)
+{
+	return !h->broken && h->ops->ready(h, n);
+}
+
+bool vhu_hot_kicks_off(const struct vhu_hot *h)
+{
+	return h->ops->kicks_off(h);
+}
+
 bool vhu_hot_arm(struct vhu_hot *h, unsigned after)
 {
 	return h->ops->arm(h, after);

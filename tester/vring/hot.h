@@ -39,6 +39,8 @@ struct hot_ops {
 	void (*place)(struct vhu_hot *h, unsigned chain); /* writes it where it stays */
 	bool (*send)(struct vhu_hot *h, const uint16_t *chains, unsigned n);
 	unsigned (*reap)(struct vhu_hot *h, struct vhu_hot_used *out);
+	bool (*ready)(const struct vhu_hot *h, unsigned n);
+	bool (*kicks_off)(const struct vhu_hot *h);
 	bool (*arm)(struct vhu_hot *h, unsigned after);
 	void (*settle)(struct vhu_hot *h);
 };

@@ -149,6 +149,21 @@ static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
 	return n;
 }
 
+/* The place of the n-th: who uses in order may leave it out, and is not waited for. */
+static bool ready(const struct vhu_hot *h, unsigned n)
+{
+	const struct packed *p = packed_of_const(h->v);
+	uint32_t owned = slots_owned(p), slots = h->v->in_order ? 0 : (n - 1) * h->descs;
+	struct place at = place_behind(p, p->used, slots);
+
+	return slots < owned && vhu_packed_marks(p, at.at) == used_marks(at.wrap);
+}
+
+static bool kicks_off(const struct vhu_hot *h)
+{
+	return packed_of_const(h->v)->device_known >> 16 == VHU_C_EVENT_DISABLE;
+}
+
 static bool arm(struct vhu_hot *h, unsigned after)
 {
 	struct packed *p = packed_of(h->v);
@@ -187,6 +202,8 @@ const struct hot_ops vhu_hot_packed = {
 	.place = place,
 	.send = send,
 	.reap = reap,
+	.ready = ready,
+	.kicks_off = kicks_off,
 	.arm = arm,
 	.settle = settle,
 };

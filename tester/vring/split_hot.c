@@ -209,6 +209,18 @@ static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
 	return n;
 }
 
+static bool ready(const struct vhu_hot *h, unsigned n)
+{
+	const struct split *s = split_of_const(h->v);
+
+	return (uint16_t)(ring_load16_acquire(s->used + USED_IDX) - s->last_used) >= n;
+}
+
+static bool kicks_off(const struct vhu_hot *h)
+{
+	return split_of_const(h->v)->flags_known & VHU_C_USED_F_NO_NOTIFY;
+}
+
 static bool arm(struct vhu_hot *h, unsigned after)
 {
 	struct split *s = split_of(h->v);
@@ -234,6 +246,8 @@ const struct hot_ops vhu_hot_split = {
 	.place = place,
 	.send = send,
 	.reap = reap,
+	.ready = ready,
+	.kicks_off = kicks_off,
 	.arm = arm,
 	.settle = settle,
 };

@@ -15,7 +15,7 @@ static void test_exact_when_small(void **state)
 	h = (struct vhu_histogram){0};
 	assert_int_equal(vhu_histogram_at(&h, 0.5), 0);
 	for (uint64_t i = 0; i < 32; i++)
-		vhu_histogram_add(&h, i);
+		vhu_histogram_add(&h, i, 1);
 	assert_int_equal(vhu_histogram_at(&h, 0), 0);
 	assert_int_equal(vhu_histogram_at(&h, 0.5), 15);
 	assert_int_equal(vhu_histogram_at(&h, 1), 31);
@@ -27,9 +27,9 @@ static void test_near_when_large(void **state)
 		uint64_t at;
 
 		h = (struct vhu_histogram){0};
-		vhu_histogram_add(&h, 0);
-		vhu_histogram_add(&h, value);
-		vhu_histogram_add(&h, UINT64_MAX);
+		vhu_histogram_add(&h, 0, 1);
+		vhu_histogram_add(&h, value, 1);
+		vhu_histogram_add(&h, UINT64_MAX, 1);
 		at = vhu_histogram_at(&h, 0.5);
 		assert_true(at >= value && at - value <= value / 32);
 	}
@@ -41,9 +41,9 @@ static void test_merge(void **state)
 	h = other = (struct vhu_histogram){0};
 	vhu_histogram_merge(&h, &other);
 	assert_int_equal(h.n, 0);
-	vhu_histogram_add(&other, 70);
+	vhu_histogram_add(&other, 70, 1);
 	vhu_histogram_merge(&h, &other);
-	vhu_histogram_add(&other, 5);
+	vhu_histogram_add(&other, 5, 1);
 	vhu_histogram_merge(&h, &other);
 	assert_int_equal(h.n, 3);
 	assert_int_equal(h.min, 5);

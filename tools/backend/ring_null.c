@@ -40,31 +40,38 @@ static bool applies(const struct ring *r)
 	       r->done == r->last_avail && !strcmp(r->s->dev->name, "blk");
 }
 
-/* A header, then what the device writes, its status last: where that goes, and how many bytes it stands for.
- */
-static uint8_t *status_of(const struct ring *r, uint16_t head, uint32_t *ret_len)
+/* Where a chain's header lies; NULL: not as usual. Another processor has it, so it is asked for early. */
+static uint8_t *header_of(const struct ring *r, uint16_t head)
+{
+	const struct desc *d = (const struct desc *)(const void *)r->desc + head;
+	uint64_t len = HEADER;
+	uint8_t *header;
+
+	if (head >= r->num || le32toh(d->len) != HEADER || (le16toh(d->flags) & C_DESC_F_INDIRECT))
+		return NULL;
+	header = memory_gpa(&r->s->mem, le64toh(d->addr), &len);
+	if (!header || len < HEADER)
+		return NULL;
+	__builtin_prefetch(header, 1);
+	return header;
+}
+
+/* After the header what the device writes, its status last: where that goes, and for how many bytes. */
+static uint8_t *status_of(const struct ring *r, uint16_t head, const uint8_t *header, uint32_t *ret_len)
 {
 	const struct desc *table = (const struct desc *)(const void *)r->desc;
 	uint64_t addr = 0, one = 1;
 	uint32_t written = 0, last = 0, type;
-	const uint8_t *header;
 
+	memcpy(&type, header, sizeof(type));
+	if (le32toh(type) > C_BLK_T_OUT)
+		return NULL;
 	for (unsigned i = 0; i < CHAIN_MAX && head < r->num; i++) {
 		struct desc d = table[head];
 
 		__asm__ volatile("" : : : "memory");
 		if (le16toh(d.flags) & C_DESC_F_INDIRECT)
 			return NULL;
-		if (i == 0) {
-			uint64_t len = HEADER;
-
-			header = memory_gpa(&r->s->mem, le64toh(d.addr), &len);
-			if (!header || len < HEADER || le32toh(d.len) != HEADER)
-				return NULL;
-			memcpy(&type, header, sizeof(type));
-			if (le32toh(type) > C_BLK_T_OUT)
-				return NULL;
-		}
 		if (le16toh(d.flags) & C_DESC_F_WRITE) {
 			last = le32toh(d.len);
 			written += last;
@@ -84,20 +91,25 @@ static uint8_t *status_of(const struct ring *r, uint16_t head, uint32_t *ret_len
 /* Returns how many were completed. */
 static unsigned complete(struct ring *r)
 {
-	uint16_t idx = split_avail_index(r), n = (uint16_t)(idx - r->last_avail), done = 0;
+	uint16_t idx = split_avail_index(r), n = (uint16_t)(idx - r->last_avail), done = 0, heads[BATCH];
 	uint32_t *used = (uint32_t *)(void *)&r->used[2];
+	uint8_t *header[BATCH];
 
 	if (n > r->num)
 		return 0;
-	for (; done < n && done < BATCH; done++) {
-		uint16_t head = split_head(r, (uint16_t)(r->last_avail + done));
+	n = n < BATCH ? n : BATCH;
+	for (unsigned i = 0; i < n; i++) {
+		heads[i] = split_head(r, (uint16_t)(r->last_avail + i));
+		header[i] = header_of(r, heads[i]);
+	}
+	for (; done < n && header[done]; done++) {
 		uint32_t slot = (uint16_t)(r->used_idx + done) & (r->num - 1), len = 0;
-		uint8_t *status = status_of(r, head, &len);
+		uint8_t *status = status_of(r, heads[done], header[done], &len);
 
 		if (!status)
 			break;
 		*status = C_BLK_S_OK;
-		used[2 * slot] = htole32(head);
+		used[2 * slot] = htole32(heads[done]);
 		used[2 * slot + 1] = htole32(len);
 	}
 	r->last_avail = r->done = (uint16_t)(r->last_avail + done);

@@ -1,7 +1,7 @@
 /*
  * The floor of tools/bench/null.py: a split ring between two threads, each on a processor of its own and
- * looking all the time, with nothing that a program for all cases needs. Requests are chains of header, data
- * and status.
+ * looking all the time, with what the ring's rules ask of both and nothing else. Requests are chains of
+ * header, data and status.
  *
  *   bench-two-threads DEPTH SECONDS [--line]
  *
@@ -25,9 +25,9 @@ static struct {
 		uint32_t len;
 		uint16_t flags, next;
 	} desc[SIZE];
-	_Alignas(64) _Atomic uint16_t avail;
+	_Alignas(64) _Atomic uint16_t avail_flags, avail;
 	uint16_t avail_ring[SIZE];
-	_Alignas(64) _Atomic uint16_t used;
+	_Alignas(64) _Atomic uint16_t used_flags, used;
 	struct {
 		uint32_t id, len;
 	} used_ring[SIZE];
@@ -69,6 +69,13 @@ static void look_again(unsigned *looks)
 		sched_yield();
 }
 
+/* Whether the other side asks to be told, which has to be looked up after each change of an index. */
+static bool wanted(const _Atomic uint16_t *flags)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	return !atomic_load_explicit(flags, memory_order_relaxed);
+}
+
 static void *device(void *ctx)
 {
 	uint16_t last = 0, used = 0;
@@ -99,6 +106,8 @@ static void *device(void *ctx)
 			shared.used_ring[used++ % SIZE].len = written;
 		}
 		atomic_store_explicit(&shared.used, used, memory_order_release);
+		if (wanted(&shared.avail_flags))
+			abort();
 	}
 	return ctx;
 }
@@ -107,6 +116,7 @@ static void prepare(int depth)
 {
 	static uint8_t data[4096];
 
+	shared.avail_flags = shared.used_flags = 1; /* both look all the time */
 	for (int i = 0; i < depth; i++) {
 		int at = i * PARTS;
 
@@ -144,6 +154,8 @@ static double drive(int depth, double seconds)
 			shared.avail_ring[avail++ % SIZE] = head;
 		}
 		atomic_store_explicit(&shared.avail, avail, memory_order_release);
+		if (wanted(&shared.used_flags))
+			abort();
 		used = atomic_load_explicit(&shared.used, memory_order_acquire);
 		if (used == last)
 			look_again(&looks);

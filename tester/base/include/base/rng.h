@@ -8,7 +8,28 @@ struct vhu_rng {
 };
 
 void vhu_rng_init(struct vhu_rng *r, uint64_t seed);
-uint64_t vhu_rng_u64(struct vhu_rng *r);
+
+static inline uint64_t vhu_rotate64(uint64_t x, unsigned by)
+{
+	return x << by | x >> (64 - by);
+}
+
+/* Here, for it is drawn once for each request of a load. */
+static inline uint64_t vhu_rng_u64(struct vhu_rng *r)
+{
+	uint64_t *s = r->s;
+	uint64_t result = vhu_rotate64(s[1] * 5, 7) * 9;
+	uint64_t shifted = s[1] << 17;
+
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= shifted;
+	s[3] = vhu_rotate64(s[3], 45);
+	return result;
+}
+
 /* 0 … bound-1 without bias; 0 when bound is 0. */
 uint64_t vhu_rng_below(struct vhu_rng *r, uint64_t bound);
 void vhu_rng_fill(struct vhu_rng *r, void *bytes, size_t len);

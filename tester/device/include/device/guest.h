@@ -15,7 +15,7 @@ enum vhu_guest_rw {
 
 enum vhu_guest_notify { VHU_GUEST_POLL, VHU_GUEST_EVENT };
 
-enum { VHU_GUEST_PARTS = 3, VHU_GUEST_CPUS_MAX = 64 };
+enum { VHU_GUEST_PARTS = 3, VHU_GUEST_CPUS_MAX = 64, VHU_GUEST_TICK_NS = 10000000 };
 
 struct vhu_guest_opts {
 	struct vhu_driver *driver;	/* its rings and memory; nothing is in flight there */
@@ -61,6 +61,8 @@ void vhu_guest_go(struct vhu_guest *g);
 void vhu_guest_drain(struct vhu_guest *g);
 /* Hands off the rings, whatever is in flight. */
 void vhu_guest_pause(struct vhu_guest *g);
+/* To be called every VHU_GUEST_TICK_NS while it runs: wakes threads that have slept that long. */
+void vhu_guest_tick(struct vhu_guest *g);
 /* Whether every thread has come to do what it was told: paused, or has nothing left to do. */
 bool vhu_guest_paused(const struct vhu_guest *g);
 bool vhu_guest_finished(const struct vhu_guest *g);

@@ -16,7 +16,7 @@ struct vhu_histogram {
 	uint64_t count[VHU_HISTOGRAM_BUCKETS];
 };
 
-void vhu_histogram_add(struct vhu_histogram *h, uint64_t value);
+void vhu_histogram_add(struct vhu_histogram *h, uint64_t value, uint64_t times);
 void vhu_histogram_merge(struct vhu_histogram *to, const struct vhu_histogram *from);
 /* The value that `share` (0 … 1) of all do not exceed; 0 if there are none. */
 uint64_t vhu_histogram_at(const struct vhu_histogram *h, double share);

@@ -35,6 +35,10 @@ void vhu_hot_turn(struct vhu_hot *h, unsigned chain, unsigned part, bool write);
 bool vhu_hot_send(struct vhu_hot *h, const uint16_t *chains, unsigned n);
 /* Takes what came back; `out` has room for every chain. */
 unsigned vhu_hot_reap(struct vhu_hot *h, struct vhu_hot_used *out);
+/* Whether n more have come back. On a packed ring that is a guess, unless n is 1. */
+bool vhu_hot_ready(const struct vhu_hot *h, unsigned n);
+/* Whether the device said, when it was asked last, that it needs none: it polls. */
+bool vhu_hot_kicks_off(const struct vhu_hot *h);
 unsigned vhu_hot_inflight(const struct vhu_hot *h);
 bool vhu_hot_sent(const struct vhu_hot *h, unsigned chain);
 /* The ring is beyond understanding (an index that jumped): nothing more is taken from it. */
