@@ -30,6 +30,8 @@ enum vhu_text_for {
 };
 /* Appends text in that form; NULL adds nothing. Carriage returns become newlines. */
 void vhu_text_add(struct vhu_buf *out, enum vhu_text_for how, const char *text);
+/* Text as a JSON string, NULL when out of memory: jansson refuses what is no UTF-8. */
+struct json_t *vhu_text_json(const char *text);
 /* Appends each line of text behind `indent`, the last one ended too. */
 void vhu_text_indent(struct vhu_buf *out, const char *indent, const char *text);
 

@@ -39,18 +39,6 @@ static void free_state(struct vhu_report *r)
 	r->state = NULL;
 }
 
-/* jansson refuses what is no UTF-8. */
-static json_t *text_json(const char *text)
-{
-	struct vhu_buf clean = {0};
-	json_t *j;
-
-	vhu_text_add(&clean, VHU_TEXT_PLAIN, text);
-	j = clean.failed ? NULL : json_string(vhu_buf_text(&clean));
-	vhu_buf_done(&clean);
-	return j;
-}
-
 static json_t *lower_json(const char *name)
 {
 	char text[32];
@@ -70,7 +58,7 @@ static json_t *hex_json(uint64_t value)
 /* Adds text under key unless there is none. 0 or -1, as jansson. */
 static int set_text(json_t *object, const char *key, const char *text)
 {
-	return text && *text ? json_object_set_new(object, key, text_json(text)) : 0;
+	return text && *text ? json_object_set_new(object, key, vhu_text_json(text)) : 0;
 }
 
 /* The lines of a text, each one way of being right. */
@@ -84,7 +72,7 @@ static json_t *lines_json(const char *text)
 		char *line = strndup(text, n);
 
 		if (n)
-			bad |= line ? json_array_append_new(array, text_json(line)) : -1;
+			bad |= line ? json_array_append_new(array, vhu_text_json(line)) : -1;
 		free(line);
 		text += n + (text[n] == '\n');
 	}
@@ -106,14 +94,14 @@ static json_t *finding_json(const struct vhu_outcome *o, size_t i)
 	bad |= json_object_set_new(j, "level", json_string(vhu_level_name(row->level)));
 	bad |= json_object_set_new(j, "kind", json_string(vhu_finding_kind_name(f->kind)));
 	bad |= json_object_set_new(j, "grade", lower_json(vhu_verdict_name(vhu_outcome_grade(o, i))));
-	bad |= json_object_set_new(j, "section", text_json(row->section));
-	bad |= json_object_set_new(j, "asks", text_json(row->text));
-	bad |= json_object_set_new(j, "summary", text_json(f->summary));
+	bad |= json_object_set_new(j, "section", vhu_text_json(row->section));
+	bad |= json_object_set_new(j, "asks", vhu_text_json(row->text));
+	bad |= json_object_set_new(j, "summary", vhu_text_json(f->summary));
 	bad |= json_object_set_new(j, "accepted", lines_json(f->accepted));
-	bad |= json_object_set_new(actual, "text", text_json(f->actual));
+	bad |= json_object_set_new(actual, "text", vhu_text_json(f->actual));
 	bad |= json_object_set_new(j, "actual", actual);
-	bad |= json_object_set_new(j, "message", text_json(f->message));
-	bad |= json_object_set_new(j, "hex", text_json(f->hex));
+	bad |= json_object_set_new(j, "message", vhu_text_json(f->message));
+	bad |= json_object_set_new(j, "hex", vhu_text_json(f->hex));
 	bad |= set_text(j, "where", f->where);
 	if (bad == 0)
 		return j;
@@ -151,8 +139,8 @@ static json_t *case_json(const struct vhu_outcome *o)
 	json_t *j = json_object();
 	int bad = 0;
 
-	bad |= json_object_set_new(j, "id", text_json(r->id));
-	bad |= json_object_set_new(j, "title", text_json(r->title ? r->title : ""));
+	bad |= json_object_set_new(j, "id", vhu_text_json(r->id));
+	bad |= json_object_set_new(j, "title", vhu_text_json(r->title ? r->title : ""));
 	bad |= set_text(j, "file", r->file);
 	bad |= json_object_set_new(j, "requirements", requirements_json(r));
 	bad |= json_object_set_new(j, "verdict", lower_json(vhu_outcome_name(o)));
@@ -165,7 +153,7 @@ static json_t *case_json(const struct vhu_outcome *o)
 		bad |= json_object_set_new(j, "dropped_findings",
 					   json_integer((json_int_t)r->dropped_findings));
 	if (o->verdict == VHU_SKIP)
-		bad |= json_object_set_new(j, "skip_reason", text_json(r->reason ? r->reason : ""));
+		bad |= json_object_set_new(j, "skip_reason", vhu_text_json(r->reason ? r->reason : ""));
 	else
 		bad |= set_text(j, "broken_reason", o->verdict == VHU_BROKEN ? r->reason : NULL);
 	if (o->runs > 1) {

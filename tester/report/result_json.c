@@ -6,18 +6,9 @@
 
 #include "impl.h"
 
-/* jansson refuses what is no UTF-8. */
 static json_t *text_or_null(const char *text)
 {
-	struct vhu_buf clean = {0};
-	json_t *j;
-
-	if (!text)
-		return json_null();
-	vhu_text_add(&clean, VHU_TEXT_PLAIN, text);
-	j = clean.failed ? NULL : json_string(vhu_buf_text(&clean));
-	vhu_buf_done(&clean);
-	return j;
+	return text ? vhu_text_json(text) : json_null();
 }
 
 static json_t *number(uint64_t value)

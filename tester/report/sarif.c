@@ -41,13 +41,7 @@ static void free_state(struct vhu_report *r)
 /* {"text": …}, NULL when out of memory. */
 static json_t *message(const char *text)
 {
-	struct vhu_buf clean = {0};
-	json_t *j;
-
-	vhu_text_add(&clean, VHU_TEXT_PLAIN, text);
-	j = clean.failed ? NULL : json_pack("{s:s}", "text", vhu_buf_text(&clean));
-	vhu_buf_done(&clean);
-	return j;
+	return json_pack("{s:o}", "text", vhu_text_json(text));
 }
 
 /* The place of a requirement's rule, which is made when first needed; -1: out of memory. */

@@ -1,6 +1,8 @@
 /* Text of others (stderr of a target, names in case files) made fit for a report. */
 #include <string.h>
 
+#include <jansson.h>
+
 #include "impl.h"
 
 static const char replacement[] = "\xef\xbf\xbd";	/* U+FFFD */
@@ -109,6 +111,17 @@ void vhu_text_add(struct vhu_buf *out, enum vhu_text_for how, const char *text)
 			vhu_buf_add(out, p, n);
 		p += n ? n : 1;
 	}
+}
+
+json_t *vhu_text_json(const char *text)
+{
+	struct vhu_buf clean = {0};
+	json_t *j;
+
+	vhu_text_add(&clean, VHU_TEXT_PLAIN, text);
+	j = clean.failed ? NULL : json_string(vhu_buf_text(&clean));
+	vhu_buf_done(&clean);
+	return j;
 }
 
 void vhu_text_indent(struct vhu_buf *out, const char *indent, const char *text)
