@@ -47,3 +47,11 @@ void chain_mark(struct session *s, const struct chain *c, uint64_t len)
 		len -= some;
 	}
 }
+
+int64_t chain_answer(struct session *s, struct chain *c, const uint8_t *bytes, size_t len)
+{
+	uint64_t written = chain_scatter(c, bytes, len);
+
+	chain_mark(s, c, written);
+	return (int64_t)written;
+}

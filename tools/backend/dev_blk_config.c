@@ -3,6 +3,7 @@
  */
 #include <endian.h>
 
+#include "buffers.h"
 #include "dev_blk.h"
 #include "fault.h"
 #include "options.h"
@@ -54,24 +55,16 @@ void blk_features_set(struct session *s, uint64_t old)
 	blk.writeback = (s->features & cache) != V(VIRTIO_BLK_F_CONFIG_WCE) || fault(cfg_wce_init);
 }
 
-static void put(uint8_t *at, unsigned len, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, len);
-}
-
-#define PUT(to, field, value) put((to) + CFG_BLK_##field, CFGLEN_BLK_##field, value)
-
 static void put_limits(uint8_t *to)
 {
 	uint32_t align = blk_block_size() / C_SECTOR_SIZE;
 
-	PUT(to, max_discard_sectors, fault(cfg_discard_0) ? 0 : BLK_RANGE_SECTORS);
-	PUT(to, max_discard_seg, BLK_RANGES);
-	PUT(to, discard_sector_alignment, align);
-	PUT(to, max_write_zeroes_sectors, BLK_RANGE_SECTORS);
-	PUT(to, max_write_zeroes_seg, BLK_RANGES);
-	PUT(to, write_zeroes_may_unmap, fault(cfg_may_unmap) ? 7 : 1);
+	PUT_CONFIG(to, BLK_max_discard_sectors, fault(cfg_discard_0) ? 0 : BLK_RANGE_SECTORS);
+	PUT_CONFIG(to, BLK_max_discard_seg, BLK_RANGES);
+	PUT_CONFIG(to, BLK_discard_sector_alignment, align);
+	PUT_CONFIG(to, BLK_max_write_zeroes_sectors, BLK_RANGE_SECTORS);
+	PUT_CONFIG(to, BLK_max_write_zeroes_seg, BLK_RANGES);
+	PUT_CONFIG(to, BLK_write_zeroes_may_unmap, fault(cfg_may_unmap) ? 7 : 1);
 }
 
 static void put_flash(uint8_t *to)
@@ -80,17 +73,17 @@ static void put_flash(uint8_t *to)
 
 	if (!blk.flash)
 		return;
-	PUT(to, max_secure_erase_sectors, fault(cfg_erase_0) ? 0 : BLK_RANGE_SECTORS);
-	PUT(to, max_secure_erase_seg, BLK_RANGES);
-	PUT(to, secure_erase_sector_alignment, fault(zone_erase_align) ? 1 : align);
+	PUT_CONFIG(to, BLK_max_secure_erase_sectors, fault(cfg_erase_0) ? 0 : BLK_RANGE_SECTORS);
+	PUT_CONFIG(to, BLK_max_secure_erase_seg, BLK_RANGES);
+	PUT_CONFIG(to, BLK_secure_erase_sector_alignment, fault(zone_erase_align) ? 1 : align);
 	if (!zones_on())
 		return;
-	PUT(to, zoned_zone_sectors, zones_sectors());
-	PUT(to, zoned_max_open_zones, BLK_ZONES_OPEN);
-	PUT(to, zoned_max_active_zones, BLK_ZONES_ACTIVE);
-	PUT(to, zoned_max_append_sectors, BLK_ZONE_APPEND);
-	PUT(to, zoned_write_granularity, fault(zone_granularity_0) ? 0 : blk_block_size());
-	PUT(to, zoned_model, C_BLK_Z_HM);
+	PUT_CONFIG(to, BLK_zoned_zone_sectors, zones_sectors());
+	PUT_CONFIG(to, BLK_zoned_max_open_zones, BLK_ZONES_OPEN);
+	PUT_CONFIG(to, BLK_zoned_max_active_zones, BLK_ZONES_ACTIVE);
+	PUT_CONFIG(to, BLK_zoned_max_append_sectors, BLK_ZONE_APPEND);
+	PUT_CONFIG(to, BLK_zoned_write_granularity, fault(zone_granularity_0) ? 0 : blk_block_size());
+	PUT_CONFIG(to, BLK_zoned_model, C_BLK_Z_HM);
 }
 
 bool blk_accepts(uint64_t features)
@@ -104,13 +97,13 @@ static void put_geometry(uint8_t *to, uint64_t sectors)
 	uint32_t block = blk_block_size();
 	unsigned exp = 0;
 
-	PUT(to, geometry_cylinders, cylinders < UINT16_MAX && !fault(cfg_geometry) ? cylinders : UINT16_MAX);
-	PUT(to, geometry_heads, fault(cfg_geometry) ? UINT8_MAX : HEADS);
-	PUT(to, geometry_sectors, SECTORS);
+	PUT_CONFIG(to, BLK_geometry_cylinders, cylinders < UINT16_MAX && !fault(cfg_geometry) ? cylinders : UINT16_MAX);
+	PUT_CONFIG(to, BLK_geometry_heads, fault(cfg_geometry) ? UINT8_MAX : HEADS);
+	PUT_CONFIG(to, BLK_geometry_sectors, SECTORS);
 	while ((block << exp) < BLOCK_4K)
 		exp++;
-	PUT(to, topology_physical_block_exp, fault(cfg_topology) ? 64 : exp);
-	PUT(to, topology_min_io_size, 1U << exp);
+	PUT_CONFIG(to, BLK_topology_physical_block_exp, fault(cfg_topology) ? 64 : exp);
+	PUT_CONFIG(to, BLK_topology_min_io_size, 1U << exp);
 }
 
 unsigned blk_config(struct session *s, uint8_t *to)
@@ -119,23 +112,23 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	uint32_t block = blk_block_size();
 
 	if (fault(cfg_capacity_blocks))
-		PUT(to, capacity, sectors / (block / C_SECTOR_SIZE));
+		PUT_CONFIG(to, BLK_capacity, sectors / (block / C_SECTOR_SIZE));
 	else
-		PUT(to, capacity, sectors);
-	PUT(to, size_max, BLK_SIZE_MAX);
-	PUT(to, seg_max, fault(cfg_segmax_0) ? 0 : fault(cfg_segmax_ring) ? C_VRING_SIZE_MAX : BLK_SEG_MAX);
-	PUT(to, blk_size, fault(cfg_blk_size_swap) ? __builtin_bswap32(block) : block);
+		PUT_CONFIG(to, BLK_capacity, sectors);
+	PUT_CONFIG(to, BLK_size_max, BLK_SIZE_MAX);
+	PUT_CONFIG(to, BLK_seg_max, fault(cfg_segmax_0) ? 0 : fault(cfg_segmax_ring) ? C_VRING_SIZE_MAX : BLK_SEG_MAX);
+	PUT_CONFIG(to, BLK_blk_size, fault(cfg_blk_size_swap) ? __builtin_bswap32(block) : block);
 	put_geometry(to, sectors);
-	PUT(to, writeback, blk.writeback);
-	PUT(to, unused0, fault(cfg_not_zeroed) || blk.writeback_wide ? UINT8_MAX : 0);
-	PUT(to, num_queues, fault(cfg_numq_0) ? 0 : fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
+	PUT_CONFIG(to, BLK_writeback, blk.writeback);
+	PUT_CONFIG(to, BLK_unused0, fault(cfg_not_zeroed) || blk.writeback_wide ? UINT8_MAX : 0);
+	PUT_CONFIG(to, BLK_num_queues, fault(cfg_numq_0) ? 0 : fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
 	put_limits(to);
 	put_flash(to);
 	memset(to + CFG_BLK_unused1, 0, CFGLEN_BLK_unused1);
 	if (options.config_len)
 		memcpy(to, options.config, options.config_len);
 	if (blk.writeback_set)
-		PUT(to, writeback, blk.writeback);
+		PUT_CONFIG(to, BLK_writeback, blk.writeback);
 	return options.config_len > CONFIG_SIZE_BLK ? options.config_len : CONFIG_SIZE_BLK;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "buffers.h"
 #include "dev_blk.h"
 #include "fault.h"
 
@@ -98,14 +99,6 @@ static bool is_active(const struct zone *z)
 	return is_open(z) || z->state == C_BLK_ZS_CLOSED;
 }
 
-static void put(uint8_t *at, unsigned len, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, len);
-}
-
-#define PUT(at, layout, field, value) put((at) + LAY_##layout##_##field, LAYLEN_##layout##_##field, value)
-
 uint8_t zones_report(uint64_t sector, uint64_t room, const uint8_t **ret, size_t *ret_len)
 {
 	const struct zone *z = zone_at(sector);
@@ -117,13 +110,13 @@ uint8_t zones_report(uint64_t sector, uint64_t room, const uint8_t **ret, size_t
 	for (; z < zones.zone + zones.n && room - REPORT_HEAD >= (n + 1) * DESCRIPTOR; z++, n++) {
 		uint8_t *at = zones.report + REPORT_HEAD + n * DESCRIPTOR;
 
-		PUT(at, blk_zone, z_cap, z->cap);
-		PUT(at, blk_zone, z_start, z->start);
-		PUT(at, blk_zone, z_wp, z->wp);
-		PUT(at, blk_zone, z_type, z->type);
-		PUT(at, blk_zone, z_state, z->state);
+		PUT_LAYOUT(at, blk_zone_z_cap, z->cap);
+		PUT_LAYOUT(at, blk_zone_z_start, z->start);
+		PUT_LAYOUT(at, blk_zone_z_wp, z->wp);
+		PUT_LAYOUT(at, blk_zone_z_type, z->type);
+		PUT_LAYOUT(at, blk_zone_z_state, z->state);
 	}
-	PUT(zones.report, blk_zone_report, nr_zones, fault(zone_report_count) ? zones.n : n);
+	PUT_LAYOUT(zones.report, blk_zone_report_nr_zones, fault(zone_report_count) ? zones.n : n);
 	*ret = zones.report;
 	*ret_len = REPORT_HEAD + n * DESCRIPTOR;
 	return C_BLK_S_OK;

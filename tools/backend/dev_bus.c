@@ -9,26 +9,6 @@
 #include "dev_small.h"
 #include "fault.h"
 
-#define PUT_CONFIG(to, field, value)                                                                         \
-	do {                                                                                                 \
-		uint64_t put_ = htole64(value);                                                              \
-		memcpy((to) + CFG_##field, &put_, CFGLEN_##field);                                           \
-	} while (0)
-
-/* Answers with so many bytes, noted in the dirty log. */
-static int64_t answer(struct session *s, struct chain *c, const uint8_t *bytes, size_t len)
-{
-	uint64_t written = chain_scatter(c, bytes, len);
-
-	chain_mark(s, c, written);
-	return (int64_t)written;
-}
-
-static uint64_t no_features(void)
-{
-	return 0;
-}
-
 /* --- entropy -------------------------------------------------------------------------------------- */
 
 static int64_t rng_execute(struct session *s, struct ring *r, struct chain *c)
@@ -39,7 +19,7 @@ static int64_t rng_execute(struct session *s, struct ring *r, struct chain *c)
 	(void)r;
 	if (getrandom(bytes, len, 0) != (ssize_t)len || fault(queues_rng_empty))
 		return 0;
-	return answer(s, c, bytes, len);
+	return chain_answer(s, c, bytes, len);
 }
 
 /* There is none; a fault shows what the program's memory happens to hold. */
@@ -51,7 +31,7 @@ static unsigned rng_config(struct session *s, uint8_t *to)
 }
 
 const struct device device_rng = {
-	SMALL_DEVICE("rng", "rng"), .features = no_features, .config = rng_config,
+	SMALL_DEVICE("rng", "rng"), .features = small_no_features, .config = rng_config,
 	.set_config = small_refuse, .execute = rng_execute,
 };
 
@@ -81,15 +61,15 @@ static int64_t i2c_execute(struct session *s, struct ring *r, struct chain *c)
 	if (chain_gather(c, header, HEADER) != HEADER || LAYOUT(header, i2c_header, addr) != I2C_ADDRESS ||
 	    room > sizeof(in)) {
 		in[room > sizeof(in) ? 0 : room - 1] = I2C_ERR;
-		return answer(s, c, in, room > sizeof(in) ? 1 : room);
+		return chain_answer(s, c, in, room > sizeof(in) ? 1 : room);
 	}
 	chain_gather(c, file, sizeof(file));
 	memcpy(in, file, room - 1);
 	if (fault(queues_i2c_short) && room > 2) {
-		answer(s, c, in, room);
+		chain_answer(s, c, in, room);
 		return (int64_t)room / 2;
 	}
-	return answer(s, c, in, room);
+	return chain_answer(s, c, in, room);
 }
 
 const struct device device_i2c = {
@@ -127,7 +107,7 @@ static int64_t gpio_execute(struct session *s, struct ring *r, struct chain *c)
 
 	(void)r;
 	if (chain_gather(c, request, REQUEST) != REQUEST)
-		return answer(s, c, response, RESPONSE);
+		return chain_answer(s, c, response, RESPONSE);
 	line = LAYOUT(request, gpio_request, gpio);
 	value = LAYOUT(request, gpio_request, value);
 	if (line < GPIO_LINES) {
@@ -149,7 +129,7 @@ static int64_t gpio_execute(struct session *s, struct ring *r, struct chain *c)
 			response[0] = GPIO_ERR;
 		}
 	}
-	return answer(s, c, response, fault(queues_gpio_value) ? 1 : RESPONSE);
+	return chain_answer(s, c, response, fault(queues_gpio_value) ? 1 : RESPONSE);
 }
 
 /* Interrupts are not offered: their queue is no queue. */
@@ -160,7 +140,7 @@ static bool gpio_keeps(const struct session *s, const struct ring *r)
 }
 
 const struct device device_gpio = {
-	SMALL_DEVICE("gpio", "gpio"), .features = no_features, .config = gpio_config,
+	SMALL_DEVICE("gpio", "gpio"), .features = small_no_features, .config = gpio_config,
 	.set_config = small_refuse,   .execute = gpio_execute, .keeps = gpio_keeps,
 };
 
@@ -217,7 +197,7 @@ static int64_t can_execute(struct session *s, struct ring *r, struct chain *c)
 		result = CAN_OK;
 	if (r->index == CAN_QUEUE_CONTROL && len >= CONTROL && (type == CAN_START || type == CAN_STOP))
 		result = CAN_OK;
-	return fault(queues_can_result) ? 0 : answer(s, c, &result, sizeof(result));
+	return fault(queues_can_result) ? 0 : chain_answer(s, c, &result, sizeof(result));
 }
 
 const struct device device_can = {
@@ -258,11 +238,11 @@ static int64_t spi_execute(struct session *s, struct ring *r, struct chain *c)
 		in[room - 1] = SPI_PARAM_ERR;
 	else
 		chain_gather(c, in, room - 1);
-	return answer(s, c, in, room);
+	return chain_answer(s, c, in, room);
 }
 
 const struct device device_spi = {
-	SMALL_DEVICE("spi", "spi"), .features = no_features, .config = spi_config,
+	SMALL_DEVICE("spi", "spi"), .features = small_no_features, .config = spi_config,
 	.set_config = small_refuse, .execute = spi_execute,
 };
 
@@ -307,10 +287,10 @@ static int64_t rtc_execute(struct session *s, struct ring *r, struct chain *c)
 	memcpy(response + RESPONSE_HEAD, &value, sizeof(value));
 	if (fault(queues_rtc_reserved))
 		response[LAY_rtc_response_head_reserved0] = 1;
-	return answer(s, c, response, response[0] ? RESPONSE_HEAD : RESPONSE);
+	return chain_answer(s, c, response, response[0] ? RESPONSE_HEAD : RESPONSE);
 }
 
 const struct device device_rtc = {
-	SMALL_DEVICE("rtc", "rtc"), .features = no_features, .config = small_no_config,
+	SMALL_DEVICE("rtc", "rtc"), .features = small_no_features, .config = small_no_config,
 	.set_config = small_refuse, .execute = rtc_execute,
 };

@@ -4,14 +4,9 @@
 #include <endian.h>
 #include <string.h>
 
+#include "buffers.h"
 #include "dev_small.h"
 #include "fault.h"
-
-#define PUT(to, field, value)                                                                                \
-	do {                                                                                                 \
-		uint64_t put_ = htole64(value);                                                              \
-		memcpy((to) + CFG_##field, &put_, CFGLEN_##field);                                           \
-	} while (0)
 
 enum {
 	SPEED_10G = 10000,
@@ -36,6 +31,11 @@ int small_open(void)
 
 void small_nothing(void)
 {
+}
+
+uint64_t small_no_features(void)
+{
+	return 0;
 }
 
 void small_features_set(struct session *s, uint64_t old)
@@ -95,13 +95,13 @@ static unsigned net_config(struct session *s, uint8_t *to)
 	memcpy(to + CFG_NET_mac, mac, sizeof(mac));
 	if (fault(cfg_net_mac))
 		to[CFG_NET_mac] |= 1;
-	PUT(to, NET_status, fault(cfg_net_status) ? 4 : 1);
-	PUT(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
-	PUT(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
-	PUT(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
-	PUT(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
-	PUT(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
-	PUT(to, NET_rss_max_indirection_table_length, fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
+	PUT_CONFIG(to, NET_status, fault(cfg_net_status) ? 4 : 1);
+	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
+	PUT_CONFIG(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
+	PUT_CONFIG(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
+	PUT_CONFIG(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
+	PUT_CONFIG(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
+	PUT_CONFIG(to, NET_rss_max_indirection_table_length, fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
 	return CONFIG_SIZE_NET;
 }
 
@@ -114,40 +114,35 @@ const struct device device_net = {
 
 /* --- scsi, vsock, fs --------------------------------------------------------------------------------- */
 
-static uint64_t no_features(void)
-{
-	return 0;
-}
-
 static unsigned scsi_config(struct session *s, uint8_t *to)
 {
-	PUT(to, SCSI_num_queues, fault(cfg_scsi_queues) ? 0 : s->n_rings > 2 ? s->n_rings - 2 : 1);
-	PUT(to, SCSI_seg_max, 126);
-	PUT(to, SCSI_max_sectors, 0xffff);
-	PUT(to, SCSI_cmd_per_lun, 128);
-	PUT(to, SCSI_event_info_size, EVENT_INFO_SIZE);
-	PUT(to, SCSI_sense_size, SENSE_SIZE);
-	PUT(to, SCSI_cdb_size, CDB_SIZE);
-	PUT(to, SCSI_max_target, 255);
-	PUT(to, SCSI_max_lun, 16383);
+	PUT_CONFIG(to, SCSI_num_queues, fault(cfg_scsi_queues) ? 0 : s->n_rings > 2 ? s->n_rings - 2 : 1);
+	PUT_CONFIG(to, SCSI_seg_max, 126);
+	PUT_CONFIG(to, SCSI_max_sectors, 0xffff);
+	PUT_CONFIG(to, SCSI_cmd_per_lun, 128);
+	PUT_CONFIG(to, SCSI_event_info_size, EVENT_INFO_SIZE);
+	PUT_CONFIG(to, SCSI_sense_size, SENSE_SIZE);
+	PUT_CONFIG(to, SCSI_cdb_size, CDB_SIZE);
+	PUT_CONFIG(to, SCSI_max_target, 255);
+	PUT_CONFIG(to, SCSI_max_lun, 16383);
 	return CONFIG_SIZE_SCSI;
 }
 
 const struct device device_scsi = {
-	SMALL_DEVICE("scsi", "scsi"), .features = no_features, .config = scsi_config,
+	SMALL_DEVICE("scsi", "scsi"), .features = small_no_features, .config = scsi_config,
 	.set_config = small_refuse,   .execute = scsi_execute, .keeps = scsi_keeps,
 };
 
 static unsigned vsock_config(struct session *s, uint8_t *to)
 {
 	(void)s;
-	PUT(to, VSOCK_guest_cid, fault(cfg_vsock_cid) ? HOST_CID : GUEST_CID);
+	PUT_CONFIG(to, VSOCK_guest_cid, fault(cfg_vsock_cid) ? HOST_CID : GUEST_CID);
 	return CONFIG_SIZE_VSOCK;
 }
 
 const struct device device_vsock = {
 	.name = "vsock", .capabilities = "{\"type\":\"vsock\",\"features\":[]}", .open = small_open,
-	.close = small_nothing, .features = no_features, .features_set = small_features_set,
+	.close = small_nothing, .features = small_no_features, .features_set = small_features_set,
 	.reset = vsock_reset, .config = vsock_config, .set_config = small_refuse, .changed = small_unchanged,
 	.execute = vsock_execute, .keeps = vsock_keeps,
 };
@@ -159,12 +154,12 @@ static unsigned fs_config(struct session *s, uint8_t *to)
 	memcpy(to + CFG_FS_tag, tag, sizeof(tag) - 1);
 	if (fault(cfg_fs_tag)) /* a name after the end of the name */
 		memcpy(to + CFG_FS_tag + CFGLEN_FS_tag - sizeof(tag), tag, sizeof(tag));
-	PUT(to, FS_num_request_queues, s->n_rings > 1 ? s->n_rings - 1 : 1);
+	PUT_CONFIG(to, FS_num_request_queues, s->n_rings > 1 ? s->n_rings - 1 : 1);
 	return CONFIG_SIZE_FS;
 }
 
 const struct device device_fs = {
-	SMALL_DEVICE("fs", "fs"),   .features = no_features, .config = fs_config,
+	SMALL_DEVICE("fs", "fs"),   .features = small_no_features, .config = fs_config,
 	.set_config = small_refuse, .execute = fs_execute,
 };
 
@@ -182,13 +177,13 @@ static unsigned input_config(struct session *s, uint8_t *to)
 	bool known = input.select == INPUT_ID_NAME && !input.subsel;
 
 	(void)s;
-	PUT(to, INPUT_select, input.select);
-	PUT(to, INPUT_subsel, input.subsel);
+	PUT_CONFIG(to, INPUT_select, input.select);
+	PUT_CONFIG(to, INPUT_subsel, input.subsel);
 	if (known) {
-		PUT(to, INPUT_u_size, sizeof(name) - !fault(cfg_input_terminator));
+		PUT_CONFIG(to, INPUT_u_size, sizeof(name) - !fault(cfg_input_terminator));
 		memcpy(to + CFG_INPUT_u, name, sizeof(name) - 1);
 	} else if (fault(cfg_input_size)) {
-		PUT(to, INPUT_u_size, 8);
+		PUT_CONFIG(to, INPUT_u_size, 8);
 	}
 	return CONFIG_SIZE_INPUT;
 }
@@ -209,7 +204,7 @@ static bool input_set_config(struct session *s, uint32_t offset, uint32_t size, 
 }
 
 const struct device device_input = {
-	SMALL_DEVICE("input", "input"), .features = no_features, .config = input_config,
+	SMALL_DEVICE("input", "input"), .features = small_no_features, .config = input_config,
 	.set_config = input_set_config, .execute = small_return,
 };
 
@@ -217,17 +212,17 @@ const struct device device_input = {
 
 static unsigned crypto_config(struct session *s, uint8_t *to)
 {
-	PUT(to, CRYPTO_status, fault(cfg_crypto_status) ? CRYPTO_READY | 2 : CRYPTO_READY);
-	PUT(to, CRYPTO_max_dataqueues, fault(cfg_crypto_queues) ? 0 : crypto_queues(s));
-	PUT(to, CRYPTO_crypto_services, 1);
-	PUT(to, CRYPTO_cipher_algo_l, CRYPTO_AES_CBC);
-	PUT(to, CRYPTO_max_cipher_key_len, 32);
-	PUT(to, CRYPTO_max_size, fault(cfg_crypto_size) ? 0 : 1 << 20);
+	PUT_CONFIG(to, CRYPTO_status, fault(cfg_crypto_status) ? CRYPTO_READY | 2 : CRYPTO_READY);
+	PUT_CONFIG(to, CRYPTO_max_dataqueues, fault(cfg_crypto_queues) ? 0 : crypto_queues(s));
+	PUT_CONFIG(to, CRYPTO_crypto_services, 1);
+	PUT_CONFIG(to, CRYPTO_cipher_algo_l, CRYPTO_AES_CBC);
+	PUT_CONFIG(to, CRYPTO_max_cipher_key_len, 32);
+	PUT_CONFIG(to, CRYPTO_max_size, fault(cfg_crypto_size) ? 0 : 1 << 20);
 	return CONFIG_SIZE_CRYPTO;
 }
 
 const struct device device_crypto = {
-	SMALL_DEVICE("crypto", "crypto"), .features = no_features, .config = crypto_config,
+	SMALL_DEVICE("crypto", "crypto"), .features = small_no_features, .config = crypto_config,
 	.set_config = small_refuse,	  .execute = crypto_execute,
 };
 
@@ -239,8 +234,8 @@ static uint64_t console_features(void)
 static unsigned console_config(struct session *s, uint8_t *to)
 {
 	(void)s;
-	PUT(to, CONSOLE_cols, fault(cfg_console_size) ? 0 : 80);
-	PUT(to, CONSOLE_rows, 25);
+	PUT_CONFIG(to, CONSOLE_cols, fault(cfg_console_size) ? 0 : 80);
+	PUT_CONFIG(to, CONSOLE_rows, 25);
 	return CONFIG_SIZE_CONSOLE;
 }
 

@@ -8,21 +8,6 @@
 #include "dev_small.h"
 #include "fault.h"
 
-#define SET(at, name, value)                                                                                 \
-	do {                                                                                                 \
-		uint64_t set_ = htole64(value);                                                              \
-		memcpy((at) + LAY_##name, &set_, LAYLEN_##name);                                             \
-	} while (0)
-
-/* Answers with so many bytes, noted in the dirty log. */
-static int64_t answer(struct session *s, struct chain *c, const uint8_t *bytes, size_t len)
-{
-	uint64_t written = chain_scatter(c, bytes, len);
-
-	chain_mark(s, c, written);
-	return (int64_t)written;
-}
-
 /* --- file system ---------------------------------------------------------------------------------- */
 
 enum {
@@ -48,12 +33,12 @@ int64_t fs_execute(struct session *s, struct ring *r, struct chain *c)
 		r->index >= FS_FIRST + (fault(queues_fs_shifted) ? 1 : 0);
 	if (!c->in_len) /* one that wants no answer */
 		return 0;
-	SET(out, fuse_out_len, known ? sizeof(out) : ANSWER);
-	SET(out, fuse_out_error, known ? 0 : -(uint64_t)FUSE_ENOSYS);
+	PUT_LAYOUT(out, fuse_out_len, known ? sizeof(out) : ANSWER);
+	PUT_LAYOUT(out, fuse_out_error, known ? 0 : -(uint64_t)FUSE_ENOSYS);
 	memcpy(out + LAY_fuse_out_unique, in + LAY_fuse_in_unique, LAYLEN_fuse_out_unique);
-	SET(out + ANSWER, fuse_init_out_major, FUSE_MAJOR);
-	SET(out + ANSWER, fuse_init_out_minor, FUSE_MINOR);
-	return answer(s, c, out, known ? sizeof(out) : ANSWER);
+	PUT_LAYOUT(out + ANSWER, fuse_init_out_major, FUSE_MAJOR);
+	PUT_LAYOUT(out + ANSWER, fuse_init_out_minor, FUSE_MINOR);
+	return chain_answer(s, c, out, known ? sizeof(out) : ANSWER);
 }
 
 /* --- SCSI: no logical unit ------------------------------------------------------------------------- */
@@ -79,12 +64,12 @@ int64_t scsi_execute(struct session *s, struct ring *r, struct chain *c)
 		return 0;
 	if (r->index == SCSI_CONTROL && !fault(queues_scsi_control)) {
 		response[0] = SCSI_BAD_TARGET;
-		return answer(s, c, response, 1);
+		return chain_answer(s, c, response, 1);
 	}
 	if (c->in_len < sizeof(response))
 		return 0;
-	SET(response, scsi_response_response, SCSI_BAD_TARGET);
-	return answer(s, c, response, sizeof(response));
+	PUT_LAYOUT(response, scsi_response_response, SCSI_BAD_TARGET);
+	return chain_answer(s, c, response, sizeof(response));
 }
 
 /* --- sockets: nobody listens ------------------------------------------------------------------------ */
@@ -124,12 +109,12 @@ static void vsock_refuse(struct session *s, const uint8_t *request)
 	if (LAYOUT(request, vsock_header, op) != VSOCK_REQUEST)
 		return;
 	memset(vsock.header, 0, sizeof(vsock.header));
-	SET(vsock.header, vsock_header_src_cid, LAYOUT(request, vsock_header, dst_cid));
-	SET(vsock.header, vsock_header_dst_cid, LAYOUT(request, vsock_header, src_cid));
-	SET(vsock.header, vsock_header_src_port, LAYOUT(request, vsock_header, dst_port));
-	SET(vsock.header, vsock_header_dst_port, LAYOUT(request, vsock_header, src_port));
-	SET(vsock.header, vsock_header_type, LAYOUT(request, vsock_header, type));
-	SET(vsock.header, vsock_header_op, VSOCK_RST);
+	PUT_LAYOUT(vsock.header, vsock_header_src_cid, LAYOUT(request, vsock_header, dst_cid));
+	PUT_LAYOUT(vsock.header, vsock_header_dst_cid, LAYOUT(request, vsock_header, src_cid));
+	PUT_LAYOUT(vsock.header, vsock_header_src_port, LAYOUT(request, vsock_header, dst_port));
+	PUT_LAYOUT(vsock.header, vsock_header_dst_port, LAYOUT(request, vsock_header, src_port));
+	PUT_LAYOUT(vsock.header, vsock_header_type, LAYOUT(request, vsock_header, type));
+	PUT_LAYOUT(vsock.header, vsock_header_op, VSOCK_RST);
 	vsock.due = true;
 	ring_wake(&s->rings[VSOCK_RX]);
 }
@@ -140,7 +125,7 @@ int64_t vsock_execute(struct session *s, struct ring *r, struct chain *c)
 
 	if (r->index == VSOCK_RX && vsock.due) {
 		vsock.due = false;
-		return answer(s, c, vsock.header, sizeof(vsock.header));
+		return chain_answer(s, c, vsock.header, sizeof(vsock.header));
 	}
 	if (r->index == VSOCK_TX && chain_gather(c, request, sizeof(request)) == sizeof(request))
 		vsock_refuse(s, request);
@@ -170,8 +155,8 @@ int64_t crypto_execute(struct session *s, struct ring *r, struct chain *c)
 
 	if (r->index != (fault(queues_crypto_control) ? 0 : crypto_queues(s)))
 		return 0;
-	SET(session, crypto_session_status, known ? CRYPTO_OK : CRYPTO_NOTSUPP);
-	return answer(s, c, session, sizeof(session));
+	PUT_LAYOUT(session, crypto_session_status, known ? CRYPTO_OK : CRYPTO_NOTSUPP);
+	return chain_answer(s, c, session, sizeof(session));
 }
 
 /* --- SCMI: the base protocol's version ------------------------------------------------------------------ */
@@ -203,10 +188,10 @@ static int64_t scmi_execute(struct session *s, struct ring *r, struct chain *c)
 	chain_gather(c, message, sizeof(message));
 	header = LAYOUT(message, scmi_message, header);
 	known = (header & ((1 << SCMI_TOKEN) - 1)) == SCMI_BASE_VERSION && !fault(queues_scmi_status);
-	SET(reply, scmi_version_header, header);
-	SET(reply, scmi_version_status, known ? 0 : -(uint64_t)SCMI_NOT_FOUND);
-	SET(reply, scmi_version_version, SCMI_VERSION);
-	return answer(s, c, reply, known ? VERSION : STATUS);
+	PUT_LAYOUT(reply, scmi_version_header, header);
+	PUT_LAYOUT(reply, scmi_version_status, known ? 0 : -(uint64_t)SCMI_NOT_FOUND);
+	PUT_LAYOUT(reply, scmi_version_version, SCMI_VERSION);
+	return chain_answer(s, c, reply, known ? VERSION : STATUS);
 }
 
 const struct device device_scmi = {

@@ -7,22 +7,6 @@
 #include "dev_small.h"
 #include "fault.h"
 
-#define PUT(to, field, value)                                                                                \
-	do {                                                                                                 \
-		uint64_t put_ = htole64(value);                                                              \
-		memcpy((to) + CFG_##field, &put_, CFGLEN_##field);                                           \
-	} while (0)
-#define SET(at, name, value)                                                                                 \
-	do {                                                                                                 \
-		uint64_t set_ = htole64(value);                                                              \
-		memcpy((at) + LAY_##name, &set_, LAYLEN_##name);                                             \
-	} while (0)
-
-static uint64_t no_features(void)
-{
-	return 0;
-}
-
 /* --- gpu -------------------------------------------------------------------------------------- */
 
 enum {
@@ -39,8 +23,8 @@ static uint32_t gpu_events = 1;
 static unsigned gpu_config(struct session *s, uint8_t *to)
 {
 	(void)s;
-	PUT(to, GPU_events_read, gpu_events);
-	PUT(to, GPU_num_scanouts, fault(cfg_gpu_scanouts) ? 17 : 1);
+	PUT_CONFIG(to, GPU_events_read, gpu_events);
+	PUT_CONFIG(to, GPU_num_scanouts, fault(cfg_gpu_scanouts) ? 17 : 1);
 	return CONFIG_SIZE_GPU - CFGLEN_GPU_blob_alignment;
 }
 
@@ -71,7 +55,6 @@ static int64_t gpu_execute(struct session *s, struct ring *r, struct chain *c)
 	size_t len = chain_gather(c, request, sizeof(request));
 	uint64_t flags = LAYOUT(request, gpu_header, flags), id = LAYOUT(request + HEADER, gpu_resource, id);
 	uint32_t type = GPU_ERR_UNSPEC;
-	uint64_t written;
 
 	(void)r;
 	if (len == sizeof(request) && LAYOUT(request, gpu_header, type) == GPU_CREATE_2D) {
@@ -80,15 +63,13 @@ static int64_t gpu_execute(struct session *s, struct ring *r, struct chain *c)
 	} else if (len == sizeof(request) && LAYOUT(request, gpu_header, type) == GPU_UNREF) {
 		type = id && id == resource ? GPU_OK : fault(queues_gpu_error) ? GPU_OK : GPU_ERR_RESOURCE;
 	}
-	SET(answer, gpu_header_type, type);
+	PUT_LAYOUT(answer, gpu_header_type, type);
 	if (flags & GPU_FENCE) {
-		SET(answer, gpu_header_flags, GPU_FENCE);
-		SET(answer, gpu_header_fence_id,
+		PUT_LAYOUT(answer, gpu_header_flags, GPU_FENCE);
+		PUT_LAYOUT(answer, gpu_header_fence_id,
 		    fault(queues_gpu_fence) ? 0 : LAYOUT(request, gpu_header, fence_id));
 	}
-	written = chain_scatter(c, answer, sizeof(answer));
-	chain_mark(s, c, written);
-	return (int64_t)written;
+	return chain_answer(s, c, answer, sizeof(answer));
 }
 
 const struct device device_gpu = {
@@ -99,7 +80,7 @@ const struct device device_gpu = {
 	.features_set = small_features_set,
 	.reset = gpu_reset,
 	.changed = small_unchanged,
-	.features = no_features,
+	.features = small_no_features,
 	.config = gpu_config,
 	.set_config = gpu_set_config,
 	.execute = gpu_execute,
@@ -119,9 +100,9 @@ enum {
 static unsigned sound_config(struct session *s, uint8_t *to)
 {
 	(void)s;
-	PUT(to, SOUND_jacks, SOUND_JACKS);
-	PUT(to, SOUND_streams, SOUND_STREAMS);
-	PUT(to, SOUND_chmaps, 1);
+	PUT_CONFIG(to, SOUND_jacks, SOUND_JACKS);
+	PUT_CONFIG(to, SOUND_streams, SOUND_STREAMS);
+	PUT_CONFIG(to, SOUND_chmaps, 1);
 	/* A fault: a field in the middle was left out. */
 	return fault(cfg_sound_short) ? CFG_SOUND_streams + CFGLEN_SOUND_streams : CFG_SOUND_controls;
 }
@@ -134,16 +115,13 @@ static int64_t sound_execute(struct session *s, struct ring *r, struct chain *c)
 	uint64_t first = LAYOUT(request, sound_query, start_id), count = LAYOUT(request, sound_query, count);
 	bool known = len == QUERY && LAYOUT(request, sound_query, code) == SOUND_PCM_INFO &&
 		     first + count <= SOUND_STREAMS && LAYOUT(request, sound_query, size) == SOUND_PCM_BYTES;
-	uint64_t written;
 
 	(void)r;
-	SET(answer, sound_status_code, known || fault(queues_sound_range) ? SOUND_OK : SOUND_BAD_MSG);
-	written = chain_scatter(c, answer, STATUS + (known ? count * SOUND_PCM_BYTES : 0));
-	chain_mark(s, c, written);
-	return (int64_t)written;
+	PUT_LAYOUT(answer, sound_status_code, known || fault(queues_sound_range) ? SOUND_OK : SOUND_BAD_MSG);
+	return chain_answer(s, c, answer, STATUS + (known ? count * SOUND_PCM_BYTES : 0));
 }
 
 const struct device device_sound = {
-	SMALL_DEVICE("sound", "sound"), .features = no_features,  .config = sound_config,
+	SMALL_DEVICE("sound", "sound"), .features = small_no_features,  .config = sound_config,
 	.set_config = small_refuse,	.execute = sound_execute,
 };

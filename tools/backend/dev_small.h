@@ -13,6 +13,7 @@ int small_open(void);
 void small_nothing(void);
 void small_features_set(struct session *s, uint64_t old);
 void small_reset(struct session *s);
+uint64_t small_no_features(void);
 unsigned small_no_config(struct session *s, uint8_t *to);
 bool small_refuse(struct session *s, uint32_t offset, uint32_t size, uint32_t flags, const uint8_t *bytes);
 bool small_unchanged(struct session *s);
