@@ -152,41 +152,44 @@ static void settle_batch(struct ring *r, struct area *a)
 	a->used_idx = r->used_idx;
 }
 
-/* A mark as it was when we looked: the buffer may change while we sort. */
-struct mark {
-	uint64_t counter;
-	uint16_t head;
-};
+void inflight_mark(struct ring *r, struct inflight_marks *marks, uint16_t entry, const uint64_t *counter)
+{
+	struct inflight_mark *m = &marks->of[marks->n++];
+
+	m->entry = entry;
+	m->counter = __atomic_load_n(counter, __ATOMIC_RELAXED);
+	if (m->counter >= r->s->inflight.counter)
+		r->s->inflight.counter = m->counter + 1;
+}
 
 static int by_counter(const void *left, const void *right)
 {
-	uint64_t l = ((const struct mark *)left)->counter, r = ((const struct mark *)right)->counter;
+	uint64_t l = ((const struct inflight_mark *)left)->counter;
+	uint64_t r = ((const struct inflight_mark *)right)->counter;
 
 	if (fault(inflight_order))
 		return l < r ? 1 : -(l > r);
 	return l < r ? -1 : l > r;
 }
 
+unsigned inflight_in_order(struct inflight_marks *marks, uint16_t *redo)
+{
+	if (marks->n)
+		qsort(marks->of, marks->n, sizeof(*marks->of), by_counter);
+	for (unsigned i = 0; i < marks->n; i++)
+		redo[i] = marks->of[i].entry;
+	free(marks->of);
+	return marks->n;
+}
+
 static unsigned collect(struct ring *r, struct area *a, uint16_t *redo)
 {
-	struct mark *marks = calloc(r->num, sizeof(*marks));
-	unsigned n = 0;
+	struct inflight_marks marks = {.of = calloc(r->num, sizeof(*marks.of))};
 
-	for (uint32_t i = 0; marks && i < r->num; i++) {
-		if (!__atomic_load_n(&a->desc[i].inflight, __ATOMIC_ACQUIRE))
-			continue;
-		marks[n].head = (uint16_t)i;
-		marks[n].counter = __atomic_load_n(&a->desc[i].counter, __ATOMIC_RELAXED);
-		if (marks[n].counter >= r->s->inflight.counter)
-			r->s->inflight.counter = marks[n].counter + 1;
-		n++;
-	}
-	if (n)
-		qsort(marks, n, sizeof(*marks), by_counter);
-	for (unsigned i = 0; i < n; i++)
-		redo[i] = marks[i].head;
-	free(marks);
-	return n;
+	for (uint32_t i = 0; marks.of && i < r->num; i++)
+		if (__atomic_load_n(&a->desc[i].inflight, __ATOMIC_ACQUIRE))
+			inflight_mark(r, &marks, (uint16_t)i, &a->desc[i].counter);
+	return inflight_in_order(&marks, redo);
 }
 
 unsigned inflight_recover(struct ring *r, uint16_t *redo)

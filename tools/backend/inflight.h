@@ -54,4 +54,17 @@ void *inflight_area(const struct ring *r, bool packed);
 uint64_t inflight_packed_size(uint32_t queue_size);
 unsigned inflight_packed_recover(struct ring *r, uint16_t *redo);
 
+/* Marks as they were when we looked: the buffer may change while we sort. */
+struct inflight_mark {
+	uint64_t counter;
+	uint16_t entry;
+};
+struct inflight_marks {
+	struct inflight_mark *of; /* room for r->num, from calloc; freed by inflight_in_order() */
+	unsigned n;
+};
+void inflight_mark(struct ring *r, struct inflight_marks *marks, uint16_t entry, const uint64_t *counter);
+/* Fills redo by the counters; returns how many. */
+unsigned inflight_in_order(struct inflight_marks *marks, uint16_t *redo);
+
 #endif

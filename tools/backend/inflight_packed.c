@@ -112,38 +112,14 @@ static bool clear_free(const struct ring *r, struct area *a)
 	return slots <= r->num;
 }
 
-struct mark {
-	uint64_t counter;
-	uint16_t entry;
-};
-
-static int by_counter(const void *left, const void *right)
-{
-	uint64_t l = ((const struct mark *)left)->counter, r = ((const struct mark *)right)->counter;
-
-	if (fault(inflight_order))
-		return l < r ? 1 : -(l > r);
-	return l < r ? -1 : l > r;
-}
-
 static unsigned collect(struct ring *r, struct area *a, uint16_t *redo)
 {
-	struct mark *marks = calloc(r->num, sizeof(*marks));
-	unsigned n = 0;
+	struct inflight_marks marks = {.of = calloc(r->num, sizeof(*marks.of))};
 
-	for (uint16_t i = 0; marks && i < entries(r) && n < r->num; i++) {
-		if (!__atomic_load_n(&a->desc[i].inflight, __ATOMIC_ACQUIRE))
-			continue;
-		marks[n++] = (struct mark){.counter = a->desc[i].counter, .entry = i};
-		if (a->desc[i].counter >= r->s->inflight.counter)
-			r->s->inflight.counter = a->desc[i].counter + 1;
-	}
-	if (n)
-		qsort(marks, n, sizeof(*marks), by_counter);
-	for (unsigned i = 0; i < n; i++)
-		redo[i] = marks[i].entry;
-	free(marks);
-	return n;
+	for (uint16_t i = 0; marks.of && i < entries(r) && marks.n < r->num; i++)
+		if (__atomic_load_n(&a->desc[i].inflight, __ATOMIC_ACQUIRE))
+			inflight_mark(r, &marks, i, &a->desc[i].counter);
+	return inflight_in_order(&marks, redo);
 }
 
 unsigned inflight_packed_recover(struct ring *r, uint16_t *redo)
