@@ -51,53 +51,53 @@ static size_t append_text(char *text, size_t cap, size_t len, const char *more)
 	return len + n;
 }
 
-int vhu_err_set(struct vhu_err *err, int code, const char *format, ...)
+/* The formatted text, and behind it what `more` says, if anything. */
+static void set(struct vhu_err *err, int code, const char *more, const char *format, va_list args)
 {
 	char text[sizeof(err->text)] = "";
+	size_t len = append(text, sizeof(text), 0, format, args);
+
+	if (more) {
+		len = append_text(text, sizeof(text), len, ": ");
+		len = append_text(text, sizeof(text), len, more);
+	}
+	err->code = code;
+	store(err, text, len);
+}
+
+int vhu_err_set(struct vhu_err *err, int code, const char *format, ...)
+{
 	va_list args;
 
 	if (!err)
 		return code;
 	va_start(args, format);
-	size_t len = append(text, sizeof(text), 0, format, args);
+	set(err, code, NULL, format, args);
 	va_end(args);
-	err->code = code;
-	store(err, text, len);
 	return code;
 }
 
 int vhu_err_errno(struct vhu_err *err, int code, const char *format, ...)
 {
-	char text[sizeof(err->text)] = "";
 	va_list args;
 
 	if (!err)
 		return code;
 	va_start(args, format);
-	size_t len = append(text, sizeof(text), 0, format, args);
+	set(err, code, strerror(-code), format, args);
 	va_end(args);
-	len = append_text(text, sizeof(text), len, ": ");
-	len = append_text(text, sizeof(text), len, strerror(-code));
-	err->code = code;
-	store(err, text, len);
 	return code;
 }
 
 int vhu_err_prefix(struct vhu_err *err, const char *format, ...)
 {
-	char text[sizeof(err->text)] = "";
 	va_list args;
 
 	/* Called on failing paths only: without a place for the code, it is still a failure. */
 	if (!err)
 		return -EIO;
 	va_start(args, format);
-	size_t len = append(text, sizeof(text), 0, format, args);
+	set(err, err->code, err->text[0] ? err->text : NULL, format, args);
 	va_end(args);
-	if (err->text[0]) {
-		len = append_text(text, sizeof(text), len, ": ");
-		len = append_text(text, sizeof(text), len, err->text);
-	}
-	store(err, text, len);
 	return err->code;
 }
