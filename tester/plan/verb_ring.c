@@ -64,89 +64,73 @@ static const struct only ring_only[] = {
 	{0},
 };
 
-/* '#' stands for an index. */
-static const char *const places[] = {
-	"desc[#].addr",
-	"desc[#].len",
-	"desc[#].flags",
-	"desc[#].next",
-	"desc[#].id",
-	"avail.flags",
-	"avail.idx",
-	"avail.ring[#]",
-	"avail.used_event",
-	"used.flags",
-	"used.idx",
-	"used.ring[#].id",
-	"used.ring[#].len",
-	"used.avail_event",
-	"driver.offset",
-	"driver.flags",
-	"device.offset",
-	"device.flags",
-	"inflight.features",
-	"inflight.version",
-	"inflight.desc_num",
-	"inflight.last_batch_head",
-	"inflight.used_idx",
-	"inflight.desc[#].inflight",
-	"inflight.desc[#].next",
-	"inflight.desc[#].counter",
-	"inflight.free_head",
-	"inflight.old_free_head",
-	"inflight.old_used_idx",
-	"inflight.used_wrap_counter",
-	"inflight.old_used_wrap_counter",
-	"inflight.desc[#].last",
-	"inflight.desc[#].num",
-	"inflight.desc[#].id",
-	"inflight.desc[#].flags",
-	"inflight.desc[#].len",
-	"inflight.desc[#].addr",
-	NULL,
+enum { SPLIT = 1, PACKED = 2 };
+
+/* What of which format can be named; '#' stands for an index. */
+static const struct place {
+	const char *form;
+	unsigned formats;
+} places[] = {
+	{"desc[#].addr", SPLIT | PACKED},
+	{"desc[#].len", SPLIT | PACKED},
+	{"desc[#].flags", SPLIT | PACKED},
+	{"desc[#].next", SPLIT},
+	{"desc[#].id", PACKED},
+	{"avail.flags", SPLIT},
+	{"avail.idx", SPLIT},
+	{"avail.ring[#]", SPLIT},
+	{"avail.used_event", SPLIT},
+	{"used.flags", SPLIT},
+	{"used.idx", SPLIT},
+	{"used.ring[#].id", SPLIT},
+	{"used.ring[#].len", SPLIT},
+	{"used.avail_event", SPLIT},
+	{"driver.offset", PACKED},
+	{"driver.flags", PACKED},
+	{"device.offset", PACKED},
+	{"device.flags", PACKED},
+	{"inflight.features", SPLIT | PACKED},
+	{"inflight.version", SPLIT | PACKED},
+	{"inflight.desc_num", SPLIT | PACKED},
+	{"inflight.last_batch_head", SPLIT},
+	{"inflight.used_idx", SPLIT | PACKED},
+	{"inflight.desc[#].inflight", SPLIT | PACKED},
+	{"inflight.desc[#].next", SPLIT | PACKED},
+	{"inflight.desc[#].counter", SPLIT | PACKED},
+	{"inflight.free_head", PACKED},
+	{"inflight.old_free_head", PACKED},
+	{"inflight.old_used_idx", PACKED},
+	{"inflight.used_wrap_counter", PACKED},
+	{"inflight.old_used_wrap_counter", PACKED},
+	{"inflight.desc[#].last", PACKED},
+	{"inflight.desc[#].num", PACKED},
+	{"inflight.desc[#].id", PACKED},
+	{"inflight.desc[#].flags", PACKED},
+	{"inflight.desc[#].len", PACKED},
+	{"inflight.desc[#].addr", PACKED},
 };
 
-static bool starts_with(const char *text, const char *start)
+static const char *place_at(void *ctx, size_t i)
 {
-	return !strncmp(text, start, strlen(start));
+	return i < VHU_ARRAY_SIZE(places) ? places[i].form : NULL;
 }
 
-/* What a name is of: both formats have desc[#].addr, len and flags. */
-static bool of_split(const char *form)
+static const struct place *find_place(const char *form)
 {
-	return starts_with(form, "avail.") || starts_with(form, "used.") || !strcmp(form, "desc[#].next") ||
-	       !strcmp(form, "inflight.last_batch_head");
-}
-
-static bool of_packed(const char *form)
-{
-	static const char *const inflight[] = {
-		"inflight.free_head",
-		"inflight.old_free_head",
-		"inflight.old_used_idx",
-		"inflight.used_wrap_counter",
-		"inflight.old_used_wrap_counter",
-		"inflight.desc[#].last",
-		"inflight.desc[#].num",
-		"inflight.desc[#].id",
-		"inflight.desc[#].flags",
-		"inflight.desc[#].len",
-		"inflight.desc[#].addr",
-	};
-
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(inflight); i++)
-		if (!strcmp(form, inflight[i]))
-			return true;
-	return starts_with(form, "driver.") || starts_with(form, "device.") || !strcmp(form, "desc[#].id");
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(places); i++)
+		if (!strcmp(places[i].form, form))
+			return &places[i];
+	return NULL;
 }
 
 /* A descriptor of a split ring lies where the case says; in a packed one it depends on what was before. */
-static void check_format(struct compile *c, const struct path *at, const char *form)
+static void check_format(struct compile *c, const struct path *at, const struct place *place)
 {
+	bool packed = c->file->ring == FILE_RING_PACKED;
+
 	vhu_plan_split_only(c, "places in the ring");
-	if (c->file->ring == FILE_RING_PACKED ? of_split(form) : of_packed(form))
-		vhu_diag(c->report, at, "'%s' is not in %s ring", form,
-			 c->file->ring == FILE_RING_PACKED ? "a packed" : "a split");
+	if (!(place->formats & (packed ? PACKED : SPLIT)))
+		vhu_diag(c->report, at, "'%s' is not in %s ring", place->form, packed ? "a packed" : "a split");
 }
 
 /* Puts indexes into `ret` as numbers ("desc[$i]" too), and a '#' for each into `form`. */
@@ -193,11 +177,13 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 		vhu_diag(c->report, n->path, "'%s' needs 'breaks': it writes what no driver writes", word);
 	if (need_key(c, n, "at", word) &&
 	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
-		if (vhu_word_index(places, vhu_buf_text(&form)) < 0)
+		const struct place *place = find_place(vhu_buf_text(&form));
+
+		if (!place)
 			vhu_diag(c->report, at.path, "no place '%s' in a ring%s", json_string_value(at.json),
-				 vhu_hint_word(near, vhu_buf_text(&form), places));
+				 vhu_hint(near, vhu_buf_text(&form), place_at, NULL));
 		else
-			check_format(c, at.path, vhu_buf_text(&form));
+			check_format(c, at.path, place);
 		r->at = vhu_plan_text(c, vhu_buf_text(&text));
 	}
 	if (need_key(c, n, "value", word))
