@@ -357,31 +357,15 @@ static int judge_life(struct vhu_judge *j, const struct vhu_record *r, struct vh
 /* --- the end of the file ------------------------------------------------------------------------------ */
 
 /* The recorder's own count: on which connections, as far as it knows. */
-static void read_end(struct vhu_judge *j, const struct vhu_record *r)
+static void on_loss(void *ctx, uint32_t connection, uint64_t lost)
 {
-	json_t *root = json_loadb((const char *)r->payload, r->len, 0, NULL);
-	json_int_t lost = json_integer_value(json_object_get(root, "lost"));
-	json_t *item;
-	size_t i;
+	struct vhu_judge *j = ctx;
+	struct vhu_one_session *s = connection ? vhu_sessions_find(j->sessions, connection) : NULL;
 
-	json_array_foreach(json_object_get(root, "connections"), i, item)
-	{
-		json_int_t connection = json_integer_value(json_object_get(item, "connection"));
-		json_int_t here = json_integer_value(json_object_get(item, "lost"));
-		struct vhu_one_session *s;
-
-		if (here <= 0)
-			continue;
-		lost -= here;
-		s = connection > 0 && connection <= VHU_CAP_CONNECTIONS_MAX
-			    ? vhu_sessions_find(j->sessions, (uint32_t)connection)
-			    : NULL;
-		if (s)
-			make_partial(j, s);
-	}
-	if (lost > 0)
+	if (!connection)
 		doubt_all(j);
-	json_decref(root);
+	else if (s)
+		make_partial(j, s);
 }
 
 int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, uint64_t number, long long offset,
@@ -396,7 +380,7 @@ int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, uint64_t n
 	if (r->connection && vhu_record_is_message(r))
 		return judge_message(j, r, err);
 	if (r->channel == VHU_CAP_META && r->kind == VHU_CAP_META_END)
-		read_end(j, r);
+		vhu_record_losses(r, on_loss, j);
 	return r->channel == VHU_CAP_LIFE ? judge_life(j, r, err) : 0;
 }
 

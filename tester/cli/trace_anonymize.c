@@ -39,26 +39,11 @@ static int tell_missing(struct copy *c, const struct vhu_record *r, struct vhu_e
 }
 
 /* What the closing record said was lost is said again. */
-static void keep_lost(struct copy *c, const struct vhu_record *r)
+static void keep_loss(void *ctx, uint32_t connection, uint64_t lost)
 {
-	json_t *root = json_loadb((const char *)r->payload, r->len, 0, NULL);
-	json_int_t lost = json_integer_value(json_object_get(root, "lost"));
-	json_t *item;
-	size_t i;
+	struct copy *c = ctx;
 
-	json_array_foreach(json_object_get(root, "connections"), i, item)
-	{
-		json_int_t connection = json_integer_value(json_object_get(item, "connection"));
-		json_int_t here = json_integer_value(json_object_get(item, "lost"));
-
-		if (here <= 0 || connection < 1 || connection > VHU_CAP_CONNECTIONS_MAX)
-			continue;
-		vhu_trace_writer_lost(c->out, (uint32_t)connection, (uint64_t)here);
-		lost -= here;
-	}
-	if (lost > 0)
-		vhu_trace_writer_lost(c->out, 0, (uint64_t)lost);
-	json_decref(root);
+	vhu_trace_writer_lost(c->out, connection, lost);
 }
 
 static int copy_records(const struct vhu_trace_opts *o, struct copy *c)
@@ -71,7 +56,7 @@ static int copy_records(const struct vhu_trace_opts *o, struct copy *c)
 		int code = tell_missing(c, &r, &err);
 
 		if (r.channel == VHU_CAP_META && r.kind == VHU_CAP_META_END)
-			keep_lost(c, &r);
+			vhu_record_losses(&r, keep_loss, c);
 		if (r.channel == VHU_CAP_META || (o->session && r.connection && r.connection != o->session))
 			continue;
 		vhu_arena_reset(c->arena);

@@ -62,29 +62,13 @@ static void check_kinds(struct list *l, const struct vhu_step_send *s)
 	}
 }
 
-/* Bytes of the file that region, log or inflight buffer number i reaches to; 0 if there is none. */
-static uint64_t end_in_file(const struct vhu_frame *f, size_t i)
-{
-	enum vhu_payload pl = vhu_frame_payload(f);
-	uint64_t size = 0, offset = 0, end;
-
-	if (pl == VHU_PL_MEM_TABLE || pl == VHU_PL_MEM_REG) {
-		vhu_frame_region(f, pl, i, "memory_size", &size);
-		vhu_frame_region(f, pl, i, "mmap_offset", &offset);
-	} else if (i == 0) {
-		vhu_frame_get(f, pl, "mmap_size", &size);
-		vhu_frame_get(f, pl, "mmap_offset", &offset);
-	}
-	return __builtin_add_overflow(size, offset, &end) ? 0 : end;
-}
-
 static void check_sizes(struct list *l, const struct vhu_step_send *s, const struct vhu_frame *f)
 {
 	for (size_t i = 0; i < s->n_fds; i++) {
 		uint64_t size;
 
 		if (s->fds[i].source == VHU_FD_MEMFD &&
-		    vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 && size < end_in_file(f, i))
+		    vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 && size < vhu_frame_end_in_file(f, i))
 			wrong_fd(l, "the file of descriptor %zu is shorter than what %s says", i,
 				 s->row->name);
 	}

@@ -93,22 +93,6 @@ static int event_object(struct trace_compile *c, const struct vhu_record *r, con
 		      &what, &ret->object);
 }
 
-/* How far into file number i the message says that memory reaches. */
-static uint64_t end_in_file(const struct vhu_frame *f, size_t i)
-{
-	enum vhu_payload pl = vhu_frame_payload(f);
-	uint64_t size = 0, offset = 0, end;
-
-	if (pl == VHU_PL_MEM_TABLE || pl == VHU_PL_MEM_REG) {
-		vhu_frame_region(f, pl, i, "memory_size", &size);
-		vhu_frame_region(f, pl, i, "mmap_offset", &offset);
-	} else if (i == 0 && pl < VHU_PL_MAX) {
-		vhu_frame_get(f, pl, "mmap_size", &size);
-		vhu_frame_get(f, pl, "mmap_offset", &offset);
-	}
-	return __builtin_add_overflow(size, offset, &end) ? 0 : end;
-}
-
 /* A region that came without its descriptor's inode is known by where it lies. */
 static uint64_t region_key(const struct vhu_frame *f, size_t i)
 {
@@ -131,7 +115,7 @@ static int file_object(struct trace_compile *c, const struct vhu_frame *f, size_
 				    .by_inode = known,
 				    .a = known ? info->dev : 1,
 				    .b = known ? info->inode : region_key(f, i)};
-	uint64_t size = info && info->size_valid ? info->size : end_in_file(f, i);
+	uint64_t size = info && info->size_valid ? info->size : vhu_frame_end_in_file(f, i);
 	struct vhu_object what = {.kind = VHU_OBJECT_FILE,
 				  .size = VHU_MIN(size, FILE_MAX),
 				  .hugetlb = info && info->kind == VHU_FDK_HUGETLB};

@@ -6,7 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <jansson.h>
+
 #include "base/arena.h"
+#include "base/util.h"
 
 enum {
 	TLV_HEAD = 4,
@@ -403,4 +406,27 @@ int vhu_record_decode(const uint8_t *packet, size_t caplen, uint64_t t_ns, struc
 		return vhu_err_errno(err, rc, "capture: a record");
 	*fault = g.fault == VHU_RECORD_OK && g.n_fds != ret->n_fds ? VHU_RECORD_BAD : g.fault;
 	return 0;
+}
+
+void vhu_record_losses(const struct vhu_record *r,
+		       void (*tell)(void *ctx, uint32_t connection, uint64_t lost), void *ctx)
+{
+	json_t *root = json_loadb((const char *)r->payload, r->len, 0, NULL);
+	json_int_t lost = json_integer_value(json_object_get(root, "lost"));
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "connections"), i, item)
+	{
+		json_int_t connection = json_integer_value(json_object_get(item, "connection"));
+		json_int_t here = json_integer_value(json_object_get(item, "lost"));
+
+		if (here <= 0 || connection < 1 || connection > VHU_CAP_CONNECTIONS_MAX)
+			continue;
+		tell(ctx, (uint32_t)connection, (uint64_t)here);
+		lost -= VHU_MIN(here, lost);
+	}
+	if (lost > 0)
+		tell(ctx, 0, (uint64_t)lost);
+	json_decref(root);
 }

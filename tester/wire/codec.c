@@ -151,6 +151,21 @@ bool vhu_frame_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, 
 	return locate_region(pl, i, field, &s) && load(f, &s, ret);
 }
 
+uint64_t vhu_frame_end_in_file(const struct vhu_frame *f, size_t i)
+{
+	enum vhu_payload pl = vhu_frame_payload(f);
+	uint64_t size = 0, offset = 0, end;
+
+	if (pl == VHU_PL_MEM_TABLE || pl == VHU_PL_MEM_REG) {
+		vhu_frame_region(f, pl, i, "memory_size", &size);
+		vhu_frame_region(f, pl, i, "mmap_offset", &offset);
+	} else if (i == 0 && pl < VHU_PL_MAX) {
+		vhu_frame_get(f, pl, "mmap_size", &size);
+		vhu_frame_get(f, pl, "mmap_offset", &offset);
+	}
+	return __builtin_add_overflow(size, offset, &end) ? 0 : end;
+}
+
 int vhu_frame_set_region(struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
 			 uint64_t value)
 {

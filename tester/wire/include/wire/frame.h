@@ -89,6 +89,11 @@ uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name);
 /* Region i of a MEM_TABLE or (i = 0) MEM_REG payload: field of payload REGION. */
 bool vhu_frame_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
 		      uint64_t *ret);
+/*
+ * Bytes of the file behind descriptor number i that the message speaks of: region, log or inflight buffer.
+ * 0 if it speaks of none, or of more than 64 bits hold.
+ */
+uint64_t vhu_frame_end_in_file(const struct vhu_frame *f, size_t i);
 int vhu_frame_set_region(struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
 			 uint64_t value);
 
