@@ -160,7 +160,6 @@ static int run_recorded(struct vhu_runner *r, const struct vhu_plan *plan, struc
 	code = vhu_engine_record(r->engine, writer, err);
 	if (code == 0)
 		code = vhu_engine_run(r->engine, plan, ret, err);
-	vhu_engine_record(r->engine, NULL, NULL);
 	closed = vhu_trace_writer_close(writer, code == 0 ? err : NULL);
 	if (code == 0 && closed < 0) {
 		vhu_result_done(ret);

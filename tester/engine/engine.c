@@ -299,13 +299,13 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 	if (!plan->skip)
 		vhu_engine_meet(e);
 	rc = vhu_engine_run_once(e, plan, ret, &held);
+	vhu_engine_record(e, NULL, NULL);
 	if (rc == -EINTR)
 		return vhu_err_set(err, rc, "interrupted");
 	if (rc < 0) {
 		vhu_result_done(ret);
 		return vhu_err_set(err, rc, "out of memory");
 	}
-	vhu_engine_record(e, NULL, NULL);
 	if (held.pid && !plan->recorded)
 		vhu_engine_check_leaks(e, plan, ret, &held);
 	return 0;

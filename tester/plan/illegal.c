@@ -68,7 +68,8 @@ static void check_sizes(struct list *l, const struct vhu_step_send *s, const str
 		uint64_t size;
 
 		if (s->fds[i].source == VHU_FD_MEMFD &&
-		    vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 && size < vhu_frame_end_in_file(f, i))
+		    vhu_value_eval(&s->fds[i].size, NULL, NULL, &size) == 0 &&
+		    size < vhu_frame_end_in_file(f, i))
 			wrong_fd(l, "the file of descriptor %zu is shorter than what %s says", i,
 				 s->row->name);
 	}

@@ -130,7 +130,8 @@ static void check_format(struct compile *c, const struct path *at, const struct 
 
 	vhu_plan_split_only(c, "places in the ring");
 	if (!(place->formats & (packed ? PACKED : SPLIT)))
-		vhu_diag(c->report, at, "'%s' is not in %s ring", place->form, packed ? "a packed" : "a split");
+		vhu_diag(c->report, at, "'%s' is not in %s ring", place->form,
+			 packed ? "a packed" : "a split");
 }
 
 /* Puts indexes into `ret` as numbers ("desc[$i]" too), and a '#' for each into `form`. */

@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include <channel/chan.h>
-#include <dirent.h>
 #include <errno.h>
 #include <event/loop.h>
 #include <fcntl.h>
@@ -21,6 +20,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <wire/frame.h>
+
+#include "fds_open.h"
 
 /* Long enough that a test which gets there has failed. */
 static const uint64_t patience_ns = UINT64_C(20000000000);
@@ -71,18 +72,6 @@ static inline void on_closed(void *ctx, int errno_value)
 }
 
 static const struct vhu_chan_events events = {.frame = on_frame, .closed = on_closed};
-
-static inline int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static int fds_at_start;
 

@@ -16,13 +16,14 @@
 #include <base/rng.h>
 #include <capture/sources.h>
 #include <channel/unix.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+
+#include "fds_open.h"
 
 enum { NEED_REPLY = 9, PLAIN = 1, REPLY = 5 };
 
@@ -34,18 +35,6 @@ struct fixture {
 	size_t n, full;	     /* no record is taken after so many; 0: all are */
 	int fds_before;
 };
-
-static inline int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static inline int note(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 {

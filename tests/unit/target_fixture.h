@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include <channel/target.h>
-#include <dirent.h>
 #include <errno.h>
 #include <event/loop.h>
 #include <fcntl.h>
@@ -25,6 +24,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+#include "fds_open.h"
 
 /* Long enough that a test which gets there has failed. */
 static const uint64_t patience_ns = UINT64_C(20000000000);
@@ -114,18 +115,6 @@ struct ctx {
 	int fds_before;
 	char command[PATH_MAX + 256];
 };
-
-static inline int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static inline int setup(void **state)
 {

@@ -7,26 +7,15 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <event/loop.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include "fds_open.h"
+
 /* Long enough that a test which gets there has failed. */
 static const uint64_t patience_ns = UINT64_C(20000000000);
-
-static int fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static struct vhu_loop *loop_new(void)
 {

@@ -97,7 +97,8 @@ static void put_geometry(uint8_t *to, uint64_t sectors)
 	uint32_t block = blk_block_size();
 	unsigned exp = 0;
 
-	PUT_CONFIG(to, BLK_geometry_cylinders, cylinders < UINT16_MAX && !fault(cfg_geometry) ? cylinders : UINT16_MAX);
+	PUT_CONFIG(to, BLK_geometry_cylinders,
+		   cylinders < UINT16_MAX && !fault(cfg_geometry) ? cylinders : UINT16_MAX);
 	PUT_CONFIG(to, BLK_geometry_heads, fault(cfg_geometry) ? UINT8_MAX : HEADS);
 	PUT_CONFIG(to, BLK_geometry_sectors, SECTORS);
 	while ((block << exp) < BLOCK_4K)
@@ -116,12 +117,14 @@ unsigned blk_config(struct session *s, uint8_t *to)
 	else
 		PUT_CONFIG(to, BLK_capacity, sectors);
 	PUT_CONFIG(to, BLK_size_max, BLK_SIZE_MAX);
-	PUT_CONFIG(to, BLK_seg_max, fault(cfg_segmax_0) ? 0 : fault(cfg_segmax_ring) ? C_VRING_SIZE_MAX : BLK_SEG_MAX);
+	PUT_CONFIG(to, BLK_seg_max,
+		   fault(cfg_segmax_0) ? 0 : fault(cfg_segmax_ring) ? C_VRING_SIZE_MAX : BLK_SEG_MAX);
 	PUT_CONFIG(to, BLK_blk_size, fault(cfg_blk_size_swap) ? __builtin_bswap32(block) : block);
 	put_geometry(to, sectors);
 	PUT_CONFIG(to, BLK_writeback, blk.writeback);
 	PUT_CONFIG(to, BLK_unused0, fault(cfg_not_zeroed) || blk.writeback_wide ? UINT8_MAX : 0);
-	PUT_CONFIG(to, BLK_num_queues, fault(cfg_numq_0) ? 0 : fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
+	PUT_CONFIG(to, BLK_num_queues,
+		   fault(cfg_numq_0) ? 0 : fault(cfg_numq) ? 2 * s->n_rings + 1 : s->n_rings);
 	put_limits(to);
 	put_flash(to);
 	memset(to + CFG_BLK_unused1, 0, CFGLEN_BLK_unused1);

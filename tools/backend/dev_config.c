@@ -97,11 +97,13 @@ static unsigned net_config(struct session *s, uint8_t *to)
 		to[CFG_NET_mac] |= 1;
 	PUT_CONFIG(to, NET_status, fault(cfg_net_status) ? 4 : 1);
 	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
-	PUT_CONFIG(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
+	PUT_CONFIG(to, NET_mtu,
+		   fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
 	PUT_CONFIG(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
 	PUT_CONFIG(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
 	PUT_CONFIG(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
-	PUT_CONFIG(to, NET_rss_max_indirection_table_length, fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
+	PUT_CONFIG(to, NET_rss_max_indirection_table_length,
+		   fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
 	return CONFIG_SIZE_NET;
 }
 

@@ -65,8 +65,9 @@ void vhu_engine_free(struct vhu_engine *e);
 void vhu_engine_use_target(struct vhu_engine *e, struct vhu_target *target);
 
 /*
- * Tells the runs that follow to a capture (trace/file.h); NULL: no longer. The writer stays the caller's. A
- * run that is repeated to look for leaks is told once, the probe never. -ENOMEM.
+ * Tells the next run to a capture (trace/file.h), and no other: neither the probe, nor what is repeated to
+ * look for leaks. The writer stays the caller's, and is not used after that run; NULL: none after all.
+ * -ENOMEM.
  */
 int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, struct vhu_err *err);
 

@@ -98,8 +98,8 @@ const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r);
 bool vhu_record_is_reply(const struct vhu_record *r);
 
 /*
- * What the file's last record says was lost: each connection's share, then with connection 0 the rest, of which
- * nobody knows whose it was. Nothing for what it does not make sense of.
+ * What the file's last record says was lost: each connection's share, then with connection 0 the rest, of
+ * which nobody knows whose it was. Nothing for what it does not make sense of.
  */
 void vhu_record_losses(const struct vhu_record *r,
 		       void (*tell)(void *ctx, uint32_t connection, uint64_t lost), void *ctx);
