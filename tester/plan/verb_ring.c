@@ -123,6 +123,11 @@ static const struct place *find_place(const char *form)
 	return NULL;
 }
 
+static bool in_inflight(const char *at)
+{
+	return at && !strncmp(at, "inflight.", strlen("inflight."));
+}
+
 /* A descriptor of a split ring lies where the case says; in a packed one it depends on what was before. */
 static void check_format(struct compile *c, const struct path *at, const struct place *place)
 {
@@ -174,7 +179,7 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 
 	/* The inflight region may be made what a back-end leaves that dies: that breaks no rule. */
 	if (!json_object_get(n->json, "breaks") &&
-	    (!json_is_string(at.json) || strncmp(json_string_value(at.json), "inflight.", 9) != 0))
+	    !in_inflight(json_string_value(at.json)))
 		vhu_diag(c->report, n->path, "'%s' needs 'breaks': it writes what no driver writes", word);
 	if (need_key(c, n, "at", word) &&
 	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
@@ -191,7 +196,7 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 		value_key(c, n, "value", &r->value);
 	if (r->op == VHU_RING_FLIP && need_key(c, n, "other", word))
 		value_key(c, n, "other", &r->other);
-	if (r->op == VHU_RING_FLIP && r->at && starts_with(r->at, "inflight."))
+	if (r->op == VHU_RING_FLIP && in_inflight(r->at))
 		vhu_diag(c->report, at.path, "'flip' changes what is in the ring");
 	vhu_buf_done(&text);
 	vhu_buf_done(&form);
