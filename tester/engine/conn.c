@@ -297,7 +297,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->used = true;
 	vhu_run_foreign_forget(c);
 	r->e->opened++;
-	c->closed = c->close_told = c->framing_lost = c->logging = c->heard = false;
+	c->closed = c->close_told = c->framing_lost = c->heard = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
 	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");

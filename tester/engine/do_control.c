@@ -520,8 +520,8 @@ void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_inflight_release(r);
 	if (!carry_guest(r, s))
 		return;
-	if (!(s->reconnect.keep & VHU_KEEP_LOG))
-		c->logging = false;
+	/* A migration goes on; other cases begin it anew, or leave it. */
+	c->logging &= r->plan->own_persona && (s->reconnect.keep & VHU_KEEP_LOG);
 	connect_to(r, c, s);
 }
 

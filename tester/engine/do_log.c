@@ -37,12 +37,19 @@ static uint64_t log_size(const struct vhu_mem *mem)
 	return (top / VHU_C_LOG_PAGE / 8 + 4096) & ~UINT64_C(4095);
 }
 
-static bool make_log(struct vhu_run *r, uint64_t offset)
+void vhu_run_log_release(struct vhu_run *r)
+{
+	if (r->log.map)
+		munmap(r->log.map, r->log.size);
+	vhu_close(&r->log.fd);
+	r->log = (struct vhu_log_run){.fd = -1};
+}
+
+bool vhu_run_log_make(struct vhu_run *r, uint64_t offset)
 {
 	struct vhu_log_run *log = &r->log;
 
-	if (log->map)
-		return true;
+	vhu_run_log_release(r);
 	log->offset = offset;
 	log->size = log_size(vhu_driver_mem(r->driver));
 	log->fd = memfd_create("dirty-log", MFD_CLOEXEC);
@@ -70,7 +77,9 @@ static void log_switch(struct vhu_run *r, const struct vhu_step *s, bool on)
 	struct vhu_conn *c = &r->conns[s->conn];
 
 	c->logging = on;
-	if (on && (!make_log(r, s->log.offset) || !say(c, s, VHU_MSG_SET_LOG_BASE, 0)))
+	if (on && !r->log.map && !vhu_run_log_make(r, s->log.offset))
+		return;
+	if (on && !say(c, s, VHU_MSG_SET_LOG_BASE, 0))
 		return;
 	if (!say(c, s, VHU_MSG_SET_FEATURES, 0))
 		return;

@@ -98,11 +98,9 @@ static void release(struct vhu_run *r)
 	vhu_run_unwatch_calls(r);
 	vhu_driver_free(r->driver);
 	r->driver = NULL;
-	if (r->log.map)
-		munmap(r->log.map, r->log.size);
+	vhu_run_log_release(r);
 	if (r->inflight.map)
 		munmap(r->inflight.map, r->inflight.size);
-	vhu_close(&r->log.fd);
 	vhu_close(&r->inflight.fd);
 	vhu_run_state_release(r);
 	vhu_run_io_release(r);

@@ -191,6 +191,8 @@ struct vhu_run {
 	bool reconnected;	  /* the device was set up before, on a connection */
 	unsigned pairs;		  /* net: that the guest uses; 0: all */
 	size_t last_added_region; /* SIZE_MAX: none */
+	size_t plugged;		  /* regions that the guest has got beyond the layout's */
+	unsigned ready;		  /* rings that the guest has set up, from 0 on; 0: all */
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;
 	struct vhu_iommu_run iommu;
@@ -326,6 +328,11 @@ bool vhu_run_item(struct vhu_conn *c, const struct vhu_script_item *item, const 
 /* Brings a connection from one state to another by the persona's script. */
 bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
 		     const struct vhu_step *s);
+/* A pseudo step in place of the given one: default expectations whatever that one says. */
+struct vhu_step vhu_run_plain_step(const struct vhu_step *s);
+/* Where a ring goes on: where it was stopped, where memory says, or at 0 on fresh ring memory. */
+uint32_t vhu_run_ring_place(struct vhu_run *r, unsigned queue);
+void vhu_run_ring_started(struct vhu_run *r, unsigned queue);
 /* Starts one ring: driver and messages. */
 bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile, const struct vhu_step *s);
 /* Stops one ring; the base of the reply in *ret_base. */
@@ -337,6 +344,12 @@ bool vhu_run_attach_fds(struct vhu_conn *c, struct vhu_frame *f, const struct vh
 bool vhu_run_driver(struct vhu_run *r); /* makes memory and rings if there are none yet */
 void vhu_run_watch_calls(struct vhu_run *r, unsigned queue);
 void vhu_run_unwatch_calls(struct vhu_run *r);
+
+/* --- do_phase.c --------------------------------------------------------------------------------------- */
+
+/* What a script needs to know of the session, to bring it from one state to another. */
+struct vhu_script_opts vhu_run_script_opts(struct vhu_conn *c, enum vhu_state from, enum vhu_state to,
+					   const char *profile);
 
 /* --- notify.c ----------------------------------------------------------------------------------------- */
 
@@ -431,6 +444,12 @@ void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t
 
 /* A request of the back-end about translations came: answered, or left in the inbox (true). */
 bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
+
+/* --- do_log.c ---------------------------------------------------------------------------------------- */
+
+/* A fresh dirty log in place of the last one, if any. False: BROKEN. */
+bool vhu_run_log_make(struct vhu_run *r, uint64_t offset);
+void vhu_run_log_release(struct vhu_run *r);
 
 /* --- do_state.c -------------------------------------------------------------------------------------- */
 

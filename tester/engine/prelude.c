@@ -1,11 +1,9 @@
-/* From one state of a session to the next, by the script of a persona. */
+/* Messages of a persona, and the rings that they start and stop. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
-
-enum { SCRIPT_MAX = 4096 };
 
 /* --- the guest ---------------------------------------------------------------------------------------- */
 
@@ -100,6 +98,7 @@ struct vhu_moment vhu_run_moment(struct vhu_conn *c)
 		.session = &c->oracle.session,
 		.features = c->features,
 		.pfeatures = c->pfeatures,
+		.plugged = r->plugged,
 		.logging = c->logging,
 		.log_size = r->log.size,
 		.log_offset = r->log.offset,
@@ -143,177 +142,17 @@ out:
 	return ok;
 }
 
-static struct vhu_script_opts script_opts(struct vhu_conn *c, enum vhu_state from, enum vhu_state to,
-					  const char *profile)
-{
-	return (struct vhu_script_opts){
-		.profile = profile ? profile : c->r->plan->profile,
-		.device = c->r->plan->device,
-		.from = from,
-		.to = to,
-		.features_offered =
-			c->oracle.session.features_known ? c->oracle.session.features_offered : c->features,
-		.features = c->features,
-		.pfeatures = c->pfeatures,
-		.queues = c->r->plan->queues,
-		.regions = c->r->plan->layout.n_regions,
-		.no_status = c->no_status,
-		.reconnected = c->r->reconnected,
-		.has_area = c->r->inflight.map,
-		.pairs = c->r->pairs,
-		.status = (uint8_t)c->oracle.session.status,
-	};
-}
-
 /* A pseudo step in place of the given one: default expectations whatever that one says. */
-static struct vhu_step plain_step(const struct vhu_step *s)
+struct vhu_step vhu_run_plain_step(const struct vhu_step *s)
 {
 	return (struct vhu_step){
 		.where = s->where, .note = s->note, .requirement = s->requirement, .within_ms = s->within_ms};
 }
 
-static bool is_ring_message(const struct vhu_script_item *item)
-{
-	return vhu_msg_row(item->msg)->scope == VHU_SCOPE_RING;
-}
-
-static uint32_t base_of(struct vhu_run *r, unsigned queue);
-static void ring_is_started(struct vhu_run *r, unsigned queue);
-
-/* Once the last message of a ring is out. Front-ends kick, for back-ends that wait for it. */
-static void ring_is_up(struct vhu_conn *c, unsigned queue)
-{
-	vhu_run_drop_unsent(c, queue);
-	vhu_run_watch_calls(c->r, queue);
-	vhu_vring_kick(vhu_driver_ring(c->r->driver, queue));
-}
-
-static bool is_last_of_ring(const struct vhu_script_item *items, size_t n, size_t i)
-{
-	for (size_t k = i + 1; k < n; k++)
-		if (is_ring_message(&items[k]) && items[k].queue == items[i].queue)
-			return false;
-	return true;
-}
-
-/* What the front-end has to do or to know beside the message itself. */
-static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
-		    struct vhu_moment *m)
-{
-	struct vhu_run *r = c->r;
-	uint32_t base;
-
-	switch ((int)item->msg) {
-	case VHU_MSG_GET_INFLIGHT_FD:
-		r->inflight_is_own = true;
-		return vhu_run_inflight_get(c, s, r->plan->queues, r->plan->queue_size, item->needlessly);
-	case VHU_MSG_SET_INFLIGHT_FD:
-		if (!r->inflight.map)
-			return true;
-		*m = vhu_run_moment(c);
-		break;
-	case VHU_MSG_GET_VRING_BASE:
-		return item->queue >= r->n_rings || vhu_run_ring_stop(c, item->queue, s, &base);
-	case VHU_MSG_SET_VRING_NUM:
-		vhu_driver_features(r->driver, c->features);
-		break;
-	case VHU_MSG_SET_VRING_BASE:
-		m->base = base_of(r, item->queue);
-		break;
-	case VHU_MSG_SET_VRING_KICK:
-		ring_is_started(r, item->queue);
-		break;
-	default:
-		break;
-	}
-	return vhu_run_item(c, item, s, m);
-}
-
-static bool run_script(struct vhu_conn *c, const struct vhu_script_item *items, size_t n,
-		       const struct vhu_step *s)
-{
-	struct vhu_moment m = vhu_run_moment(c);
-	bool kicked[VHU_LAYOUT_RINGS_MAX] = {false};
-
-	for (size_t i = 0; i < n; i++) {
-		const bool ring = is_ring_message(&items[i]) && items[i].queue < c->r->n_rings;
-
-		if (!run_one(c, &items[i], s, &m))
-			return false;
-		if (ring)
-			kicked[items[i].queue] |= items[i].msg == VHU_MSG_SET_VRING_KICK;
-		if (ring && kicked[items[i].queue] && is_last_of_ring(items, n, i))
-			ring_is_up(c, items[i].queue);
-	}
-	return true;
-}
-
-static bool has_rings(const struct vhu_script_item *items, long n)
-{
-	for (long i = 0; i < n; i++)
-		if (is_ring_message(&items[i]))
-			return true;
-	return false;
-}
-
-/* The messages of `word`, or (for a start) of the states between the two. */
-static bool run_phase(struct vhu_conn *c, enum vhu_phase_word word, const struct vhu_script_opts *opts,
-		      const struct vhu_step *s)
-{
-	struct vhu_step step = plain_step(s);
-	struct vhu_script_item *items;
-	struct vhu_err err = {0};
-	bool ok = false;
-	long n;
-
-	items = calloc(SCRIPT_MAX, sizeof(*items));
-	if (!items) {
-		vhu_run_broken(c->r, "out of memory");
-		return false;
-	}
-	n = vhu_phase_script(word, opts, items, SCRIPT_MAX, &err);
-	if (n < 0)
-		vhu_run_broken(c->r, "%s", err.text);
-	else if ((opts->to < VHU_STATE_MAPPED && !has_rings(items, n)) || vhu_run_driver(c->r))
-		ok = run_script(c, items, (size_t)n, &step);
-	free(items);
-	return ok;
-}
-
-bool vhu_run_prelude(struct vhu_conn *c, enum vhu_state from, enum vhu_state to, const char *profile,
-		     const struct vhu_step *s)
-{
-	struct vhu_script_opts opts = script_opts(c, from, to, profile);
-	bool ok = run_phase(c, VHU_DO_PHASE_START, &opts, s);
-
-	c->r->reconnected |= to >= VHU_STATE_OWNED;
-	return ok;
-}
-
-void vhu_do_phase(struct vhu_run *r, const struct vhu_step *s)
-{
-	struct vhu_conn *c = &r->conns[s->conn];
-	struct vhu_script_opts opts = script_opts(c, VHU_STATE_OWNED, VHU_STATE_RUNNING, NULL);
-
-	if (s->phase.phase == VHU_DO_PHASE_RESET)
-		r->pairs = 1;
-	if (s->phase.pairs)
-		r->pairs = s->phase.pairs;
-	opts.pairs = r->pairs;
-	/* Regions that go one by one and are there already are not sent again. */
-	if ((vhu_session_pfeatures(&c->oracle.session) & VHU_P(CONFIGURE_MEM_SLOTS)) &&
-	    c->oracle.session.n_regions)
-		opts.regions = 0;
-	if (run_phase(c, s->phase.phase, &opts, s) && s->phase.phase == VHU_DO_PHASE_RESET) {
-		vhu_run_inflight_release(r);
-		vhu_run_reset_rings(r);
-	}
-}
-
 /* --- rings ---------------------------------------------------------------------------------------- */
 
 /* Where the ring goes on: where it was stopped, where memory says, or at 0 on fresh ring memory. */
-static uint32_t base_of(struct vhu_run *r, unsigned queue)
+uint32_t vhu_run_ring_place(struct vhu_run *r, unsigned queue)
 {
 	struct vhu_ring_run *ring = &r->rings[queue];
 
@@ -324,7 +163,7 @@ static uint32_t base_of(struct vhu_run *r, unsigned queue)
 	return ring->base;
 }
 
-static void ring_is_started(struct vhu_run *r, unsigned queue)
+void vhu_run_ring_started(struct vhu_run *r, unsigned queue)
 {
 	struct vhu_ring_run *ring = &r->rings[queue];
 
@@ -334,8 +173,8 @@ static void ring_is_started(struct vhu_run *r, unsigned queue)
 
 bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile, const struct vhu_step *s)
 {
-	struct vhu_script_opts opts = script_opts(c, VHU_STATE_MAPPED, VHU_STATE_RUNNING, profile);
-	struct vhu_step step = plain_step(s);
+	struct vhu_script_opts opts = vhu_run_script_opts(c, VHU_STATE_MAPPED, VHU_STATE_RUNNING, profile);
+	struct vhu_step step = vhu_run_plain_step(s);
 	struct vhu_moment m = vhu_run_moment(c);
 	struct vhu_script_item items[16];
 	struct vhu_err err = {0};
@@ -349,8 +188,8 @@ bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile,
 		return false;
 	}
 	vhu_driver_features(c->r->driver, c->features);
-	m.base = base_of(c->r, queue);
-	ring_is_started(c->r, queue);
+	m.base = vhu_run_ring_place(c->r, queue);
+	vhu_run_ring_started(c->r, queue);
 	for (long i = 0; i < n; i++)
 		if (!vhu_run_item(c, &items[i], &step, &m))
 			return false;
@@ -381,7 +220,7 @@ static void judge_base(struct vhu_conn *c, const struct vhu_step *s, unsigned qu
 static bool ask_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
 {
 	struct vhu_script_item item = {.msg = VHU_MSG_GET_VRING_BASE, .queue = queue};
-	struct vhu_step step = plain_step(s);
+	struct vhu_step step = vhu_run_plain_step(s);
 	struct vhu_moment m = vhu_run_moment(c);
 
 	if (!vhu_run_item(c, &item, &step, &m))

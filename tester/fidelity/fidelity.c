@@ -207,7 +207,7 @@ static void connection_lost(struct story *s, const struct segment *seg)
 	if (f->started)
 		f->lost_started = true;
 	else
-		f->deaf = vhu_profile_is_deaf(f->facts.profile, f->facts.device);
+		f->deaf = !seg->tape->tester && vhu_profile_is_deaf(f->facts.profile, f->facts.device);
 	f->started = false;
 }
 

@@ -229,6 +229,18 @@ void vhu_front_unplug(struct front *f, const struct region *gone)
 		}
 }
 
+void vhu_front_shrink(struct front *f, const struct choice *c)
+{
+	for (size_t i = 0; i < f->n_regions; i++) {
+		const struct region gone = f->regions[i];
+
+		if (has_region(c->regions, c->n_regions, &gone))
+			continue;
+		vhu_front_unplug(f, &gone);
+		return;
+	}
+}
+
 void vhu_front_stopped(struct front *f)
 {
 	f->started = false;

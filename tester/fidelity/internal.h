@@ -162,6 +162,8 @@ void vhu_front_plug(struct front *f, const struct choice *c);
 /* The update that answers the oldest question, as far as any from `at` on does. */
 void vhu_front_translate(struct front *f, size_t at);
 void vhu_front_unplug(struct front *f, const struct region *gone);
+/* One region goes: the first that the table ahead no longer has. */
+void vhu_front_shrink(struct front *f, const struct choice *c);
 /* Reads what the guest chose from the messages from `at` on. */
 void vhu_choice_read(const struct front *f, size_t at, struct choice *ret);
 

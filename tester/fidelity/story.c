@@ -21,6 +21,7 @@ static const struct event_row {
 	[EVENT_SETUP] = {"set-up", VHU_PHASE_OWNED, VHU_MSG_MAX},
 	[EVENT_START] = {"start", VHU_PHASE_RUNNING, VHU_MSG_MAX},
 	[EVENT_STOP] = {"stop", VHU_PHASE_STOP, VHU_MSG_MAX},
+	[EVENT_RESUME] = {"resume", VHU_PHASE_RESUME, VHU_MSG_MAX},
 	[EVENT_RESET] = {"reset", VHU_PHASE_RESET, VHU_MSG_MAX},
 	[EVENT_MACHINE_RESET] = {"machine reset", VHU_PHASE_RESET, VHU_MSG_MAX},
 	[EVENT_SWITCH] = {"queues", VHU_PHASE_SWITCH, VHU_MSG_MAX},
@@ -31,6 +32,7 @@ static const struct event_row {
 	[EVENT_PLUG] = {"memory plugged", VHU_PHASE_PLUG, VHU_MSG_ADD_MEM_REG, true},
 	[EVENT_PLUG_TABLE] = {"memory changed", VHU_PHASE_PLUG, VHU_MSG_SET_MEM_TABLE, true},
 	[EVENT_UNPLUG] = {"memory unplugged", VHU_PHASE_UNPLUG, VHU_MSG_REM_MEM_REG, true},
+	[EVENT_UNPLUG_TABLE] = {"memory gone", VHU_PHASE_UNPLUG, VHU_MSG_SET_MEM_TABLE, true},
 	[EVENT_SAVE] = {"state saved", VHU_PHASE_SAVE, VHU_MSG_SET_DEVICE_STATE_FD, true},
 	[EVENT_LOAD] = {"state loaded", VHU_PHASE_LOAD, VHU_MSG_SET_DEVICE_STATE_FD, true},
 	[EVENT_ANNOUNCE] = {"announced", VHU_PHASE_ANNOUNCE, VHU_MSG_SEND_RARP},
@@ -73,6 +75,8 @@ static bool is_possible(const struct front *f, enum event e)
 		return !f->started;
 	case EVENT_STOP:
 		return f->started;
+	case EVENT_RESUME:
+		return !f->started && vhu_profile_has_phase(f->facts.profile, VHU_PHASE_RESUME);
 	case EVENT_RESET:
 		/* Where marks tell of resets, one message alone is none. */
 		return !f->started && (pairs || !f->marked || !f->booted);
@@ -86,6 +90,7 @@ static bool is_possible(const struct front *f, enum event e)
 	case EVENT_UNPLUG:
 		return f->started && slots;
 	case EVENT_PLUG_TABLE:
+	case EVENT_UNPLUG_TABLE:
 		return f->started && !slots;
 	case EVENT_TRANSLATE:
 		return f->started;
@@ -163,6 +168,9 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 	case EVENT_UNPLUG:
 		unplug(f, at);
 		break;
+	case EVENT_UNPLUG_TABLE:
+		vhu_front_shrink(f, c);
+		break;
 	case EVENT_TRANSLATE:
 		vhu_front_translate(f, at);
 		break;
@@ -187,6 +195,7 @@ static void after_event(struct front *f, enum event e)
 		f->facts.reconnected = true;
 		break;
 	case EVENT_START:
+	case EVENT_RESUME:
 		f->started = true;
 		f->lost_started = f->incoming = f->keeps = false;
 		break;

@@ -63,8 +63,16 @@ static uint64_t union_bits(enum vhu_namespace ns, enum vhu_device device)
 	return bits;
 }
 
+/* What a key of the file's top says, where "$name" stands for what the row has of that name. */
+static json_t *of_row(const struct entry *e, json_t *value)
+{
+	const char *name = json_string_value(value);
+
+	return name && *name == '$' ? json_object_get(e->row, name + 1) : value;
+}
+
 /* What --check compiles against: all that there is, less what the case must not find. */
-static void union_facts(struct compile *c, const struct node *top)
+static void union_facts(struct compile *c, const struct entry *e, const struct node *top)
 {
 	struct node needs = NODE_GET(top, "needs"), without = NODE_GET(&needs, "without");
 	struct node features = NODE_GET(&without, "features"),
@@ -72,7 +80,7 @@ static void union_facts(struct compile *c, const struct node *top)
 	json_int_t queues = json_integer_value(json_object_get(needs.json, "queues"));
 	json_int_t slots = json_integer_value(json_object_get(needs.json, "mem_slots"));
 	json_int_t capacity = json_integer_value(json_object_get(needs.json, "capacity"));
-	json_int_t used = json_integer_value(json_object_get(top->json, "queues"));
+	json_int_t used = json_integer_value(of_row(e, json_object_get(top->json, "queues")));
 	struct vhu_facts *f = &c->facts;
 	uint64_t off, poff;
 
@@ -90,12 +98,18 @@ static void union_facts(struct compile *c, const struct node *top)
 	f->spawn = f->hugetlb = true;
 }
 
-static void get_queues(struct compile *c, const struct node *top)
+static void get_queues(struct compile *c, const struct entry *e, const struct node *top)
 {
-	json_t *queues = json_object_get(top->json, "queues");
+	struct node node = NODE_GET(top, "queues");
+	json_t *queues = of_row(e, node.json);
 
 	c->plan->queues = 1;
-	if (json_is_string(queues))
+	if (queues != node.json && (json_integer_value(queues) < 1 ||
+				    json_integer_value(queues) > VHU_LAYOUT_RINGS_MAX))
+		vhu_diag(c->report, node.path,
+			 "queues are 1 to %d, or '$' and the name of a number in the row",
+			 VHU_LAYOUT_RINGS_MAX);
+	else if (json_is_string(queues))
 		c->plan->queues = VHU_MIN(VHU_MAX(c->facts.queues, 1u), (unsigned)VHU_LAYOUT_RINGS_MAX);
 	else if (json_is_integer(queues))
 		c->plan->queues = (unsigned)json_integer_value(queues);
@@ -103,10 +117,13 @@ static void get_queues(struct compile *c, const struct node *top)
 		vhu_plan_skip(c, "needs %u rings, the target has %u", c->plan->queues, c->facts.queues);
 }
 
-static void get_profile(struct compile *c, const struct node *top)
+static void get_profile(struct compile *c, const struct entry *e, const struct node *top)
 {
 	struct node profile = NODE_GET(top, "profile");
 
+	if (profile.json && !of_row(e, profile.json))
+		vhu_diag(c->report, profile.path, "the row has no %s", json_string_value(profile.json));
+	profile.json = of_row(e, profile.json);
 	c->plan->profile = json_is_string(profile.json)
 				   ? vhu_plan_text(c, json_string_value(profile.json))
 				   : vhu_plan_text(c, c->opts->profile ? c->opts->profile : "plain");
@@ -117,16 +134,11 @@ static void get_profile(struct compile *c, const struct node *top)
 static void get_queue_size(struct compile *c, const struct entry *e, const struct node *top)
 {
 	struct node size = NODE_GET(top, "queue_size");
-	const char *name = json_string_value(size.json);
-	json_t *value = size.json;
-	json_int_t n;
+	json_int_t n = json_integer_value(of_row(e, size.json));
 
 	c->plan->queue_size = 128;
 	if (!size.json)
 		return;
-	if (name)
-		value = json_object_get(e->row, name + (*name == '$'));
-	n = json_integer_value(value);
 	if (n < 1 || n > VHU_C_VRING_SIZE_MAX)
 		vhu_diag(c->report, size.path,
 			 "a queue size is 1 to %d, or '$' and the name of a number in the row",
@@ -188,10 +200,10 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 	get_queue_size(c, e, top);
 	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
-	get_profile(c, top);
+	get_profile(c, e, top);
 	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
 		vhu_plan_skip(c, "%s", why);
-	get_queues(c, top);
+	get_queues(c, e, top);
 	if (p->writes && c->facts.read_only && !needs_read_only(&needs))
 		vhu_plan_skip(c, "changes the disk, and the disk is read-only");
 	else if (p->writes && c->facts.known && !c->opts->allow_writes)
@@ -330,7 +342,7 @@ static void compile_all(struct compile *c, const struct entry *e, struct node *t
 	size_t errors = c->report->errors;
 
 	if (!c->facts.known)
-		union_facts(c, top);
+		union_facts(c, e, top);
 	get_head(c, e, top);
 	lay_out(c, top, 1);
 	/* Nothing of a case that is skipped is looked at: --check has done that. */

@@ -171,17 +171,29 @@ static void model_phase(struct model *m, struct model_conn *mc, const struct vhu
 		.features = mc->features,
 		.pfeatures = p->pfeatures,
 		.queues = p->queues,
-		/* Regions that go one by one and are there already are not sent again. */
-		.regions = (vhu_session_pfeatures(mc->s) & VHU_P(CONFIGURE_MEM_SLOTS)) && mc->s->n_regions
-				   ? 0
-				   : p->layout.n_regions,
 		.reconnected = true,
 		.pairs = s->phase.pairs,
+		.ready = s->phase.rings,
+		.written = s->phase.value,
 	};
-	struct vhu_moment moment = vhu_model_moment(m, mc);
+	struct vhu_moment moment;
 	struct vhu_err err;
-	long n = vhu_phase_script(s->phase.phase, &o, m->items, SCRIPT_MAX, &err);
+	long n;
 
+	if (s->phase.phase == VHU_DO_PHASE_PLUG) {
+		m->plugged++;
+	} else if (s->phase.phase == VHU_DO_PHASE_UNPLUG && !m->plugged) {
+		vhu_model_complain(m, "nothing was plugged in that could be unplugged");
+		return;
+	} else if (s->phase.phase == VHU_DO_PHASE_UNPLUG) {
+		m->plugged--;
+	}
+	if (s->phase.phase == VHU_DO_PHASE_LOG_ON || s->phase.phase == VHU_DO_PHASE_LOG_OFF)
+		mc->logging = s->phase.phase == VHU_DO_PHASE_LOG_ON;
+	o.logging = mc->logging;
+	vhu_script_regions(&o, s->phase.phase, mc->s, p->layout.n_regions + m->plugged);
+	moment = vhu_model_moment(m, mc);
+	n = vhu_phase_script(s->phase.phase, &o, m->items, SCRIPT_MAX, &err);
 	m->failed |= n < 0;
 	for (long i = 0; i < n; i++) {
 		vhu_moment_take(&moment, &m->items[i]);
@@ -365,7 +377,7 @@ static void model_reconnect(struct model *m, const struct vhu_step *s)
 
 	if (s->reconnect.features_given)
 		mc->features = s->reconnect.features;
-	mc->logging &= !!(s->reconnect.keep & VHU_KEEP_LOG);
+	mc->logging &= m->c->plan->own_persona && (s->reconnect.keep & VHU_KEEP_LOG);
 	vhu_model_open(m, mc, s->reconnect.state, s->reconnect.profile, s->reconnect.no_status);
 }
 

@@ -43,7 +43,9 @@ const char *const vhu_words_fd[] =
 				"state-narrow", "kick-pipe", "call-pipe", "call-full", "call-of-0",
 				"directory", "huge", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
-const char *const vhu_words_phase[] = {"start", "stop", "reset", "switch", "reconfigure", NULL};
+const char *const vhu_words_phase[] = {
+	"start", "stop", "resume", "reset", "switch", "reconfigure", "write-config", "plug", "unplug",
+	"log-on", "log-off", "save", "load", "announce", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};
@@ -323,8 +325,10 @@ static const struct shape step_state = {SHAPE_OBJECT, "step_state", KEYS(
 	{"state", &transfer_word, true}, {"size", &vhu_shape_match}, {"count", &vhu_shape_count},
 	{"content", &content_word}, {"len", &vhu_shape_count}, {"pieces", &vhu_shape_count}, CONN, EVERY)};
 static const struct shape phase_word = {SHAPE_WORD, .words = vhu_words_phase};
+static const struct shape cache_mode = {SHAPE_INTEGER, .min = 0, .max = 1};
 static const struct shape step_phase = {SHAPE_OBJECT, "step_phase", KEYS(
-	{"phase", &phase_word, true}, {"pairs", &vhu_shape_count}, CONN, EVERY)};
+	{"phase", &phase_word, true}, {"pairs", &vhu_shape_count}, {"rings", &vhu_shape_count},
+	{"value", &cache_mode}, CONN, EVERY)};
 static const struct shape claim_part = {SHAPE_EITHER, ANY(&vhu_shape_value, &text)};
 static const struct shape claim = {SHAPE_LIST, .of = &claim_part, .min = 3, .max = 3};
 static const struct shape step_assert = {SHAPE_OBJECT, "step_assert", KEYS(
@@ -441,7 +445,7 @@ static const struct shape tags = {SHAPE_LIST, .of = &tag, .unique = true};
 static const struct shape offer = {SHAPE_OBJECT, KEYS(
 	{"features", &names}, {"protocol_features", &names}, {"drop_features", &names},
 	{"drop_protocol_features", &names})};
-static const struct shape queues = {SHAPE_EITHER, ANY(&queue_count, &all_word)};
+static const struct shape queues = {SHAPE_EITHER, ANY(&queue_count, &all_word, &expr)};
 static const struct shape entries = {SHAPE_INTEGER, .min = 1, .max = VHU_C_VRING_SIZE_MAX};
 static const struct shape queue_size = {SHAPE_EITHER, ANY(&entries, &expr)};
 static const struct shape format = {SHAPE_WORD, .words = vhu_words_format};

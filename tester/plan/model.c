@@ -41,6 +41,7 @@ struct vhu_moment vhu_model_moment(struct model *m, struct model_conn *mc)
 		.session = mc->s,
 		.features = mc->features,
 		.pfeatures = p->pfeatures,
+		.plugged = m->plugged,
 		.logging = mc->logging,
 		.inflight_size = m->inflight_size,
 		.inflight_queues = (uint16_t)p->queues,

@@ -25,6 +25,7 @@ struct model {
 	bool *known, *all, *none; /* all true, all false: for vhu_send_build */
 	struct vhu_script_item *items;
 	uint64_t inflight_size;
+	size_t plugged; /* regions that the guest has got */
 
 	const struct vhu_step *step; /* that is being looked at */
 	bool judged;		     /* a frame of it was */

@@ -84,7 +84,7 @@ static void put_region(struct fill *x, size_t slot, size_t i)
 
 static void fill_mem_table(struct fill *x)
 {
-	size_t n = VHU_MIN(x->m->layout->n_regions, (size_t)VHU_C_MEM_TABLE_REGIONS);
+	size_t n = VHU_MIN(x->m->layout->n_regions + x->m->plugged, (size_t)VHU_C_MEM_TABLE_REGIONS);
 
 	resize(x, vhu_payload_row(x->pl)->min + n * vhu_payload_row(VHU_PL_REGION)->min);
 	set(x, "num_regions", n);
@@ -203,7 +203,7 @@ static void fill_set_config(struct fill *x)
 	set(x, "size", 1);
 	set(x, "offset", row ? row->offset : 0);
 	if (row && x->r == 0)
-		x->f->payload[head] = 1;
+		x->f->payload[head] = x->m->writes ? x->m->written : 1;
 }
 
 /* One bit for each page up to the end of the highest region. */
@@ -320,6 +320,8 @@ void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item)
 	m->status = item->status;
 	m->disable = item->msg == VHU_MSG_SET_VRING_ENABLE && !item->enable;
 	m->load = item->load;
+	m->writes = item->msg == VHU_MSG_SET_CONFIG;
+	m->written = item->written;
 	if (item->config_size)
 		m->config_size = item->config_size;
 }

@@ -49,6 +49,7 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	const bool own = NODE_GET(top, "profile").json && vhu_profile_is_real(plan->profile);
 	uint64_t agreed;
 
+	plan->own_persona = own;
 	/* A host-managed disk works with no driver that knows nothing of zones. */
 	if (!v.exactly && vhu_facts_host_managed(&c->facts))
 		v.named |= VHU_V(VIRTIO_BLK_F_ZONED);

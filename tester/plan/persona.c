@@ -169,6 +169,16 @@ bool vhu_profile_is_real(const char *profile)
 	return p && !is_ideal(p);
 }
 
+bool vhu_profile_has_phase(const char *profile, enum vhu_phase phase)
+{
+	const struct profile_row *p = profile_of(profile);
+
+	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(rows); i++)
+		if (rows[i].script == p->script && rows[i].phase == phase)
+			return true;
+	return false;
+}
+
 static const struct front_row *front_of(const struct profile_row *p, enum vhu_device device)
 {
 	static const struct front_row by_the_book = {.traits = W(READS), .config = VHU_C_CONFIG_SIZE_MAX};
@@ -342,6 +352,14 @@ static bool by_slots(const struct walk *w)
 	return w->profile->script == SCRIPT_QEMU || w->f->regions > VHU_C_MEM_TABLE_REGIONS;
 }
 
+/* Parts of the device that run once it is started: a guest that knows of one pair only gets that. */
+static unsigned live_parts(const struct walk *w)
+{
+	const uint64_t many = VHU_V(VIRTIO_NET_F_MQ) | VHU_V(VIRTIO_NET_F_RSS);
+
+	return (w->front->traits & W(PAIRS)) && !(w->f->features & many) ? 1 : w->parts;
+}
+
 static bool pair_is_on(const struct walk *w, unsigned queue)
 {
 	return queue / 2 < w->f->pairs_on;
@@ -379,7 +397,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_FIRST:
 		return w->part == 0;
 	case WHEN_LAST:
-		return w->part + 1 == w->parts;
+		return w->part + 1 == live_parts(w);
 	case WHEN_FRESH:
 		return !f->reconnected;
 	case WHEN_CONFIG:
@@ -467,6 +485,10 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 		break;
 	case VHU_MSG_SET_VRING_CALL:
 		item.role = r->value;
+		item.fresh = w->profile->script == SCRIPT_QEMU && item.role != VHU_CALL_SAME;
+		break;
+	case VHU_MSG_SET_VRING_KICK:
+		item.fresh = w->profile->script == SCRIPT_QEMU;
 		break;
 	case VHU_MSG_SET_DEVICE_STATE_FD:
 		item.load = r->value;
@@ -493,10 +515,10 @@ static bool is_wanted(const struct walk *w, const struct row *r)
 	if (r->script != w->profile->script)
 		return false;
 	if (to > VHU_PHASE_RUNNING)
-		return r->phase == to;
+		return r->phase == to && w->part < live_parts(w);
 	/* Later parts of a device come up as a whole, once the first one is up. */
 	if (w->part > 0) {
-		if (to == VHU_PHASE_RUNNING)
+		if (to == VHU_PHASE_RUNNING && w->part < live_parts(w))
 			from = VHU_MIN(from, VHU_PHASE_OWNED);
 		else
 			to = VHU_MIN(to, VHU_PHASE_OWNED);
@@ -519,6 +541,13 @@ static int put_rows(struct walk *w, size_t i, size_t end, unsigned queue, size_t
 	return rc;
 }
 
+static bool is_ready(const struct vhu_facts_of_front *f, unsigned queue)
+{
+	if (f->ready)
+		return f->ready[queue];
+	return !f->n_ready || queue < f->n_ready;
+}
+
 static int put_rings(struct walk *w, size_t i, size_t end, unsigned first, unsigned n, enum loop kind)
 {
 	int rc = 0;
@@ -527,7 +556,7 @@ static int put_rings(struct walk *w, size_t i, size_t end, unsigned first, unsig
 	for (unsigned k = 0; rc == 0 && k < n; k++) {
 		unsigned queue = first + (kind == EACH_DOWN ? n - 1 - k : k);
 
-		if (kind != EACH_READY || !w->f->ready || w->f->ready[queue])
+		if (kind != EACH_READY || is_ready(w->f, queue))
 			rc = put_rows(w, i, end, queue, 0);
 	}
 	return rc;

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "session/session.h"
 
 struct list {
 	const struct vhu_script_opts *opts;
@@ -19,7 +20,9 @@ static int put(void *ctx, const struct vhu_script_item *item)
 	if (l->n == l->max)
 		return vhu_err_set(l->err, -ENOSPC, "the script of '%s' has more than %zu messages",
 				   l->opts->profile, l->max);
-	l->out[l->n++] = *item;
+	l->out[l->n] = *item;
+	l->out[l->n].written = l->opts->written;
+	l->out[l->n++].region += l->opts->first_region;
 	return 0;
 }
 
@@ -38,6 +41,8 @@ static struct vhu_facts_of_front facts_of(const struct vhu_script_opts *o)
 		.regions = o->regions,
 		.no_status = o->no_status,
 		.status = o->status,
+		.logging = o->logging,
+		.n_ready = o->ready,
 	};
 }
 
@@ -61,22 +66,50 @@ long vhu_script_phase(const struct vhu_script_opts *opts, enum vhu_phase phase, 
 	return rc < 0 ? rc : (long)l.n;
 }
 
+static const struct {
+	enum vhu_phase phase;
+	bool special; /* not all front-ends have it */
+} words[] = {
+	[VHU_DO_PHASE_START] = {VHU_PHASE_RUNNING, false},
+	[VHU_DO_PHASE_STOP] = {VHU_PHASE_STOP, false},
+	[VHU_DO_PHASE_RESUME] = {VHU_PHASE_RESUME, true},
+	[VHU_DO_PHASE_RESET] = {VHU_PHASE_RESET, false},
+	[VHU_DO_PHASE_SWITCH] = {VHU_PHASE_SWITCH, false},
+	[VHU_DO_PHASE_RECONFIG] = {VHU_PHASE_RECONFIG, true},
+	[VHU_DO_PHASE_WRITE_CONFIG] = {VHU_PHASE_WRITE_CONFIG, true},
+	[VHU_DO_PHASE_PLUG] = {VHU_PHASE_PLUG, true},
+	[VHU_DO_PHASE_UNPLUG] = {VHU_PHASE_UNPLUG, true},
+	[VHU_DO_PHASE_LOG_ON] = {VHU_PHASE_LOG, true},
+	[VHU_DO_PHASE_LOG_OFF] = {VHU_PHASE_LOG, true},
+	[VHU_DO_PHASE_SAVE] = {VHU_PHASE_SAVE, true},
+	[VHU_DO_PHASE_LOAD] = {VHU_PHASE_LOAD, true},
+	[VHU_DO_PHASE_ANNOUNCE] = {VHU_PHASE_ANNOUNCE, true},
+};
+
+bool vhu_script_has_phase(const char *profile, enum vhu_phase_word word)
+{
+	return !words[word].special || vhu_profile_has_phase(profile, words[word].phase);
+}
+
+void vhu_script_regions(struct vhu_script_opts *opts, enum vhu_phase_word word, const struct vhu_session *s,
+			size_t regions)
+{
+	const bool slots = vhu_session_pfeatures(s) & VHU_P(CONFIGURE_MEM_SLOTS);
+
+	opts->first_region = slots ? VHU_MIN(s->n_regions, regions) : 0;
+	opts->regions = regions - opts->first_region;
+	if (word != VHU_DO_PHASE_PLUG && word != VHU_DO_PHASE_UNPLUG)
+		return;
+	opts->first_region = word == VHU_DO_PHASE_PLUG ? regions - 1 : regions;
+	opts->regions = 1;
+}
+
 long vhu_phase_script(enum vhu_phase_word word, const struct vhu_script_opts *opts,
 		      struct vhu_script_item *out, size_t max, struct vhu_err *err)
 {
-	switch (word) {
-	case VHU_DO_PHASE_START:
+	if (word == VHU_DO_PHASE_START)
 		return vhu_script(opts, out, max, err);
-	case VHU_DO_PHASE_STOP:
-		return vhu_script_phase(opts, VHU_PHASE_STOP, out, max, err);
-	case VHU_DO_PHASE_RESET:
-		return vhu_script_phase(opts, VHU_PHASE_RESET, out, max, err);
-	case VHU_DO_PHASE_SWITCH:
-		return vhu_script_phase(opts, VHU_PHASE_SWITCH, out, max, err);
-	case VHU_DO_PHASE_RECONFIG:
-		return vhu_script_phase(opts, VHU_PHASE_RECONFIG, out, max, err);
-	}
-	return 0;
+	return vhu_script_phase(opts, words[word].phase, out, max, err);
 }
 
 long vhu_script_ring(const struct vhu_script_opts *opts, unsigned queue, struct vhu_script_item *out,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "plan/script.h"
 
 static void get_profile(struct compile *c, const struct node *n, struct vhu_step *step)
 {
@@ -94,12 +95,27 @@ void vhu_verb_reconnect(struct compile *c, const struct node *n, struct vhu_step
 
 void vhu_verb_phase(struct compile *c, const struct node *n, struct vhu_step *step)
 {
-	struct node pairs = NODE_GET(n, "pairs");
+	struct node pairs = NODE_GET(n, "pairs"), rings = NODE_GET(n, "rings"), value = NODE_GET(n, "value");
+	struct vhu_step_phase *p = &step->phase;
+	uint64_t number = 0;
 
-	step->phase.phase = (enum vhu_phase_word)vhu_get_word(n, "phase", vhu_words_phase, 0);
-	step->phase.pairs = (unsigned)json_integer_value(pairs.json);
-	if (step->phase.phase == VHU_DO_PHASE_SWITCH && step->phase.pairs == 0)
+	p->phase = (enum vhu_phase_word)vhu_get_word(n, "phase", vhu_words_phase, 0);
+	if (pairs.json &&
+	    vhu_get_count(c, &pairs, "the number of pairs", 1, VHU_LAYOUT_RINGS_MAX / 2, &number))
+		p->pairs = (unsigned)number;
+	if (rings.json &&
+	    vhu_get_count(c, &rings, "the number of rings", 1, VHU_LAYOUT_RINGS_MAX, &number))
+		p->rings = (unsigned)number;
+	p->value = (uint8_t)json_integer_value(value.json);
+	if (p->phase == VHU_DO_PHASE_SWITCH && p->pairs == 0)
 		vhu_diag(c->report, n->path, "'pairs' is missing: how many the guest uses from now on");
+	if (rings.json && p->phase != VHU_DO_PHASE_START)
+		vhu_diag_key(c->report, rings.path, "'rings' goes with \"phase\": \"start\"");
+	if (!value.json != (p->phase != VHU_DO_PHASE_WRITE_CONFIG))
+		vhu_diag_key(c->report, n->path, "'value' goes with \"phase\": \"write-config\"");
+	if (!vhu_script_has_phase(c->plan->profile, p->phase))
+		vhu_plan_skip(c, "the persona '%s' has no phase '%s'", c->plan->profile,
+			      vhu_words_phase[p->phase]);
 }
 
 void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step)

@@ -88,6 +88,7 @@ static void test_twenty_pairs(void **state)
 
 	f.device = VHU_DEV_NET;
 	f.pfeatures = VHU_P(REPLY_ACK) | VHU_P(MQ) | VHU_P(STATUS);
+	f.features |= VHU_V(VIRTIO_NET_F_MQ);
 	f.queues = 40;
 	f.pairs_on = 1;
 	h = walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RESET);
@@ -102,6 +103,77 @@ static void test_twenty_pairs(void **state)
 	assert_non_null(strstr(h->text, "SET_VRING_CALL:39 GET_STATUS SET_STATUS"));
 	/* Half way it is the first pair that counts. */
 	assert_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_MAPPED)->text, "SET_VRING_NUM"));
+}
+
+/* A guest that knows of one pair only: all are set up, one is started, stopped and logged. */
+static void test_guest_without_mq(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-10.0");
+	struct heard *h;
+
+	f.device = VHU_DEV_NET;
+	f.pfeatures = VHU_P(REPLY_ACK) | VHU_P(MQ) | VHU_P(STATUS);
+	f.queues = 8;
+	f.pairs_on = 1;
+	assert_non_null(strstr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED)->text, "SET_VRING_ERR:7"));
+	h = walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING);
+	assert_non_null(strstr(h->text, "SET_VRING_CALL:1 GET_STATUS SET_STATUS"));
+	assert_null(strstr(h->text, ":2"));
+	assert_null(strstr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_STOP)->text, ":2"));
+	f.features |= VHU_V(VIRTIO_NET_F_MQ);
+	assert_non_null(strstr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_STOP)->text, "GET_VRING_BASE:7"));
+}
+
+/* Firmware sets up the first ring; all are enabled. */
+static void test_rings_that_are_ready(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-7.2");
+	const char *text;
+
+	f.queues = 4;
+	f.n_ready = 1;
+	text = walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text;
+	assert_non_null(strstr(text, "SET_VRING_KICK:0 SET_VRING_ENABLE:0 SET_VRING_ENABLE:1"));
+	assert_null(strstr(text, "SET_VRING_NUM:1"));
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_STOP)->text,
+			    "SET_VRING_ENABLE:0 SET_VRING_ENABLE:1 SET_VRING_ENABLE:2 SET_VRING_ENABLE:3 "
+			    "GET_VRING_BASE:0");
+}
+
+static int find(void *ctx, const struct vhu_script_item *item)
+{
+	struct vhu_script_item *wanted = ctx;
+
+	if (item->msg == wanted->msg)
+		*wanted = *item;
+	return 0;
+}
+
+static struct vhu_script_item said(struct vhu_facts_of_front *f, enum vhu_msg msg)
+{
+	struct vhu_script_item item = {.msg = msg};
+	struct vhu_err err;
+
+	assert_int_equal(vhu_persona_walk(f, VHU_PHASE_CONNECTED, VHU_PHASE_RUNNING, find, &item, &err), 0);
+	return item;
+}
+
+/* Beside order: sizes, descriptors, what is asked needlessly. */
+static void test_what_goes_with_it(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-7.2");
+
+	assert_int_equal(said(&f, VHU_MSG_GET_CONFIG).config_size, 57);
+	assert_true(said(&f, VHU_MSG_SET_VRING_KICK).fresh);
+	assert_true(said(&f, VHU_MSG_SET_VRING_CALL).fresh);
+	assert_true(said(&f, VHU_MSG_SET_VRING_ENABLE).enable);
+	f.profile = "cloud-hypervisor";
+	assert_int_equal(said(&f, VHU_MSG_GET_CONFIG).config_size, 60);
+	assert_false(said(&f, VHU_MSG_SET_VRING_KICK).fresh);
+	assert_true(said(&f, VHU_MSG_GET_INFLIGHT_FD).needlessly);
+	f.profile = "plain";
+	assert_int_equal(said(&f, VHU_MSG_GET_CONFIG).config_size, 0);
+	assert_false(said(&f, VHU_MSG_SET_VRING_KICK).fresh);
 }
 
 /* With Cloud Hypervisor everything is acknowledged, with crosvm nothing. */
@@ -134,6 +206,12 @@ static void test_look_ups(void **state)
 	assert_true(vhu_profile_takes("qemu-7.2", VHU_DEV_FS, UINT64_MAX) == (0x1ffff & ~VHU_P(CONFIG)));
 	assert_false(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_FS));
 	assert_true(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_NET));
+	assert_true(vhu_profile_has_phase("cloud-hypervisor", VHU_PHASE_RESUME));
+	assert_false(vhu_profile_has_phase("qemu-10.0", VHU_PHASE_RESUME));
+	assert_false(vhu_profile_has_phase("fancy", VHU_PHASE_STOP));
+	assert_true(vhu_profile_is_real("crosvm"));
+	assert_false(vhu_profile_is_real("inband"));
+	assert_false(vhu_profile_is_real("fancy"));
 }
 
 int main(void)
@@ -141,6 +219,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_disk_of_qemu),
 		cmocka_unit_test(test_twenty_pairs),
+		cmocka_unit_test(test_guest_without_mq),
+		cmocka_unit_test(test_rings_that_are_ready),
+		cmocka_unit_test(test_what_goes_with_it),
 		cmocka_unit_test(test_rust_front_ends),
 		cmocka_unit_test(test_look_ups),
 	};

@@ -192,6 +192,66 @@ static uint64_t field(const struct vhu_moment *m, enum vhu_msg msg, const char *
 	return value;
 }
 
+/* Which regions a phase tells of, with and without memory slots. */
+static void test_plugged_memory(void **state)
+{
+	static struct stage s;
+	struct vhu_script_opts o = plain;
+	struct vhu_script_item items[8];
+	struct vhu_err err;
+	struct vhu_frame f;
+
+	set_up(&s, 2, SMALL, VHU_P(CONFIGURE_MEM_SLOTS));
+	o.profile = "qemu-10.0";
+	o.pfeatures = VHU_P(CONFIGURE_MEM_SLOTS);
+	s.session.pfeatures_set_known = true;
+	s.session.pfeatures_set = o.pfeatures;
+	vhu_script_regions(&o, VHU_DO_PHASE_START, &s.session, 3);
+	assert_int_equal(o.first_region, 0);
+	assert_int_equal(o.regions, 3);
+	s.session.n_regions = 2;
+	vhu_script_regions(&o, VHU_DO_PHASE_START, &s.session, 3);
+	assert_int_equal(o.first_region, 2);
+	assert_int_equal(o.regions, 1);
+	vhu_script_regions(&o, VHU_DO_PHASE_PLUG, &s.session, 4);
+	assert_int_equal(vhu_phase_script(VHU_DO_PHASE_PLUG, &o, items, 8, &err), 1);
+	assert_int_equal(items[0].msg, VHU_MSG_ADD_MEM_REG);
+	assert_int_equal(items[0].region, 3);
+	vhu_script_regions(&o, VHU_DO_PHASE_UNPLUG, &s.session, 3);
+	assert_int_equal(vhu_phase_script(VHU_DO_PHASE_UNPLUG, &o, items, 8, &err), 1);
+	assert_int_equal(items[0].msg, VHU_MSG_REM_MEM_REG);
+	assert_int_equal(items[0].region, 3);
+	/* The whole table. */
+	s.session.pfeatures_set = 0;
+	vhu_script_regions(&o, VHU_DO_PHASE_START, &s.session, 3);
+	assert_int_equal(o.regions, 3);
+	s.m.plugged = 1;
+	f = filled(&s.m, VHU_MSG_SET_MEM_TABLE);
+	assert_int_equal(vhu_frame_u64(&f, "num_regions"), 3);
+	vhu_frame_done(&f);
+	assert_true(vhu_script_has_phase("plain", VHU_DO_PHASE_STOP));
+	assert_false(vhu_script_has_phase("plain", VHU_DO_PHASE_PLUG));
+}
+
+/* What an item says of the moment of its message. */
+static void test_moment_of_an_item(void **state)
+{
+	static struct stage s;
+	struct vhu_script_item item = {.msg = VHU_MSG_SET_VRING_ENABLE, .queue = 1};
+
+	set_up(&s, 1, SMALL, VHU_P(CONFIG));
+	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ENABLE, "num"), 1);
+	vhu_moment_take(&s.m, &item);
+	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ENABLE, "num"), 0);
+	assert_int_equal(field(&s.m, VHU_MSG_SET_VRING_ENABLE, "index"), 1);
+	item = (struct vhu_script_item){.msg = VHU_MSG_GET_CONFIG, .config_size = 57};
+	vhu_moment_take(&s.m, &item);
+	assert_int_equal(field(&s.m, VHU_MSG_GET_CONFIG, "size"), 57);
+	item = (struct vhu_script_item){.msg = VHU_MSG_SET_DEVICE_STATE_FD, .load = true};
+	vhu_moment_take(&s.m, &item);
+	assert_int_equal(field(&s.m, VHU_MSG_SET_DEVICE_STATE_FD, "direction"), 1);
+}
+
 static void test_moment(void **state)
 {
 	static struct stage s;
@@ -497,6 +557,8 @@ int main(void)
 		cmocka_unit_test(test_status_and_slots),
 		cmocka_unit_test(test_one_ring),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_plugged_memory),
+		cmocka_unit_test(test_moment_of_an_item),
 		cmocka_unit_test(test_moment),
 		cmocka_unit_test(test_spare_regions),
 		cmocka_unit_test(test_send_build),

@@ -18,6 +18,7 @@ enum vhu_phase {
 	VHU_PHASE_MAPPED,
 	VHU_PHASE_RUNNING,
 	VHU_PHASE_STOP,
+	VHU_PHASE_RESUME,
 	VHU_PHASE_RESET,
 	VHU_PHASE_SWITCH,
 	VHU_PHASE_RECONFIG,
@@ -49,6 +50,8 @@ struct vhu_script_item {
 	enum vhu_call_role role; /* SET_VRING_CALL */
 	bool go_on;		 /* the empty second message of the postcopy handshake */
 	bool load;		 /* SET_DEVICE_STATE_FD */
+	bool fresh;		 /* SET_VRING_KICK, SET_VRING_CALL: a descriptor of its own for this start */
+	uint8_t written;	 /* SET_CONFIG: what the guest writes; the walk knows nothing of it */
 	size_t config_size;	 /* GET_CONFIG: bytes that it asks for; 0: as many as there are */
 };
 
@@ -59,7 +62,8 @@ struct vhu_facts_of_front {
 	uint64_t features, pfeatures; /* negotiated in this session */
 	unsigned queues;	      /* rings of the device */
 	unsigned pairs_on;	      /* net: pairs that the guest uses */
-	const bool *ready;	      /* rings that the guest has set up; NULL: all */
+	const bool *ready;	      /* rings that the guest has set up; NULL: by the next */
+	unsigned n_ready;	      /* the first ones; 0: all */
 	size_t regions;		      /* that are new to the back-end */
 	bool no_status;		      /* leave the status messages out */
 	bool reconnected;	      /* not the first connection of this device */
@@ -84,6 +88,8 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 bool vhu_profile_known(const char *profile);
 /* Whether it stands for a program that there is, not for the book. */
 bool vhu_profile_is_real(const char *profile);
+/* Whether it says anything in a phase, with any device. */
+bool vhu_profile_has_phase(const char *profile, enum vhu_phase phase);
 /* What it takes of an offer of protocol features, for a device. */
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered);
 /* Bytes of config space that it asks for; 0: it never asks. */

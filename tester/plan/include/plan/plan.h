@@ -215,12 +215,17 @@ struct vhu_step_reconnect {
 
 /* A phase of the persona, in its order. */
 enum vhu_phase_word {
-	VHU_DO_PHASE_START, VHU_DO_PHASE_STOP, VHU_DO_PHASE_RESET, VHU_DO_PHASE_SWITCH, VHU_DO_PHASE_RECONFIG
+	VHU_DO_PHASE_START, VHU_DO_PHASE_STOP, VHU_DO_PHASE_RESUME, VHU_DO_PHASE_RESET, VHU_DO_PHASE_SWITCH,
+	VHU_DO_PHASE_RECONFIG, VHU_DO_PHASE_WRITE_CONFIG, VHU_DO_PHASE_PLUG, VHU_DO_PHASE_UNPLUG,
+	VHU_DO_PHASE_LOG_ON, VHU_DO_PHASE_LOG_OFF, VHU_DO_PHASE_SAVE, VHU_DO_PHASE_LOAD,
+	VHU_DO_PHASE_ANNOUNCE
 };
 
 struct vhu_step_phase {
 	enum vhu_phase_word phase;
 	unsigned pairs;			/* net: that the guest uses from now on; 0: as before */
+	unsigned rings;			/* START: that the guest sets up, from ring 0 on; 0: all */
+	uint8_t value;			/* WRITE_CONFIG: what the guest writes */
 };
 
 enum vhu_target_op {
@@ -513,6 +518,7 @@ struct vhu_plan {
 	enum vhu_device device;		/* whose I/O it does; the target's */
 	enum vhu_state start;
 	const char *profile;
+	bool own_persona;		/* the case is about it, and it stands for a real front-end */
 	uint64_t features, pfeatures;	/* to negotiate on the first connection: facts ∩ offer */
 	unsigned queues;		/* rings that `running` starts */
 	uint16_t queue_size;

@@ -31,6 +31,9 @@ struct vhu_moment {
 	bool disable;			/* SET_VRING_ENABLE */
 	bool load;			/* SET_DEVICE_STATE_FD */
 	size_t region;			/* ADD_MEM_REG, REM_MEM_REG: which of the layout */
+	size_t plugged;			/* regions beyond the layout's that the guest has got since */
+	uint8_t written;		/* SET_CONFIG: what the guest writes, and whether it is said */
+	bool writes;
 };
 
 /* What one message of a script says of its moment. */
@@ -74,6 +77,10 @@ struct vhu_script_opts {
 	bool has_area;			/* an inflight area is at hand */
 	unsigned pairs;			/* net: that the guest uses; 0: all */
 	uint8_t status;			/* of the device, as the back-end has it */
+	size_t first_region;		/* of the `regions` that it is about */
+	bool logging;
+	unsigned ready;			/* rings that the guest has set up, from 0 on; 0: all */
+	uint8_t written;		/* to config space, by the guest */
 };
 
 /*
@@ -85,6 +92,14 @@ long vhu_script(const struct vhu_script_opts *opts, struct vhu_script_item *out,
 /* The messages of a phase that leads to no state: VHU_PHASE_STOP and those behind it. */
 long vhu_script_phase(const struct vhu_script_opts *opts, enum vhu_phase phase,
 		      struct vhu_script_item *out, size_t max, struct vhu_err *err);
+/*
+ * Which regions a phase is about: those that the back-end has not got yet, or the one that comes or goes.
+ * `regions`: how many the guest has, once that is done.
+ */
+void vhu_script_regions(struct vhu_script_opts *opts, enum vhu_phase_word word, const struct vhu_session *s,
+			size_t regions);
+/* Whether the persona has anything to say in a phase that not all front-ends have. */
+bool vhu_script_has_phase(const char *profile, enum vhu_phase_word word);
 /* The same for what a `phase` step says; its start goes from opts->from to opts->to. */
 long vhu_phase_script(enum vhu_phase_word word, const struct vhu_script_opts *opts,
 		      struct vhu_script_item *out, size_t max, struct vhu_err *err);
