@@ -187,7 +187,8 @@ static int begin(struct vhu_judge *j, const struct vhu_record *r, bool seen, str
 		code = vhu_sessions_oracle(j->sessions, s, &o, err);
 	if (code < 0)
 		return code;
-	vhu_oracle_init(o, j->config.device, 0, found, j);
+	o->session.device = j->config.device;
+	vhu_oracle_tell(o, found, j);
 	s->losses = j->losses;
 	s->number = ++j->counts.sessions;
 	if (!seen)
@@ -264,6 +265,7 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 		code = vhu_record_frame_borrow(r, j->fds, &f, err);
 	if (code < 0)
 		return code;
+	f.layout = (unsigned)vhu_frame_payload(&f) + 1; /* it stays as it is */
 	o->partial = s->partial;
 	j->session = s;
 	judge_frame(j, o, &f, r);

@@ -2,15 +2,17 @@
 #include "sessions.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "trace/format.h"
 
-/*
- * In full at a time: few enough to stay in the processor's cache. They are searched for words that are not 0
- * by blocks, most of which are empty.
- */
-enum { SLOTS = 32, WORDS = sizeof(struct vhu_oracle) / sizeof(uint64_t), BLOCK = 64 };
+/* In full at a time: few enough to stay in the processor's cache. */
+enum {
+	SLOTS = 32,
+	WORDS = sizeof(struct vhu_oracle) / sizeof(uint64_t),
+	PARTS = VHU_SESSION_SPANS + 1,
+};
 
 _Static_assert(sizeof(struct vhu_oracle) % sizeof(uint64_t) == 0, "it is packed by words");
 _Static_assert(WORDS < UINT16_MAX, "runs are counted in 16 bits");
@@ -24,9 +26,9 @@ struct vhu_sessions {
 	struct vhu_one_session *by_connection[VHU_CAP_CONNECTIONS_MAX + 1];
 	struct vhu_one_session *owners[SLOTS];
 	uint64_t used[SLOTS]; /* when, by the clock */
-	union state *states;
+	union state *states;  /* zero where nobody owns them, wherever a session holds something */
 	uint64_t clock;
-	uint16_t scratch[WORDS * 6 + 2]; /* the largest that packing can give */
+	uint16_t scratch[(WORDS + PARTS) * 6 + 2]; /* the largest that packing can give */
 };
 
 int vhu_sessions_new(struct vhu_sessions **ret, struct vhu_err *err)
@@ -59,8 +61,35 @@ void vhu_sessions_free(struct vhu_sessions *t)
 /* --- packing: runs of words that are not 0, each behind its place and its length; 0 0 at the end ---------
  */
 
-/* Runs of one block, appended to `out`; returns where they end. */
-static uint16_t *pack_block(uint16_t *out, const uint64_t *words, size_t i, size_t end)
+/* Words of a state that may not be 0. */
+struct part {
+	size_t first, end;
+};
+
+static size_t parts_of(const union state *state, struct part ret[PARTS])
+{
+	const size_t word = sizeof(uint64_t), head = offsetof(struct vhu_oracle, session);
+	struct vhu_session_span spans[VHU_SESSION_SPANS];
+	size_t n = vhu_session_spans(&state->oracle.session, spans);
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct part){(head + spans[i].at) / word,
+				       (head + spans[i].at + spans[i].len + word - 1) / word};
+	ret[n] = (struct part){(head + sizeof(struct vhu_session)) / word, WORDS};
+	return n + 1;
+}
+
+static void clear(union state *state)
+{
+	struct part parts[PARTS];
+	size_t n = parts_of(state, parts);
+
+	for (size_t i = 0; i < n; i++)
+		memset(&state->words[parts[i].first], 0, (parts[i].end - parts[i].first) * sizeof(uint64_t));
+}
+
+/* Runs of one part, appended to `out`; returns where they end. */
+static uint16_t *pack_part(uint16_t *out, const uint64_t *words, size_t i, size_t end)
 {
 	while (i < end) {
 		size_t start;
@@ -80,26 +109,33 @@ static uint16_t *pack_block(uint16_t *out, const uint64_t *words, size_t i, size
 	return out;
 }
 
-/* And leaves the slot empty. */
-static uint16_t *pack(struct vhu_sessions *t, union state *state)
+/* Into the session's own room, which grows as needed; leaves the slot empty. */
+static int pack(struct vhu_sessions *t, union state *state, struct vhu_one_session *s)
 {
-	static const uint64_t zeroes[BLOCK];
-	uint16_t *out = t->scratch, *packed;
+	struct part parts[PARTS];
+	size_t n = parts_of(state, parts), len;
+	uint16_t *out = t->scratch;
 
-	for (size_t i = 0; i < WORDS; i += BLOCK) {
-		size_t n = VHU_MIN((size_t)BLOCK, (size_t)WORDS - i);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t *first = &state->words[parts[i].first];
 
-		if (!memcmp(&state->words[i], zeroes, n * sizeof(uint64_t)))
-			continue;
-		out = pack_block(out, state->words, i, i + n);
-		memset(&state->words[i], 0, n * sizeof(uint64_t));
+		out = pack_part(out, state->words, parts[i].first, parts[i].end);
+		memset(first, 0, (parts[i].end - parts[i].first) * sizeof(*first));
 	}
 	*out++ = 0;
 	*out++ = 0;
-	packed = malloc((size_t)(out - t->scratch) * sizeof(*out));
-	if (packed)
-		memcpy(packed, t->scratch, (size_t)(out - t->scratch) * sizeof(*out));
-	return packed;
+	len = (size_t)(out - t->scratch);
+	if (len > s->room) {
+		uint16_t *grown = malloc((len + len / 4) * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		free(s->packed);
+		s->packed = grown;
+		s->room = len + len / 4;
+	}
+	memcpy(s->packed, t->scratch, len * sizeof(*out));
+	return 0;
 }
 
 /* Into an empty slot. */
@@ -122,8 +158,7 @@ static int take_slot(struct vhu_sessions *t)
 		if (t->used[i] < t->used[oldest])
 			oldest = i;
 	}
-	t->owners[oldest]->packed = pack(t, &t->states[oldest]);
-	if (!t->owners[oldest]->packed)
+	if (pack(t, &t->states[oldest], t->owners[oldest]) < 0)
 		return -1;
 	t->owners[oldest]->slot = -1;
 	t->owners[oldest] = NULL;
@@ -141,11 +176,12 @@ static void drop_state(struct vhu_sessions *t, struct vhu_one_session *s)
 {
 	if (s->slot >= 0) {
 		t->owners[s->slot] = NULL;
-		memset(&t->states[s->slot], 0, sizeof(t->states[s->slot]));
+		clear(&t->states[s->slot]);
 	}
 	s->slot = -1;
 	free(s->packed);
 	s->packed = NULL;
+	s->room = 0;
 }
 
 int vhu_sessions_begin(struct vhu_sessions *t, uint32_t connection, struct vhu_one_session **ret,
@@ -174,8 +210,6 @@ int vhu_sessions_oracle(struct vhu_sessions *t, struct vhu_one_session *s, struc
 			return vhu_err_errno(err, -ENOMEM, "sessions");
 		if (s->packed)
 			unpack(s->packed, &t->states[slot]);
-		free(s->packed);
-		s->packed = NULL;
 		t->owners[slot] = s;
 		s->slot = slot;
 	}

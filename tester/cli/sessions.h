@@ -19,7 +19,8 @@ struct vhu_one_session {
 	uint32_t back_end;		/* its process; 0: unknown */
 	/* private */
 	int slot;			/* where its state is in full; -1: packed, or gone */
-	uint16_t *packed;
+	uint16_t *packed;		/* out of date while it is in full */
+	size_t room;			/* there */
 };
 
 int vhu_sessions_new(struct vhu_sessions **ret, struct vhu_err *err);
@@ -29,7 +30,7 @@ struct vhu_one_session *vhu_sessions_find(struct vhu_sessions *t, uint32_t conne
 /* A new one, in the place of what was there. -ENOMEM. */
 int vhu_sessions_begin(struct vhu_sessions *t, uint32_t connection, struct vhu_one_session **ret,
 		       struct vhu_err *err);
-/* Its state, good until the next call for another session. -ENOMEM. */
+/* Its state, at first zero; good until the next call for another session. -ENOMEM. */
 int vhu_sessions_oracle(struct vhu_sessions *t, struct vhu_one_session *s, struct vhu_oracle **ret,
 			struct vhu_err *err);
 /* Marks it closed and drops its state. */

@@ -209,7 +209,7 @@ static bool while_suspended(struct vhu_judgement *j)
 {
 	bool ran = false;
 
-	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
+	for (size_t i = 0; i < j->s->n_rings; i++) {
 		const struct vhu_ring_state *r = &j->s->ring[i];
 
 		if (r->started || (r->ran && !r->suspended))

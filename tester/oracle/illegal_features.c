@@ -11,7 +11,7 @@ static void check_features(struct vhu_trial *v)
 				 (unsigned long long)(bits & ~v->s->features_offered));
 	if (!v->s->features_set_known || !(change & ~VHU_V(VHOST_F_LOG_ALL)))
 		return;
-	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
+	for (size_t i = 0; i < v->s->n_rings; i++) {
 		if (!v->s->ring[i].started)
 			continue;
 		vhu_trial_malformed(v, VHU_MALFORMED_ORDER,

@@ -25,7 +25,7 @@ static void check_transfer(struct vhu_trial *v)
 	if (direction > 1 || phase)
 		vhu_trial_breaks(v, VHU_REQ_DEVSTATE_11, "direction %llu, phase %llu",
 				 (unsigned long long)direction, (unsigned long long)phase);
-	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
+	for (size_t i = 0; i < v->s->n_rings; i++) {
 		if (!v->s->ring[i].started)
 			continue;
 		vhu_trial_breaks(v, VHU_REQ_DEVSTATE_11, "SET_DEVICE_STATE_FD while ring %zu is started", i);

@@ -9,6 +9,11 @@ void vhu_oracle_init(struct vhu_oracle *o, enum vhu_device device, unsigned queu
 		     void (*found)(void *ctx, const struct vhu_finding *f), void *ctx)
 {
 	vhu_session_init(&o->session, device, queues);
+	vhu_oracle_tell(o, found, ctx);
+}
+
+void vhu_oracle_tell(struct vhu_oracle *o, void (*found)(void *ctx, const struct vhu_finding *f), void *ctx)
+{
 	o->partial = false;
 	o->found = found;
 	o->ctx = ctx;

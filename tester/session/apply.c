@@ -27,12 +27,16 @@ static struct vhu_ring_state *ring_of(struct vhu_session *s, const struct vhu_fr
 {
 	uint64_t index = vhu_frame_u64(f, "index");
 
-	return index < VHU_SESSION_RINGS ? &s->ring[index] : NULL;
+	if (index >= VHU_SESSION_RINGS)
+		return NULL;
+	s->n_rings = VHU_MAX(s->n_rings, (size_t)index + 1);
+	return &s->ring[index];
 }
 
 static void enable_all(struct vhu_session *s)
 {
-	for (size_t i = 0; i < VHU_SESSION_RINGS; i++)
+	s->n_rings = VHU_SESSION_RINGS;
+	for (size_t i = 0; i < s->n_rings; i++)
 		s->ring[i].enabled = true;
 }
 
@@ -77,6 +81,7 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	s->postcopy_ack_due = s->postcopy_listening;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
+	memset(s->region, 0, s->n_regions * sizeof(*s->region));
 	for (size_t i = 0; i < s->n_regions; i++)
 		vhu_session_read_region(f, VHU_PL_MEM_TABLE, i, &s->region[i]);
 	s->memory_set = true;
@@ -84,9 +89,12 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 
 static void add_mem_reg(struct vhu_session *s, const struct vhu_frame *f)
 {
+	struct vhu_region_state r = {0};
+
 	if (vhu_session_is_postcopy_ack(s, f) || s->n_regions == VHU_SESSION_REGIONS)
 		return;
-	vhu_session_read_region(f, VHU_PL_MEM_REG, 0, &s->region[s->n_regions++]);
+	vhu_session_read_region(f, VHU_PL_MEM_REG, 0, &r);
+	s->region[s->n_regions++] = r;
 	s->memory_set = true;
 }
 
@@ -203,7 +211,7 @@ static void get_vring_base(struct vhu_session *s, const struct vhu_frame *f)
 
 static void disable_all(struct vhu_session *s)
 {
-	for (size_t i = 0; i < VHU_SESSION_RINGS; i++) {
+	for (size_t i = 0; i < s->n_rings; i++) {
 		s->ring[i].enabled = false;
 		s->ring[i].started = s->ring[i].ran = s->ring[i].suspended = false;
 	}
@@ -375,7 +383,7 @@ static void got_mem_slots(struct vhu_session *s, const struct vhu_frame *f)
 static void got_vring_base(struct vhu_session *s, const struct vhu_frame *f)
 {
 	struct vhu_ring_state *r =
-		s->answered.index < VHU_SESSION_RINGS ? &s->ring[s->answered.index] : NULL;
+		s->answered.index < s->n_rings ? &s->ring[s->answered.index] : NULL;
 
 	if (r)
 		r->suspended = r->ran && !r->started;

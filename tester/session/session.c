@@ -1,5 +1,6 @@
 #include "session/session.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "wire/frame.h"
@@ -9,6 +10,46 @@ void vhu_session_init(struct vhu_session *s, enum vhu_device device, unsigned qu
 	memset(s, 0, sizeof(*s));
 	s->device = device;
 	s->queues = queues;
+}
+
+size_t vhu_session_spans(const struct vhu_session *s, struct vhu_session_span ret[VHU_SESSION_SPANS])
+{
+#define FROM_TO(first, last) offsetof(struct vhu_session, first), offsetof(struct vhu_session, last)
+#define LIST(list, n)                                                                                        \
+	offsetof(struct vhu_session, list),                                                                  \
+		offsetof(struct vhu_session, list) +                                                         \
+			VHU_MIN((size_t)(n), VHU_ARRAY_SIZE(s->list)) * sizeof(*s->list)
+	/* From where to where. */
+	const size_t rows[][2] = {
+		{FROM_TO(device, object)},
+		{LIST(object, s->n_objects)},
+		{FROM_TO(n_regions, region)},
+		{LIST(region, s->n_regions)},
+		{FROM_TO(n_rings, ring)},
+		{LIST(ring, s->n_rings)},
+		{FROM_TO(shm_known, shm_size)},
+		{LIST(shm_size, s->shm_known ? VHU_SESSION_SHM_IDS : 0)},
+		{FROM_TO(n_shm, shm)},
+		{LIST(shm, s->n_shm)},
+		{FROM_TO(shm_lost, pending)},
+		{LIST(pending, s->n_pending)},
+		{FROM_TO(n_pending_backend, pending_backend)},
+		{LIST(pending_backend, s->n_pending_backend)},
+		{FROM_TO(answered, quiet)},
+		{LIST(quiet, s->n_quiet)},
+		{FROM_TO(n_quiet, missed)},
+		{LIST(missed, s->n_missed)},
+		{offsetof(struct vhu_session, n_missed), sizeof(*s)},
+	};
+#undef FROM_TO
+#undef LIST
+	size_t n = 0;
+
+	_Static_assert(VHU_ARRAY_SIZE(rows) == VHU_SESSION_SPANS, "one for each");
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++)
+		if (rows[i][1] > rows[i][0])
+			ret[n++] = (struct vhu_session_span){rows[i][0], rows[i][1] - rows[i][0]};
+	return n;
 }
 
 uint64_t vhu_session_features(const struct vhu_session *s)

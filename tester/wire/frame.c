@@ -130,8 +130,11 @@ static bool fits(enum vhu_payload pl, size_t len)
 
 enum vhu_payload vhu_frame_payload(const struct vhu_frame *f)
 {
-	const struct vhu_msg_row *row = vhu_frame_row(f);
+	const struct vhu_msg_row *row;
 
+	if (f->layout)
+		return (enum vhu_payload)(f->layout - 1);
+	row = vhu_frame_row(f);
 	if (!vhu_frame_is_reply(f)) {
 		if (row && fits(row->request, f->len))
 			return row->request;

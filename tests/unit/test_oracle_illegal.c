@@ -35,6 +35,7 @@ static struct vhu_session session(enum state state)
 			.gpa = 0x100000000, .size = 0x200000, .uaddr = 0x7f0000000000};
 	}
 	if (state >= RUNNING) {
+		s.n_rings = 1;
 		s.ring[0].started = s.ring[0].num_set = s.ring[0].addr_set = true;
 		s.ring[0].num = 128;
 		s.ring[0].desc = 0x7f0000000000;

@@ -106,6 +106,7 @@ static void test_transfers(void **state)
 	assert_breaks(out, transfer(&s, 2, 0, out), VHU_REQ_DEVSTATE_11);
 	assert_breaks(out, transfer(&s, 0, 1, out), VHU_REQ_DEVSTATE_11);
 	/* One ring that runs is enough, and told once. */
+	s.n_rings = 4;
 	s.ring[1].started = s.ring[3].started = true;
 	assert_breaks(out, transfer(&s, 1, 0, out), VHU_REQ_DEVSTATE_11);
 }

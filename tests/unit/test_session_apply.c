@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "session/session.h"
@@ -202,6 +203,31 @@ static void test_an_index_beyond_all_rings_is_ignored(void **state)
 		assert_false(s.ring[i].num_set || s.ring[i].base_set);
 }
 
+static void test_all_that_a_session_holds_lies_in_its_spans(void **state)
+{
+	struct vhu_session_span spans[VHU_SESSION_SPANS];
+	struct vhu_session s, copy;
+	size_t n, bytes = 0;
+
+	vhu_session_init(&s, VHU_DEV_NET, 0);
+	vhu_session_init(&copy, VHU_DEV_ANY, 0);
+	n = vhu_session_spans(&s, spans);
+	for (size_t i = 0; i < n; i++)
+		bytes += spans[i].len;
+	assert_true(bytes < 1024);
+	send(&s, VHU_MSG_SET_OWNER, NULL, 0, 0);
+	send(&s, VHU_MSG_ADD_MEM_REG, "memory_size", 4096, 0);
+	send(&s, VHU_MSG_ADD_MEM_REG, "memory_size", 8192, 0);
+	send(&s, VHU_MSG_SET_VRING_NUM, "index", 5, 0);
+	send(&s, VHU_MSG_SET_VRING_ENABLE, "index", 200, 0);
+	for (int i = 0; i < 2 * VHU_SESSION_PENDING; i++)
+		send(&s, VHU_MSG_GET_FEATURES, NULL, 0, 0);
+	n = vhu_session_spans(&s, spans);
+	for (size_t i = 0; i < n; i++)
+		memcpy((char *)&copy + spans[i].at, (char *)&s + spans[i].at, spans[i].len);
+	assert_memory_equal(&copy, &s, sizeof(s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_meant_as_nonsense_changes_nothing),
 		cmocka_unit_test(test_a_flood_of_requests_stays_bounded),
 		cmocka_unit_test(test_an_index_beyond_all_rings_is_ignored),
+		cmocka_unit_test(test_all_that_a_session_holds_lies_in_its_spans),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

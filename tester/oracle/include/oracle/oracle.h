@@ -88,6 +88,8 @@ struct vhu_oracle {
 
 void vhu_oracle_init(struct vhu_oracle *o, enum vhu_device device, unsigned queues,
 		     void (*found)(void *ctx, const struct vhu_finding *f), void *ctx);
+/* The same for one whose session was begun otherwise. */
+void vhu_oracle_tell(struct vhu_oracle *o, void (*found)(void *ctx, const struct vhu_finding *f), void *ctx);
 /*
  * Judges, then applies to the session. Findings about the back-end and about the front-end go
  * to `found` alike; the row's party tells them apart. For a frame of ours that the tester

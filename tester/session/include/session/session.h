@@ -90,6 +90,7 @@ struct vhu_session {
 
 	size_t n_regions;
 	struct vhu_region_state region[VHU_SESSION_REGIONS];
+	size_t n_rings;			/* rings behind these were not spoken of: their state is zero */
 	struct vhu_ring_state ring[VHU_SESSION_RINGS];
 
 	bool shm_known;			/* GET_SHMEM_CONFIG was answered, at first with these sizes: */
@@ -114,6 +115,16 @@ struct vhu_session {
 };
 
 void vhu_session_init(struct vhu_session *s, enum vhu_device device, unsigned queues);
+
+/*
+ * Where a session's state lies: most of the struct holds nothing. Other bytes do not matter, but that rings
+ * behind n_rings are zero; so who has many sessions moves these alone.
+ */
+struct vhu_session_span {
+	size_t at, len;			/* bytes */
+};
+enum { VHU_SESSION_SPANS = 19 };
+size_t vhu_session_spans(const struct vhu_session *s, struct vhu_session_span ret[VHU_SESSION_SPANS]);
 
 /* Negotiated: SET_FEATURES / SET_PROTOCOL_FEATURES, or, before the first of them, what was offered. */
 uint64_t vhu_session_features(const struct vhu_session *s);

@@ -49,6 +49,7 @@ struct vhu_frame {
 	int *fds;			/* n_fds descriptors, owned until vhu_frame_take_fd */
 	size_t n_fds;
 	uint32_t defects;
+	unsigned layout;		/* what vhu_frame_payload found, plus 1; 0: nobody looked */
 };
 
 /* A request of `msg` with header filled in and a zeroed payload of its smallest legal size. */
