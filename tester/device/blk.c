@@ -55,6 +55,8 @@ static uint64_t set_type(struct vhu_io *io, const struct vhu_io_spec *spec)
 		io->type = spec->type;
 		return sectors;
 	case VHU_IO_CHAIN:
+	case VHU_IO_SEND:
+	case VHU_IO_RECEIVE:
 	case VHU_IO_OP_MAX:
 		break;
 	}
@@ -85,6 +87,8 @@ static int blk_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct v
 
 	if (spec->op == VHU_IO_CHAIN)
 		return vhu_chain_build(io, spec, err);
+	if (spec->op >= VHU_IO_SEND)
+		return vhu_err_set(err, -ENOTSUP, "a disk takes no frames");
 	io->data_len = set_type(io, spec);
 	r = vhu_io_push(io, false, HEADER, IO_HEADER, err);
 	if (r == 0)

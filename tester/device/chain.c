@@ -73,17 +73,10 @@ static void chain_drop(struct vhu_io *io, bool sent)
 {
 }
 
-static void chain_complete(struct vhu_io *io)
+void vhu_chain_complete(struct vhu_io *io)
 {
-	size_t claimed = VHU_MIN((size_t)io->used_len, io->in_len), at;
-
-	if (io->raw || io->batch)
-		return;
-	at = vhu_io_unwritten(io, 0, claimed);
-	if (at < claimed)
-		vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
-				  "used length %u, but byte %zu was not written%s", io->used_len, at,
-				  vhu_io_came(io, at) ? " in time" : "");
+	if (!io->raw)
+		vhu_io_check_claim(io, VHU_MIN((size_t)io->used_len, io->in_len));
 }
 
 static uint32_t chain_expected_len(const struct vhu_io *io)
@@ -103,7 +96,7 @@ const struct vhu_device_ops vhu_chain_ops = {
 	.fill = vhu_chain_fill,
 	.begin = chain_begin,
 	.drop = chain_drop,
-	.complete = chain_complete,
+	.complete = vhu_chain_complete,
 	.expected_len = chain_expected_len,
 	.describe = vhu_chain_describe,
 };

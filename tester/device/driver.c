@@ -44,6 +44,16 @@ void vhu_driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint
 	d->opts.breach(d->opts.ctx, &event);
 }
 
+void vhu_driver_report_ring(struct vhu_driver *d, enum vhu_breach breach, unsigned queue, const char *text)
+{
+	struct vhu_ring_event event = {.breach = breach, .queue = queue};
+
+	if (!d->opts.breach)
+		return;
+	snprintf(event.text, sizeof(event.text), "%s", text);
+	d->opts.breach(d->opts.ctx, &event);
+}
+
 static void list_append(struct io_list *l, struct vhu_io *io)
 {
 	io->prev = l->last;
@@ -237,6 +247,7 @@ void vhu_driver_free(struct vhu_driver *d)
 		return;
 	free_guest(d);
 	vhu_ledger_free(d->ledger);
+	vhu_net_free(d->net);
 	free(d);
 }
 
@@ -464,6 +475,8 @@ size_t vhu_driver_poll(struct vhu_driver *d)
 				complete(used[i].cookie, &used[i]);
 			total += n;
 		} while (n == REAP_MAX); /* no more come back than were sent */
+		if (d->ops->reaped)
+			d->ops->reaped(d, (unsigned)q);
 	}
 	return total;
 }

@@ -54,6 +54,16 @@ bool vhu_io_came(const struct vhu_io *io, size_t at)
 	return false;
 }
 
+void vhu_io_check_claim(struct vhu_io *io, size_t claimed)
+{
+	size_t at = io->batch ? claimed : vhu_io_unwritten(io, 0, claimed);
+
+	if (at < claimed)
+		vhu_driver_report(io, VHU_BREACH_CLAIMED_UNWRITTEN, 0,
+				  "used length %u, but byte %zu was not written%s", io->used_len, at,
+				  vhu_io_came(io, at) ? " in time" : "");
+}
+
 /* The byte that in[at] held at submission: of block devices the status, which 0xff shows to be unwritten. */
 static uint8_t before(const struct vhu_io *io, size_t at)
 {

@@ -70,6 +70,7 @@ struct vhu_driver {
 	bool rings_given;		/* a descriptor gives ring memory to the device to write */
 	char id[VHU_C_BLK_ID_SIZE + 1]; /* the device's id string, once it was read */
 	bool id_known;
+	struct vhu_net *net; /* frames and what became of them, once there were any */
 };
 
 /* A device type: what the buffers of its requests mean. */
@@ -87,9 +88,12 @@ struct vhu_device_ops {
 	void (*complete)(struct vhu_io *io);
 	uint32_t (*expected_len)(const struct vhu_io *io);
 	char *(*describe)(const struct vhu_io *io, char *out, size_t cap);
+	/* NULL, or: what a ring gave back by now was completed. */
+	void (*reaped)(struct vhu_driver *d, unsigned queue);
 };
 
 extern const struct vhu_device_ops vhu_blk_ops;
+extern const struct vhu_device_ops vhu_net_ops;
 extern const struct vhu_device_ops vhu_chain_ops; /* free chains only */
 const struct vhu_device_ops *vhu_device_ops_find(enum vhu_device device);
 
@@ -116,6 +120,8 @@ void vhu_io_destroy(struct vhu_io *io);
 uint8_t vhu_io_poison(const struct vhu_io *io, size_t at);
 /* The first whole word of poison in in[from … to-1], or `to`. */
 size_t vhu_io_unwritten(const struct vhu_io *io, size_t from, size_t to);
+/* Tells of the first byte of in[0 … claimed-1] that the device counts and did not write (yet). */
+void vhu_io_check_claim(struct vhu_io *io, size_t claimed);
 /* Whether the device wrote anything at all. */
 bool vhu_io_touched(const struct vhu_io *io);
 /* Whether the word at in[at], which was unwritten, has been written by now. */
@@ -124,11 +130,16 @@ bool vhu_io_came(const struct vhu_io *io, size_t at);
 /* chain.c: free chains, for every type */
 int vhu_chain_build(struct vhu_io *io, const struct vhu_io_spec *spec, struct vhu_err *err);
 void vhu_chain_fill(struct vhu_io *io, const struct vhu_io_spec *spec);
+void vhu_chain_complete(struct vhu_io *io);
 char *vhu_chain_describe(const struct vhu_io *io, char *out, size_t cap);
+
+/* net.c */
+void vhu_net_free(struct vhu_net *n);
 
 /* driver.c */
 void vhu_driver_report(struct vhu_io *io, enum vhu_breach breach, uint64_t gpa, const char *format, ...)
 	VHU_PRINTF(4, 5);
 void vhu_driver_report_memory(struct vhu_driver *d, enum vhu_breach breach, uint64_t gpa, const char *text);
+void vhu_driver_report_ring(struct vhu_driver *d, enum vhu_breach breach, unsigned queue, const char *text);
 /* Takes buffers back that are only kept to be watched. False if there are none. */
 bool vhu_driver_reclaim(struct vhu_driver *d);

@@ -15,6 +15,7 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_PROGRAM] = vhu_do_program,
 	[VHU_VERB_RING] = vhu_do_ring,		 [VHU_VERB_IO] = vhu_do_io,
 	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
+	[VHU_VERB_FRAMES] = vhu_do_frames,
 	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
 	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_IOTLB] = vhu_do_iotlb,
 	[VHU_VERB_STATE] = vhu_do_state,	 [VHU_VERB_PHASE] = vhu_do_phase,
@@ -170,6 +171,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_RING:
 	case VHU_VERB_IO:
 	case VHU_VERB_CHAIN:
+	case VHU_VERB_FRAMES:
 	case VHU_VERB_AWAIT:
 	case VHU_VERB_MEMORY:
 	case VHU_VERB_LOG:

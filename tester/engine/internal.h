@@ -39,6 +39,7 @@ struct vhu_engine {
 	uint64_t rtt_ns;	  /* the shortest round trip seen; 0: none yet */
 	unsigned rings;		  /* indexes below this exist, by the probe; 0: unknown */
 	uint64_t capacity;	  /* blk: sectors, from the probe */
+	bool no_peer;		  /* net: in a case before, nobody returned frames */
 	size_t config_size;	  /* bytes of config space that the target gives */
 	struct vhu_holdings held; /* as last seen */
 	uint64_t opened;	  /* connections, in all */
@@ -190,6 +191,7 @@ struct vhu_run {
 	bool inflight_is_own;	  /* the persona asked for the inflight area, not the case */
 	bool reconnected;	  /* the device was set up before, on a connection */
 	unsigned pairs;		  /* net: that the guest uses; 0: all */
+	bool loops[VHU_LAYOUT_RINGS_MAX / 2]; /* net: a frame of this pair has come back */
 	size_t last_added_region; /* SIZE_MAX: none */
 	size_t plugged;		  /* regions that the guest has got beyond the layout's */
 	unsigned ready;		  /* rings that the guest has set up, from 0 on; 0: all */
@@ -412,6 +414,7 @@ typedef void vhu_do_fn(struct vhu_run *r, const struct vhu_step *s);
 vhu_do_fn vhu_do_send, vhu_do_raw, vhu_do_recv, vhu_do_fence, vhu_do_connect, vhu_do_close, vhu_do_reconnect;
 vhu_do_fn vhu_do_target, vhu_do_assert, vhu_do_note;
 vhu_do_fn vhu_do_ring, vhu_do_io, vhu_do_chain, vhu_do_await, vhu_do_memory, vhu_do_log, vhu_do_inflight;
+vhu_do_fn vhu_do_frames;
 vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state, vhu_do_phase;
 vhu_do_fn vhu_do_program;
@@ -498,6 +501,23 @@ void vhu_engine_meet(struct vhu_engine *e);
 /* One run of a plan. *ret_held is what the target held at its end. -ENOMEM. */
 int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret,
 			struct vhu_holdings *ret_held);
+/* --- ios.c -------------------------------------------------------------------------------------------- */
+
+/*
+ * Takes what the rings give back until done(ctx), asking for calls and sleeping on them. As vhu_run_wait; it
+ * ends as well when no connection is left.
+ */
+int vhu_run_wait_rings(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns);
+/* No connection is left that could bring anything. */
+bool vhu_run_connection_lost(const struct vhu_run *r);
+/* What was waited for is there, but nobody called: a finding, after which no further step makes sense. */
+void vhu_run_missing_call(struct vhu_run *r, const struct vhu_step *s);
+/* The connection or the process is gone while requests were waited for. */
+void vhu_run_gone(struct vhu_run *r, const struct vhu_step *s);
+/* Makes what was added to a ring visible and kicks it. */
+void vhu_run_publish(struct vhu_run *r, const struct vhu_step *s, unsigned queue, bool kick);
+/* The bytes of a layout's fields; false: BROKEN was said. */
+bool vhu_run_build_out(struct vhu_run *r, const struct vhu_chain_elem *e, uint8_t *bytes);
 /* Waits until every request of `tag` (NULL: all) is done and settles them. */
 void vhu_run_finish_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag);
 void vhu_run_forget_ios(struct vhu_run *r);

@@ -185,7 +185,7 @@ static size_t outstanding(const struct vhu_run *r, const char *tag)
 	return n;
 }
 
-static bool connection_lost(const struct vhu_run *r)
+bool vhu_run_connection_lost(const struct vhu_run *r)
 {
 	bool any_open = false;
 
@@ -220,20 +220,40 @@ static bool must_poll(const struct vhu_run *r)
 	return false;
 }
 
-static bool ios_done(void *ctx)
+struct ring_wait {
+	struct vhu_run *r;
+	bool (*done)(void *ctx);
+	void *ctx;
+};
+
+static bool rings_done(void *ctx)
 {
-	struct io_wait *w = ctx;
+	struct ring_wait *w = ctx;
 
 	do {
 		vhu_driver_poll(w->r->driver);
-		if (outstanding(w->r, w->tag) <= w->want || connection_lost(w->r))
+		if (w->done(w->ctx) || vhu_run_connection_lost(w->r))
 			return true;
 	} while (!arm(w->r));
 	return false;
 }
 
+int vhu_run_wait_rings(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns)
+{
+	struct ring_wait w = {.r = r, .done = done, .ctx = ctx};
+
+	return vhu_run_wait(r, rings_done, &w, deadline_ns, must_poll(r));
+}
+
+static bool ios_done(void *ctx)
+{
+	const struct io_wait *w = ctx;
+
+	return outstanding(w->r, w->tag) <= w->want;
+}
+
 /* The data is there, but nobody called: in a guest, this request hangs. */
-static void tell_missing_call(struct vhu_run *r, const struct vhu_step *s)
+void vhu_run_missing_call(struct vhu_run *r, const struct vhu_step *s)
 {
 	bool event_idx = r->conns[s->conn].features & VHU_V(VIRTIO_RING_F_EVENT_IDX);
 	bool inband = false;
@@ -267,7 +287,7 @@ static void tell_lost(struct vhu_run *r, const struct vhu_step *s, const char *t
 	r->stop = true;
 }
 
-static void tell_gone(struct vhu_run *r, const struct vhu_step *s)
+void vhu_run_gone(struct vhu_run *r, const struct vhu_step *s)
 {
 	vhu_run_closed_at(&r->conns[s->conn], s);
 	r->stop = true;
@@ -282,7 +302,7 @@ static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *ta
 	uint64_t deadline = vhu_run_deadline(r, s);
 	int rc;
 
-	rc = vhu_run_wait(r, ios_done, &w, deadline, must_poll(r));
+	rc = vhu_run_wait_rings(r, ios_done, &w, deadline);
 	if (r->interrupted || r->broken)
 		return false;
 	if (rc == -ETIME) {
@@ -290,13 +310,13 @@ static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *ta
 
 		/* Woken by the deadline alone: what is there now was not signalled. */
 		if (vhu_driver_poll(r->driver), outstanding(r, tag) <= want && before > want)
-			tell_missing_call(r, s);
+			vhu_run_missing_call(r, s);
 		else
 			tell_lost(r, s, tag);
 		return false;
 	}
 	if (outstanding(r, tag) > want) {
-		tell_gone(r, s);
+		vhu_run_gone(r, s);
 		return false;
 	}
 	return true;
@@ -310,7 +330,7 @@ void vhu_run_finish_ios(struct vhu_run *r, const struct vhu_step *s, const char 
 
 /* --- submission ------------------------------------------------------------------------------------ */
 
-static void publish(struct vhu_run *r, const struct vhu_step *s, unsigned queue, bool kick)
+void vhu_run_publish(struct vhu_run *r, const struct vhu_step *s, unsigned queue, bool kick)
 {
 	struct vhu_vring *v = vhu_driver_ring(r->driver, queue);
 
@@ -333,7 +353,7 @@ static bool submit(struct vhu_run *r, const struct vhu_step *s, unsigned queue,
 	int rc = vhu_driver_submit(r->driver, queue, spec, &io, &err);
 
 	if (rc == -ENOSPC && outstanding(r, NULL)) {
-		publish(r, s, queue, kick);
+		vhu_run_publish(r, s, queue, kick);
 		if (!wait_ios(r, s, NULL, outstanding(r, NULL) / 2))
 			return false;
 		settle_done(r, NULL);
@@ -380,7 +400,7 @@ void vhu_do_io(struct vhu_run *r, const struct vhu_step *s)
 			return;
 		spec.sector += io->count;
 	}
-	publish(r, s, io->queue, io->kick);
+	vhu_run_publish(r, s, io->queue, io->kick);
 	if (io->wait && !r->stop)
 		vhu_run_finish_ios(r, s, io->tag);
 }
@@ -388,7 +408,7 @@ void vhu_do_io(struct vhu_run *r, const struct vhu_step *s)
 /* --- chain ------------------------------------------------------------------------------------------ */
 
 /* The bytes of an OUT element given by fields of a layout. */
-static bool build_out(struct vhu_run *r, const struct vhu_chain_elem *e, uint8_t *bytes)
+bool vhu_run_build_out(struct vhu_run *r, const struct vhu_chain_elem *e, uint8_t *bytes)
 {
 	for (size_t i = 0; i < e->n_fields; i++) {
 		uint64_t x;
@@ -455,7 +475,7 @@ static bool build_part(struct vhu_run *r, const struct vhu_chain_elem *e, struct
 	}
 	part->bytes = bytes;
 	part->len = (uint32_t)len;
-	return build_out(r, e, bytes);
+	return vhu_run_build_out(r, e, bytes);
 }
 
 void vhu_do_chain(struct vhu_run *r, const struct vhu_step *s)
@@ -478,7 +498,7 @@ void vhu_do_chain(struct vhu_run *r, const struct vhu_step *s)
 		forget_settled(r, chain->tag);
 		ok = submit(r, s, chain->queue, &spec, chain->kick, chain->tag);
 		if (ok)
-			publish(r, s, chain->queue, chain->kick);
+			vhu_run_publish(r, s, chain->queue, chain->kick);
 		if (ok && chain->wait && !r->stop)
 			vhu_run_finish_ios(r, s, chain->tag);
 	}

@@ -319,6 +319,9 @@ static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs, bool packed)
 {
 	if (obs->intended && !out_of_bounds(obs->breach, packed))
 		return VHU_FINDING_QUIRK;
+	/* Without MRG_RXBUF the field was new with VERSION_1, and is often left as it is. */
+	if (obs->breach == VHU_BREACH_NET_NUM_BUFFERS_ONE)
+		return VHU_FINDING_QUIRK;
 	return harmless(obs->breach) ? VHU_FINDING_RULE : VHU_FINDING_ROBUST;
 }
 

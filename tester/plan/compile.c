@@ -200,6 +200,7 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 	get_queue_size(c, e, top);
 	c->needs_spawn = json_is_true(json_object_get(needs.json, "spawn"));
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
+	c->device_is_net = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_NET;
 	get_profile(c, e, top);
 	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
 		vhu_plan_skip(c, "%s", why);

@@ -234,18 +234,18 @@ static void branch(struct compile *c, const struct node *n, const char *key, boo
 	c->silent -= !taken;
 }
 
-static bool names_only_blk(json_t *needs)
+static bool names_only(json_t *needs, const char *device)
 {
 	json_t *devices = json_object_get(needs, "device");
 	const char *name = json_string_value(json_array_get(devices, 0));
 
-	return json_array_size(devices) == 1 && name && !strcmp(name, "blk");
+	return json_array_size(devices) == 1 && name && !strcmp(name, device);
 }
 
 void vhu_block_when(struct compile *c, const struct node *n)
 {
 	struct node needs = NODE_GET(n, "when");
-	const bool was_blk = c->device_is_blk, could_spawn = c->needs_spawn;
+	const bool was_blk = c->device_is_blk, was_net = c->device_is_net, could_spawn = c->needs_spawn;
 	bool *before = calloc(2 * LIMIT_VARS, sizeof(*before)), *after = before ? before + LIMIT_VARS : NULL;
 	char why[400];
 	bool met;
@@ -258,10 +258,12 @@ void vhu_block_when(struct compile *c, const struct node *n)
 		vhu_diag(c->report, needs.path, "the condition is empty: it always holds");
 	met = vhu_needs_met(c, &needs, true, why, sizeof(why));
 	memcpy(before, c->var_visible, LIMIT_VARS * sizeof(*before));
-	c->device_is_blk |= names_only_blk(needs.json);
+	c->device_is_blk |= names_only(needs.json, "blk");
+	c->device_is_net |= names_only(needs.json, "net");
 	c->needs_spawn |= vhu_get_bool(&needs, "spawn", false);
 	branch(c, n, "do", met);
 	c->device_is_blk = was_blk;
+	c->device_is_net = was_net;
 	c->needs_spawn = could_spawn;
 	memcpy(after, c->var_visible, LIMIT_VARS * sizeof(*after));
 	memcpy(c->var_visible, before, LIMIT_VARS * sizeof(*before));

@@ -153,6 +153,7 @@ extern const char *const vhu_words_signal[];
 extern const char *const vhu_words_ring[];
 extern const char *const vhu_words_format[];
 extern const char *const vhu_words_io[];
+extern const char *const vhu_words_frames[];
 extern const char *const vhu_words_memory[];
 extern const char *const vhu_words_log[];
 extern const char *const vhu_words_inflight[];
@@ -284,6 +285,7 @@ struct compile {
 	uint64_t when_features; /* what `when` is judged on */
 	bool twin;		/* the packed one of a case that is written for any ring */
 	bool device_is_blk;	/* `io` is possible here */
+	bool device_is_net;	/* `frames` are */
 	bool needs_spawn;
 
 	struct vhu_step *steps; /* malloc'ed while it grows */
@@ -395,6 +397,11 @@ bool vhu_requirement_get(struct report *r, json_t *json, const struct path *at, 
 /* The same where the case judges by it: it has to bind the back-end's side, and to show. */
 bool vhu_requirement_cite(struct report *r, json_t *json, const struct path *at, enum vhu_req *ret);
 
+/* verb_io.c */
+/* Fields of a layout of the device, for what it reads. */
+void vhu_get_layout_fields(struct compile *c, const struct node *n, struct vhu_chain_elem *e);
+void vhu_need_indirect(struct compile *c);
+
 /* verb_*.c */
 void vhu_verb_send(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_raw(struct compile *c, const struct node *n, struct vhu_step *step);
@@ -408,6 +415,7 @@ void vhu_verb_program(struct compile *c, const struct node *n, struct vhu_step *
 void vhu_verb_ring(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_io(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_chain(struct compile *c, const struct node *n, struct vhu_step *step);
+void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_await(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_memory(struct compile *c, const struct node *n, struct vhu_step *step);
 void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step);

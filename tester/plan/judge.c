@@ -460,6 +460,7 @@ static void walk(struct model *m, const struct vhu_step *s)
 	case VHU_VERB_IOTLB: /* legal by what its keys take, and judged when it goes out */
 	case VHU_VERB_IO:
 	case VHU_VERB_CHAIN:
+	case VHU_VERB_FRAMES:
 	case VHU_VERB_AWAIT:
 	case VHU_VERB_STATE:
 	case VHU_VERB_ASSERT:

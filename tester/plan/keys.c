@@ -50,6 +50,7 @@ const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL}
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};
 static const char *const words_used[] = {"used", "all", "unused", NULL};
+const char *const vhu_words_frames[] = {"back", "none", "any", NULL};
 static const char *const words_await[] = {"all", "any", NULL};
 static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "zone_invalid_cmd",
 	"zone_unaligned_wp", "zone_open_resource", "zone_active_resource", "any", NULL};
@@ -279,6 +280,11 @@ static const struct shape step_chain = {SHAPE_OBJECT, "step_chain", KEYS(
 	{"chain", &chain, true}, {"queue", &vhu_shape_count}, {"tag", &vhu_shape_name},
 	{"kick", &boolean}, {"wait", &boolean}, {"used_len", &vhu_shape_match},
 	{"indirect", &boolean}, {"unmet", &unmet}, PROVOKES, CONN, EVERY)};
+static const struct shape frames_word = {SHAPE_WORD, .words = vhu_words_frames};
+static const struct shape step_frames = {SHAPE_OBJECT, "step_frames", KEYS(
+	{"frames", &vhu_shape_count, true}, {"pairs", &counts}, {"sizes", &counts}, {"segments", &counts},
+	{"buffers", &counts}, {"indirect", &boolean}, {"partial", &boolean}, {"header", &fields},
+	{"come", &frames_word}, CONN, EVERY)};
 static const struct shape await_word = {SHAPE_WORD, .words = words_await};
 static const struct shape await = {SHAPE_EITHER, ANY(&await_word, &names_used)};
 static const struct shape order = {SHAPE_WORD, .words = words_order};
@@ -374,6 +380,7 @@ const struct verb vhu_verbs[] = {
 	{"ring", &step_ring, VHU_VERB_RING, vhu_verb_ring},
 	{"io", &step_io, VHU_VERB_IO, vhu_verb_io},
 	{"chain", &step_chain, VHU_VERB_CHAIN, vhu_verb_chain},
+	{"frames", &step_frames, VHU_VERB_FRAMES, vhu_verb_frames},
 	{"await", &step_await, VHU_VERB_AWAIT, vhu_verb_await},
 	{"memory", &step_memory, VHU_VERB_MEMORY, vhu_verb_memory},
 	{"log", &step_log, VHU_VERB_LOG, vhu_verb_log},

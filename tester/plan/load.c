@@ -199,7 +199,8 @@ static bool uses_rings(const struct vhu_plan *p)
 	for (size_t i = 0; i < p->n_steps; i++) {
 		enum vhu_verb v = p->steps[i].verb;
 
-		uses |= v == VHU_VERB_RING || v == VHU_VERB_IO || v == VHU_VERB_CHAIN;
+		uses |= v == VHU_VERB_RING || v == VHU_VERB_IO || v == VHU_VERB_CHAIN ||
+			v == VHU_VERB_FRAMES;
 	}
 	return uses;
 }

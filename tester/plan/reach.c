@@ -53,6 +53,8 @@ static bool speaks(const struct vhu_step *s)
 		return s->io.wait;
 	case VHU_VERB_CHAIN:
 		return s->chain.wait;
+	case VHU_VERB_FRAMES:
+		return true;
 	case VHU_VERB_MEMORY:
 		return memory_speaks(s->memory.op);
 	case VHU_VERB_LOG:

@@ -64,7 +64,7 @@ static bool writes(const struct vhu_step_io *io)
 	}
 }
 
-static void need_indirect(struct compile *c, const struct node *n)
+void vhu_need_indirect(struct compile *c)
 {
 	if (!(c->plan->features & VHU_V(VIRTIO_RING_F_INDIRECT_DESC)))
 		vhu_plan_skip(c, "needs feature VIRTIO_RING_F_INDIRECT_DESC, which is not negotiated");
@@ -111,7 +111,7 @@ void vhu_verb_io(struct compile *c, const struct node *n, struct vhu_step *step)
 	if (used_len.json)
 		vhu_get_match(c, &used_len, MATCH_NUMBER, VHU_NS_NONE, &io->used_len);
 	if (io->indirect)
-		need_indirect(c, n);
+		vhu_need_indirect(c);
 	if (writes(io) && !c->plan->writes)
 		vhu_diag(c->report, n->path, "the step changes the disk: the case needs \"writes\": true");
 }
@@ -156,7 +156,7 @@ static const struct vhu_layout_row *layout_field(struct compile *c, const struct
 	return NULL;
 }
 
-static void out_fields(struct compile *c, const struct node *n, struct vhu_chain_elem *e)
+void vhu_get_layout_fields(struct compile *c, const struct node *n, struct vhu_chain_elem *e)
 {
 	struct vhu_assign *list = vhu_plan_take(c, json_object_size(n->json), sizeof(*list));
 	const char *name;
@@ -190,7 +190,7 @@ static void elem_out(struct compile *c, const struct node *n, const struct node 
 	if (json_is_string(out->json))
 		vhu_get_bytes(c, out, &e->bytes, &e->n_bytes);
 	else if (e->layout)
-		out_fields(c, out, e);
+		vhu_get_layout_fields(c, out, e);
 	else
 		vhu_diag(c->report, n->path, "fields need the 'layout' that they are of");
 }
@@ -347,7 +347,7 @@ void vhu_verb_chain(struct compile *c, const struct node *n, struct vhu_step *st
 	if (used_len.json)
 		vhu_get_match(c, &used_len, MATCH_NUMBER, VHU_NS_NONE, &s->used_len);
 	if (s->indirect)
-		need_indirect(c, n);
+		vhu_need_indirect(c);
 }
 
 /* --- await ----------------------------------------------------------------------------------------- */

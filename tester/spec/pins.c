@@ -153,6 +153,12 @@ PIN(VHU_C_AVAIL_ALIGN, VRING_AVAIL_ALIGN_SIZE);
 PIN(VHU_C_USED_ALIGN, VRING_USED_ALIGN_SIZE);
 PIN(VHU_C_AVAIL_F_NO_INTERRUPT, VRING_AVAIL_F_NO_INTERRUPT);
 PIN(VHU_C_USED_F_NO_NOTIFY, VRING_USED_F_NO_NOTIFY);
+PIN(VHU_C_NET_F_NEEDS_CSUM, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+PIN(VHU_C_NET_F_DATA_VALID, VIRTIO_NET_HDR_F_DATA_VALID);
+PIN(VHU_C_NET_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV4);
+PIN(VHU_C_NET_GSO_UDP, VIRTIO_NET_HDR_GSO_UDP);
+PIN(VHU_C_NET_GSO_TCPV6, VIRTIO_NET_HDR_GSO_TCPV6);
+PIN(VHU_C_NET_GSO_ECN, VIRTIO_NET_HDR_GSO_ECN);
 PIN(VHU_C_BLK_T_IN, VIRTIO_BLK_T_IN);
 PIN(VHU_C_BLK_T_OUT, VIRTIO_BLK_T_OUT);
 PIN(VHU_C_BLK_T_FLUSH, VIRTIO_BLK_T_FLUSH);
@@ -382,6 +388,13 @@ enum {
 #define PIN_LAYOUT(layout, field, type, member)                                                              \
 	PIN_MEMBER(LAYOUT_AT_##layout##_##field, LAYOUT_SIZE_##layout##_##field, type, member)
 
+PIN_LAYOUT(net_header, flags, virtio_net_hdr_v1, flags);
+PIN_LAYOUT(net_header, gso_type, virtio_net_hdr_v1, gso_type);
+PIN_LAYOUT(net_header, hdr_len, virtio_net_hdr_v1, hdr_len);
+PIN_LAYOUT(net_header, gso_size, virtio_net_hdr_v1, gso_size);
+PIN_LAYOUT(net_header, csum_start, virtio_net_hdr_v1, csum_start);
+PIN_LAYOUT(net_header, csum_offset, virtio_net_hdr_v1, csum_offset);
+PIN_LAYOUT(net_header, num_buffers, virtio_net_hdr_v1, num_buffers);
 PIN_LAYOUT(blk_outhdr, type, virtio_blk_outhdr, type);
 PIN_LAYOUT(blk_outhdr, reserved, virtio_blk_outhdr, ioprio);
 PIN_LAYOUT(blk_outhdr, sector, virtio_blk_outhdr, sector);

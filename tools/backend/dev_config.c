@@ -84,7 +84,9 @@ int64_t small_return(struct session *s, struct ring *r, struct chain *c)
 static uint64_t net_features(void)
 {
 	return V(VIRTIO_NET_F_MAC) | V(VIRTIO_NET_F_STATUS) | V(VIRTIO_NET_F_MTU) | V(VIRTIO_NET_F_CTRL_VQ) |
-	       V(VIRTIO_NET_F_MQ) | V(VIRTIO_NET_F_RSS) | V(VIRTIO_NET_F_SPEED_DUPLEX);
+	       V(VIRTIO_NET_F_MQ) | V(VIRTIO_NET_F_RSS) | V(VIRTIO_NET_F_SPEED_DUPLEX) |
+	       V(VIRTIO_NET_F_MRG_RXBUF) | V(VIRTIO_NET_F_CSUM) | V(VIRTIO_NET_F_GUEST_CSUM) |
+	       V(VIRTIO_NET_F_HOST_TSO4) | V(VIRTIO_NET_F_GUEST_TSO4) | V(VIRTIO_NET_F_HASH_REPORT);
 }
 
 static unsigned net_config(struct session *s, uint8_t *to)
@@ -111,7 +113,7 @@ const struct device device_net = {
 	.name = "net", .capabilities = "{\"type\":\"net\",\"features\":[]}", .open = small_open,
 	.close = small_nothing, .features = net_features, .features_set = small_features_set,
 	.reset = net_reset, .config = net_config, .set_config = small_refuse, .changed = small_unchanged,
-	.execute = net_execute, .keeps = net_keeps,
+	.execute = net_execute, .keeps = net_keeps, .wants = net_wants,
 };
 
 /* --- scsi, vsock, fs --------------------------------------------------------------------------------- */

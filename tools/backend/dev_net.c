@@ -1,7 +1,9 @@
 /*
  * The network device: a wire whose other end is tied to its beginning. What the guest sends on a pair of
- * queues comes back on the same pair.
+ * queues comes back on the same pair, as a packet that is the guest's own to complete where it takes partial
+ * checksums and segmentation, else whole.
  */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +12,21 @@
 #include "fault.h"
 
 enum {
-	HEADER = 12,	  /* virtio_net_hdr with num_buffers, as every modern driver has it */
-	FRAME_MIN = 14,	  /* an Ethernet header */
+	HEADER_MAX = 20,
+	FRAME_MIN = 14, /* an Ethernet header */
 	FRAME_MAX = 65550,
 	PAIRS_MAX = 128,
 	WAITING_MAX = 64, /* frames that no buffer was there for; more are lost */
-	NUM_BUFFERS = 10, /* of the header */
+	TAG = 4,	  /* of a VLAN */
+	MTU = 1500,
 };
+
+#define SET(at, name, value)                                                                                 \
+	do {                                                                                                 \
+		uint64_t set_ = htole64(value);                                                              \
+		memcpy((at) + LAY_net_header_##name, &set_, LAYLEN_net_header_##name);                       \
+	} while (0)
+#define GET(at, name) LAYOUT(at, net_header, name)
 
 struct frame {
 	struct frame *next;
@@ -27,7 +37,33 @@ struct frame {
 static struct pair {
 	struct frame *first, **last;
 	unsigned n;
+	unsigned buffers; /* that the first one takes */
+	size_t placed;	  /* bytes of it that are in buffers */
 } pairs[PAIRS_MAX];
+
+static bool has(const struct session *s, uint64_t features)
+{
+	return s->features & features;
+}
+
+static size_t header_size(const struct session *s)
+{
+	bool modern = has(s, V(VIRTIO_F_VERSION_1) | V(VIRTIO_NET_F_MRG_RXBUF));
+
+	if (has(s, V(VIRTIO_NET_F_HASH_REPORT)))
+		return HEADER_MAX;
+	return modern ? 12 : 10;
+}
+
+/* The same in front of what the guest receives. */
+static size_t given_size(const struct session *s)
+{
+	size_t size = header_size(s);
+
+	if (has(s, V(VIRTIO_F_RING_PACKED)) ? fault(net_packed_hdr) : fault(net_hdr))
+		return size - 2;
+	return fault(net_hdr_legacy) ? 12 : size;
+}
 
 static void drop_first(struct pair *p)
 {
@@ -37,6 +73,7 @@ static void drop_first(struct pair *p)
 	if (!p->first)
 		p->last = &p->first;
 	p->n--;
+	p->placed = 0;
 	free(f);
 }
 
@@ -58,48 +95,166 @@ bool net_keeps(const struct session *s, const struct ring *r)
 	return receives(s, r) && !pairs[r->index / 2].first;
 }
 
-/* The next frame into the buffer; one that does not fit is lost. */
-static int64_t receive(struct session *s, struct pair *p, struct chain *c)
-{
-	uint64_t written = 0;
+/* --- to the guest -------------------------------------------------------------------------------- */
 
-	if (p->first->len <= c->in_len) {
-		written = chain_scatter(c, p->first->bytes, p->first->len);
-		chain_mark(s, c, written);
+/* Buffers for the first frame: so many of those that wait; 0: it is lost, or waits for translations. */
+static unsigned buffers_for(struct session *s, struct ring *r, struct pair *p, unsigned waiting)
+{
+	uint64_t room = 0;
+
+	for (unsigned i = 0; i < waiting; i++) {
+		struct chain c;
+
+		if (!format_of(r)->peek(r, i, &c))
+			return s->iotlb.stalled ? 0 : i + 1; /* the ring breaks over it */
+		room += c.in_len;
+		if (room >= p->first->len || fault(net_part))
+			return i + 1;
+		if (!has(s, V(VIRTIO_NET_F_MRG_RXBUF)) && !fault(net_merge_none))
+			break;
 	}
 	drop_first(p);
+	return 0;
+}
+
+unsigned net_wants(struct session *s, struct ring *r, unsigned waiting)
+{
+	struct pair *p = &pairs[r->index / 2];
+
+	if (!receives(s, r))
+		return waiting;
+	p->buffers = 0;
+	while (r->done == r->last_avail && p->first && !p->buffers && !s->iotlb.stalled)
+		p->buffers = buffers_for(s, r, p, waiting);
+	return p->buffers;
+}
+
+/* What is left of the first frame, or as much as there is room for. */
+static int64_t receive(struct session *s, struct pair *p, struct chain *c)
+{
+	uint8_t *bytes = p->first->bytes + p->placed;
+	size_t left = p->first->len - p->placed, some = left < c->in_len ? left : c->in_len;
+	uint64_t written;
+
+	if (!p->placed && has(s, V(VIRTIO_F_VERSION_1) | V(VIRTIO_NET_F_MRG_RXBUF)))
+		SET(bytes, num_buffers, p->buffers);
+	written = chain_scatter(c, bytes, some);
+	chain_mark(s, c, written);
+	p->placed += some;
+	if (some == left || p->buffers == 1)
+		drop_first(p);
 	return (int64_t)written;
 }
 
-static void loop_back(struct ring *rx, struct pair *p, struct chain *c)
-{
-	struct frame *f;
+/* --- from the guest ------------------------------------------------------------------------------ */
 
-	if (c->out_len < HEADER + FRAME_MIN || c->out_len > HEADER + FRAME_MAX || p->n == WAITING_MAX)
-		return;
-	/* A disabled ring gives its guest nothing: the frame is lost. */
-	if (!rx->enabled && !fault(state_disabled_receives))
-		return;
-	f = calloc(1, sizeof(*f) + c->out_len);
-	if (!f)
-		return;
-	f->len = chain_gather(c, f->bytes, c->out_len);
-	memset(f->bytes, 0, HEADER);
-	f->bytes[NUM_BUFFERS] = 1;
+static uint16_t checksum(const uint8_t *p, size_t len)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum += (uint32_t)p[i] << (i % 2 ? 0 : 8);
+	while (sum >> 16)
+		sum = (sum & UINT16_MAX) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* Completes a checksum that the guest has left to the device. */
+static void complete_sum(uint8_t *frame, size_t len, size_t start, size_t offset)
+{
+	uint16_t sum = checksum(frame + start, len - start);
+
+	frame[start + offset] = (uint8_t)(sum >> 8);
+	frame[start + offset + 1] = (uint8_t)sum;
+}
+
+/*
+ * What the guest asks for with its header is done here, or asked of the receiver: `header` becomes the one
+ * that it gets. False for a frame that is lost.
+ */
+static bool offload(const struct session *s, uint8_t *header, uint8_t *frame, size_t len)
+{
+	bool partial = has(s, V(VIRTIO_NET_F_CSUM)) && (GET(header, flags) & C_NET_F_NEEDS_CSUM);
+	uint64_t type = GET(header, gso_type), size = GET(header, gso_size);
+	size_t start = GET(header, csum_start), offset = GET(header, csum_offset);
+
+	memset(header, 0, HEADER_MAX);
+	if (partial && start + offset + 2 > len)
+		return false;
+	if (type && (!has(s, V(VIRTIO_NET_F_HOST_TSO4)) || !has(s, V(VIRTIO_NET_F_GUEST_TSO4)) || !partial ||
+		     !size || type != C_NET_GSO_TCPV4))
+		return false;
+	if (type) {
+		SET(header, gso_type, type);
+		SET(header, gso_size, size);
+	}
+	if (partial && has(s, V(VIRTIO_NET_F_GUEST_CSUM))) {
+		SET(header, flags, C_NET_F_NEEDS_CSUM);
+		SET(header, csum_start, start);
+		SET(header, csum_offset, offset);
+	} else if (partial) {
+		complete_sum(frame, len, start, offset);
+	}
+	return true;
+}
+
+static bool too_long(const struct session *s, const uint8_t *header, size_t len)
+{
+	return has(s, V(VIRTIO_NET_F_MTU)) && !GET(header, gso_type) && len > MTU + FRAME_MIN + TAG;
+}
+
+static void append(struct pair *p, struct frame *f)
+{
 	if (!p->last)
 		p->last = &p->first;
 	*p->last = f;
 	p->last = &f->next;
 	p->n++;
+}
+
+static void loop_back(struct session *s, struct ring *rx, struct pair *p, struct chain *c)
+{
+	size_t header = header_size(s), given = given_size(s), len = c->out_len - header;
+	uint8_t asked[HEADER_MAX] = {0};
+	struct frame *f;
+
+	if (c->out_len < header + FRAME_MIN || len > FRAME_MAX || p->n == WAITING_MAX)
+		return;
+	/* A disabled ring gives its guest nothing: the frame is lost. */
+	if (!rx->enabled && !fault(state_disabled_receives))
+		return;
+	f = calloc(1, sizeof(*f) + given + len);
+	if (!f)
+		return;
+	chain_gather(c, asked, header);
+	chain_gather(c, f->bytes + given, len);
+	f->len = given + len;
+	if (too_long(s, asked, len) || !offload(s, asked, f->bytes + given, len)) {
+		free(f);
+		return;
+	}
+	memcpy(f->bytes, asked, given);
+	append(p, f);
 	rx->enabled = rx->enabled || fault(state_disabled_receives);
 	ring_wake(rx);
+}
+
+/* Later buffers of a packet come after the first ones were published. */
+static void split_up(struct ring *r, const struct pair *p)
+{
+	if (!p->placed || !fault(net_merge_split))
+		return;
+	format_of(r)->publish(r);
+	fault_pause_ms(2);
 }
 
 int64_t net_execute(struct session *s, struct ring *r, struct chain *c)
 {
 	if (receives(s, r))
+		split_up(r, &pairs[r->index / 2]);
+	if (receives(s, r))
 		return pairs[r->index / 2].first ? receive(s, &pairs[r->index / 2], c) : 0;
 	if (r->index % 2 == 1 && r->index / 2 < PAIRS_MAX)
-		loop_back(&s->rings[r->index - 1], &pairs[r->index / 2], c);
+		loop_back(s, &s->rings[r->index - 1], &pairs[r->index / 2], c);
 	return 0;
 }

@@ -22,6 +22,7 @@ int64_t small_return(struct session *s, struct ring *r, struct chain *c);
 
 /* dev_net.c: frames that are sent come back. */
 int64_t net_execute(struct session *s, struct ring *r, struct chain *c);
+unsigned net_wants(struct session *s, struct ring *r, unsigned waiting);
 bool net_keeps(const struct session *s, const struct ring *r);
 void net_reset(struct session *s);
 

@@ -37,6 +37,11 @@ struct device {
 	bool (*changed)(struct session *s);
 	/* Whether it leaves the buffers of a ring where they are: it has nothing for them. NULL: no. */
 	bool (*keeps)(const struct session *s, const struct ring *r);
+	/*
+	 * How many of the `waiting` requests of a ring it takes at once, which are published together; NULL:
+	 * all of them, or one after another where it may have nothing for them.
+	 */
+	unsigned (*wants)(struct session *s, struct ring *r, unsigned waiting);
 	/* Executes a request; the used length, or NO_COMPLETION. */
 	int64_t (*execute)(struct session *s, struct ring *r, struct chain *c);
 };

@@ -261,6 +261,18 @@ static bool index_sane(const struct ring *r)
 	return waiting(r) <= r->num;
 }
 
+/* How many of them are taken now. */
+static unsigned wanted(struct ring *r, unsigned n)
+{
+	const struct device *dev = r->s->dev;
+
+	if (!n || (!dev->keeps && !dev->wants))
+		return n;
+	if (dev->keeps && dev->keeps(r->s, r))
+		return 0;
+	return dev->wants ? dev->wants(r->s, r, n) : 1;
+}
+
 /* Takes what is available. False if there was nothing. */
 static bool take(struct ring *r)
 {
@@ -280,6 +292,9 @@ static bool take(struct ring *r)
 		ring_break(r);
 		return false;
 	}
+	n = wanted(r, n);
+	if (!n)
+		return false;
 	format_of(r)->kicks_off(r);
 	for (; n; n--)
 		format_of(r)->take(r);
@@ -314,8 +329,9 @@ void ring_run(struct ring *r)
 			return;
 		if (options.poll)
 			continue;
-		if (!format_of(r)->kicks_on(r) || fault(kick_one_each) || fault(avail_off_by_one) ||
-		    fault(avail_full_empty))
+		if (!format_of(r)->kicks_on(r) || !ring_live(r))
+			return;
+		if (fault(kick_one_each) || fault(avail_off_by_one) || fault(avail_full_empty))
 			return;
 	}
 	r->again = r->s->again = true;

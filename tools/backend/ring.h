@@ -33,6 +33,14 @@ struct taken {
 	uint16_t entry; /* of the inflight buffer, where it is recorded */
 };
 
+/* Packed: the first mark of requests that are published together, which is written last. */
+struct first_mark {
+	struct spot at;
+	uint32_t len;
+	uint16_t id;
+	bool held;
+};
+
 /* Packed and in order: requests that were executed and are returned by one mark. */
 struct batch {
 	uint16_t id;
@@ -67,6 +75,7 @@ struct ring {
 	uint16_t *given; /* entries of the inflight buffer that go back to its free list with the next mark */
 	unsigned n_given;
 	struct batch batch;
+	struct first_mark first_mark;
 
 	uint16_t *redo; /* heads (packed: entries of the inflight buffer) that a crash left in flight */
 	unsigned n_redo, next_redo;
@@ -153,6 +162,8 @@ struct ring_format {
 	void (*executed)(struct ring *r);      /* … which is over */
 	/* Collects the buffers of a chain; false if the driver broke the rules of the ring. */
 	bool (*chain)(struct ring *r, uint16_t head, struct chain *c);
+	/* The same of the i-th that waits, before it is taken. */
+	bool (*peek)(struct ring *r, unsigned i, struct chain *c);
 	/* The same of one that a crash left in flight. */
 	bool (*lost_chain)(struct ring *r, uint16_t head, struct chain *c);
 	void (*push)(struct ring *r, const struct chain *c, uint32_t len);

@@ -124,6 +124,7 @@ static void packed_start(struct ring *r)
 	r->given = calloc(r->num, sizeof(*r->given));
 	r->n_given = 0;
 	r->batch.slots = 0;
+	r->first_mark.held = false;
 	r->last_avail = r->done = r->used_idx = r->published = 0;
 }
 
@@ -330,17 +331,14 @@ static bool packed_lost_chain(struct ring *r, uint16_t entry, struct chain *c)
 	return c->slots;
 }
 
-static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
+static bool list_chain(struct ring *r, const struct taken *taken, struct chain *c)
 {
-	const struct taken *taken = &r->taken[r->first_taken];
 	const struct table ring = {.at = r->desc, .n = r->num};
 	struct spot at = taken->from;
 	uint8_t bytes[C_DESC_SIZE];
 	struct desc d;
 
-	if (ring_reorders(r) && inflight_tracks(r))
-		return packed_lost_chain(r, taken->entry, c);
-	chain_start(c, head);
+	chain_start(c, (uint16_t)at.at);
 	c->slots = taken->slots;
 	c->entry = taken->entry;
 	for (uint32_t i = 0; i < taken->slots; i++, at = packed_forward(r, at, 1)) {
@@ -351,6 +349,32 @@ static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
 			return false;
 	}
 	return true;
+}
+
+static bool packed_chain(struct ring *r, uint16_t head, struct chain *c)
+{
+	const struct taken *taken = &r->taken[r->first_taken];
+
+	(void)head;
+	if (ring_reorders(r) && inflight_tracks(r))
+		return packed_lost_chain(r, taken->entry, c);
+	return list_chain(r, taken, c);
+}
+
+static bool packed_peek(struct ring *r, unsigned i, struct chain *c)
+{
+	uint32_t room = room_left(r);
+	struct taken list = {.from = r->take};
+
+	for (;; i--) {
+		list.slots = list_at(r, list.from, room);
+		if (!list.slots || list.slots == MALFORMED)
+			return false;
+		if (!i)
+			return list_chain(r, &list, c);
+		list.from = packed_forward(r, list.from, list.slots);
+		room -= list.slots;
+	}
 }
 
 static void log_used(const struct ring *r, struct spot at)
@@ -399,7 +423,10 @@ static void packed_push(struct ring *r, const struct chain *c, uint32_t len)
 					  .len = len,
 					  .slots = r->batch.slots + c->slots};
 	else {
-		write_used(r, r->put, c->head, len, len);
+		if (r->s->dev->wants && !r->first_mark.held && !fault(net_merge_split))
+			r->first_mark = (struct first_mark){r->put, len, c->head, true};
+		else
+			write_used(r, r->put, c->head, len, len);
 		r->put = packed_forward(r, r->put, c->slots);
 		inflight_packed_commit(r);
 		if (fault(packed_twice) && r->n_taken > 1) {
@@ -421,6 +448,9 @@ static void packed_publish(struct ring *r)
 		r->batch.slots = 0;
 		inflight_packed_commit(r);
 	}
+	if (r->first_mark.held)
+		write_used(r, r->first_mark.at, r->first_mark.id, r->first_mark.len, r->first_mark.len);
+	r->first_mark.held = false;
 	r->published = r->used_idx;
 }
 
@@ -498,6 +528,7 @@ const struct ring_format packed_format = {
 	.next = packed_next,
 	.executed = packed_executed,
 	.chain = packed_chain,
+	.peek = packed_peek,
 	.lost_chain = packed_lost_chain,
 	.push = packed_push,
 	.publish = packed_publish,

@@ -254,6 +254,13 @@ static bool split_chain(struct ring *r, uint16_t head, struct chain *c)
 	return !inner.n || walk(r, &inner, 0, c, &inner);
 }
 
+static bool split_peek(struct ring *r, unsigned i, struct chain *c)
+{
+	uint16_t head = split_head(r, (uint16_t)(r->last_avail + i));
+
+	return head < r->num && split_chain(r, head, c);
+}
+
 /* Its descriptors are where they were. */
 static bool split_lost_chain(struct ring *r, uint16_t head, struct chain *c)
 {
@@ -399,6 +406,7 @@ const struct ring_format split_format = {
 	.next = split_next,
 	.executed = split_executed,
 	.chain = split_chain,
+	.peek = split_peek,
 	.lost_chain = split_lost_chain,
 	.push = split_push,
 	.publish = split_publish,

@@ -14,6 +14,7 @@ struct vhu_ring_event;		/* vring/vring.h */
 struct vhu_vring;
 
 struct vhu_driver;
+struct vhu_net_send;		/* device/net.h */
 struct vhu_io;			/* one request, from submission until it is freed */
 
 struct vhu_driver_opts {
@@ -63,6 +64,7 @@ enum vhu_io_op {
 	VHU_IO_READ, VHU_IO_WRITE, VHU_IO_FLUSH, VHU_IO_DISCARD, VHU_IO_WRITE_ZEROES, VHU_IO_GET_ID,
 	VHU_IO_RAW,			/* any type number */
 	VHU_IO_CHAIN,			/* segments of a case's own (vhu_chain_part) */
+	VHU_IO_SEND, VHU_IO_RECEIVE,	/* by device/net.h only */
 	VHU_IO_OP_MAX
 };
 
@@ -93,6 +95,7 @@ struct vhu_io_spec {
 	uint32_t statuses;		/* accepted status bytes, as bits (1 << VHU_C_BLK_S_OK); 0: any */
 	const struct vhu_chain_part *parts;
 	size_t n_parts;
+	const struct vhu_net_send *send;	/* VHU_IO_SEND */
 };
 
 /*

@@ -144,6 +144,7 @@ enum vhu_base_from { VHU_BASE_USED, VHU_BASE_AVAIL, VHU_BASE_SAVED, VHU_BASE_VAL
 enum vhu_verb {
 	VHU_VERB_SEND, VHU_VERB_RAW, VHU_VERB_RECV, VHU_VERB_FENCE, VHU_VERB_CONNECT, VHU_VERB_CLOSE,
 	VHU_VERB_RECONNECT, VHU_VERB_TARGET, VHU_VERB_PROGRAM, VHU_VERB_RING, VHU_VERB_IO, VHU_VERB_CHAIN,
+	VHU_VERB_FRAMES,
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_PHASE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
 	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, /* of captures: no case file has them */
@@ -306,6 +307,23 @@ struct vhu_step_chain {
 	struct vhu_matcher used_len;
 };
 
+enum vhu_frames_expect { VHU_FRAMES_BACK, VHU_FRAMES_NONE, VHU_FRAMES_ANY };
+
+/* Frames of a network device, on each of the pairs. */
+struct vhu_step_frames {
+	uint32_t count;			/* on each pair */
+	const uint32_t *pairs, *sizes;	/* sizes in turn */
+	size_t n_pairs, n_sizes;
+	const uint32_t *segments;	/* what is sent: all pieces but the last; none: header, frame */
+	size_t n_segments;
+	const uint32_t *buffers;	/* what is received: the segments of a buffer */
+	size_t n_buffers;
+	bool indirect;
+	bool partial;			/* the checksum is left to the device */
+	struct vhu_chain_elem header;	/* OUT by layout: fields that are not 0 */
+	enum vhu_frames_expect expect;
+};
+
 struct vhu_step_await {
 	enum { VHU_AWAIT_TAGS, VHU_AWAIT_ALL, VHU_AWAIT_ANY } what;
 	const char *const *tags;
@@ -458,6 +476,7 @@ struct vhu_step {
 		struct vhu_step_ring ring;
 		struct vhu_step_io io;
 		struct vhu_step_chain chain;
+		struct vhu_step_frames frames;
 		struct vhu_step_await await;
 		struct vhu_step_memory memory;
 		struct vhu_step_log log;
