@@ -124,6 +124,7 @@ unsigned net_wants(struct session *s, struct ring *r, unsigned waiting)
 	if (!receives(s, r))
 		return waiting;
 	p->buffers = 0;
+	s->iotlb.stalled = false;
 	while (r->done == r->last_avail && p->first && !p->buffers && !s->iotlb.stalled)
 		p->buffers = buffers_for(s, r, p, waiting);
 	return p->buffers;
