@@ -40,15 +40,20 @@ OBSTACLES = {
 }
 
 
-def main(build, name):
-    program, command, options, cases = BACKENDS[name]
+def obstacle(name):
+    """Why it can't run here, or None."""
+    program = BACKENDS[name][0]
     if not shutil.which(program):
-        print(f'SKIP: {name}: {program} is not installed')
+        return f'{program} is not installed'
+    return OBSTACLES.get(name, lambda: None)()
+
+
+def main(build, name):
+    why = obstacle(name)
+    if why:
+        print(f'SKIP: {name}: {why}')
         return 77
-    obstacle = OBSTACLES.get(name, lambda: None)()
-    if obstacle:
-        print(f'SKIP: {name}: {obstacle}')
-        return 77
+    _program, command, options, cases = BACKENDS[name]
     baseline = os.path.join(HERE, name + '.json')
     if os.path.exists(baseline):
         options = options + ['--baseline', baseline]

@@ -1,6 +1,7 @@
 #!/bin/bash
-# testpmd.sh SOCKET: becomes DPDK's testpmd with one vhost port of two queue pairs at SOCKET.
+# testpmd.sh SOCKET [PAIRS]: becomes DPDK's testpmd with one vhost port of two (PAIRS) queue pairs at SOCKET.
 # It ends at the end of its standard input, so it gets a pipe that never ends: its own.
+pairs=${2:-2}
 exec dpdk-testpmd --no-pci --no-telemetry --no-shconf --no-huge -m 256 --file-prefix "vhu$$" --lcores "(0,1)@(0-$(($(nproc) - 1)))" \
-	--vdev "net_vhost0,iface=$1,queues=2" -- --nb-cores=1 --rxq=2 --txq=2 --no-mlockall --total-num-mbufs=8192 \
+	--vdev "net_vhost0,iface=$1,queues=$pairs" -- --nb-cores=1 --rxq=$pairs --txq=$pairs --no-mlockall --total-num-mbufs=8192 \
 	--forward-mode=io 0<> <(:)
