@@ -4,281 +4,6 @@
 
 #include "import_priv.h"
 
-enum { SEARCH_MAX = 1024 }; /* endpoints that a thread of unknown descent is tried with */
-
-/* --- tables ----------------------------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
-static struct table_entry *slot(const struct table *t, uint64_t key)
-{
-	size_t i = (size_t)mix(key) & (t->cap - 1);
-
-	while (t->entries[i].used && t->entries[i].key != key)
-		i = (i + 1) & (t->cap - 1);
-	return &t->entries[i];
-}
-
-void *vhu_table_get(const struct table *t, uint64_t key)
-{
-	return t->cap ? slot(t, key)->value : NULL;
-}
-
-int vhu_table_put(struct table *t, uint64_t key, void *value)
-{
-	struct table_entry *e;
-
-	if (t->n * 2 >= t->cap) {
-		struct table grown = {.cap = t->cap ? t->cap * 2 : 64};
-
-		grown.entries = calloc(grown.cap, sizeof(*grown.entries));
-		if (!grown.entries)
-			return -ENOMEM;
-		for (size_t i = 0; i < t->cap; i++)
-			if (t->entries[i].used)
-				*slot(&grown, t->entries[i].key) = t->entries[i];
-		grown.n = t->n;
-		free(t->entries);
-		*t = grown;
-	}
-	e = slot(t, key);
-	t->n += !e->used;
-	*e = (struct table_entry){key, value, true};
-	return 0;
-}
-
-void vhu_table_done(struct table *t)
-{
-	free(t->entries);
-	*t = (struct table){0};
-}
-
-/* --- processes and their descriptors ---------------------------------------------------------------- */
-
-struct process {
-	uint32_t tgid; /* the first thread that was seen */
-	struct endpoint *endpoints;
-	bool certain;		/* it is known whose descriptors it shares */
-	struct process *same;	/* it turned out to be a thread of this one */
-	struct process *parent; /* whose descriptors it began with */
-};
-
-/* What a number stands for in a process; without an endpoint only its kind is known. */
-struct descriptor {
-	bool open;
-	struct endpoint *endpoint;
-	enum vhu_fd_kind kind;
-	bool sized;
-	uint64_t size;
-};
-
-static struct process *process_of(struct import *m, uint32_t tid)
-{
-	struct process *p = vhu_table_get(&m->processes, tid);
-
-	if (!p) {
-		p = vhu_arena_alloc(m->arena, sizeof(*p));
-		if (!p || vhu_table_put(&m->processes, tid, p) < 0)
-			return NULL;
-		p->tgid = tid;
-	}
-	while (p->same)
-		p = p->same;
-	return p;
-}
-
-static uint64_t key_of(const struct process *p, int fd)
-{
-	return (uint64_t)p->tgid << 32 | (uint32_t)fd;
-}
-
-/* NULL if nothing is known of it. Children have what their parents have, until they close it. */
-static struct descriptor *lookup(const struct import *m, const struct process *p, int fd)
-{
-	for (unsigned depth = 0; p && depth < 64; p = p->parent, depth++) {
-		struct descriptor *d = vhu_table_get(&m->descriptors, key_of(p, fd));
-
-		if (d)
-			return d;
-	}
-	return NULL;
-}
-
-/* The process's own entry, made if need be. */
-static struct descriptor *own(struct import *m, const struct process *p, int fd)
-{
-	struct descriptor *d = vhu_table_get(&m->descriptors, key_of(p, fd));
-
-	if (d)
-		return d;
-	d = vhu_arena_alloc(m->arena, sizeof(*d));
-	return d && vhu_table_put(&m->descriptors, key_of(p, fd), d) == 0 ? d : NULL;
-}
-
-/* "UNIX-STREAM:[12->34,…]", "socket:[12]" */
-static void inodes_of(const char *note, uint64_t *ret, uint64_t *ret_peer)
-{
-	const char *p = note ? strstr(note, ":[") : NULL;
-	char *end;
-
-	*ret = *ret_peer = 0;
-	if (!p || (strncmp(note, "UNIX", 4) && strncmp(note, "socket", 6)))
-		return;
-	*ret = strtoull(p + 2, &end, 10);
-	if (!strncmp(end, "->", 2))
-		*ret_peer = strtoull(end + 2, NULL, 10);
-}
-
-static enum vhu_fd_kind kind_of(const char *note)
-{
-	static const struct {
-		const char *begin;
-		enum vhu_fd_kind kind;
-	} kinds[] = {
-		{"anon_inode:[eventfd", VHU_FDK_EVENTFD},
-		{"anon_inode:[userfaultfd", VHU_FDK_USERFAULT},
-		{"/memfd:", VHU_FDK_MEMFD},
-		{"/dev/shm/", VHU_FDK_SHM},
-		{"/dev/hugepages", VHU_FDK_HUGETLB},
-		{"/dev/", VHU_FDK_DEVICE},
-		{"/", VHU_FDK_FILE},
-		{"UNIX", VHU_FDK_SOCKET},
-		{"socket:", VHU_FDK_SOCKET},
-		{"pipe:", VHU_FDK_PIPE},
-	};
-
-	if (!note)
-		return VHU_FDK_UNKNOWN;
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(kinds); i++)
-		if (!strncmp(note, kinds[i].begin, strlen(kinds[i].begin)))
-			return kinds[i].kind;
-	return VHU_FDK_OTHER;
-}
-
-/* --- endpoints -------------------------------------------------------------------------------------- */
-
-static void end(const struct import *m, struct endpoint *e, enum end_kind kind, int error, uint64_t t_ns)
-{
-	if (e->ended != END_NONE)
-		return;
-	e->ended = kind;
-	e->error = error;
-	e->ended_ns = t_ns;
-	e->ended_order = m->order;
-}
-
-static struct endpoint *make_endpoint(struct import *m, struct process *p, int fd, enum endpoint_how how,
-				      const struct strace_line *line)
-{
-	struct endpoint *e;
-	struct descriptor *d;
-
-	if (m->n_endpoints == IMPORT_ENDPOINTS_MAX)
-		return NULL;
-	e = vhu_arena_alloc(m->arena, sizeof(*e));
-	d = own(m, p, fd);
-	if (!e || !d)
-		return NULL;
-	/* Its close was not seen. */
-	if (d->open && d->endpoint)
-		end(m, d->endpoint, END_OURS, 0, line->t_ns);
-	*d = (struct descriptor){
-		.open = true, .endpoint = e, .kind = how == HOW_RECEIVED ? VHU_FDK_UNKNOWN : VHU_FDK_SOCKET};
-	e->how = how;
-	e->tgid = p->tgid;
-	e->fd = fd;
-	e->opened_ns = line->t_ns;
-	e->opened_order = m->order;
-	e->prev = m->last;
-	if (m->last)
-		m->last->next = e;
-	else
-		m->first = e;
-	m->last = e;
-	e->sibling = p->endpoints;
-	p->endpoints = e;
-	m->n_endpoints++;
-	return e;
-}
-
-static const enum vhu_cap_channel channels[2] = {VHU_CAP_MAIN, VHU_CAP_BACKEND};
-static const enum vhu_cap_direction dirs[2] = {VHU_CAP_DIR_FE, VHU_CAP_DIR_BE};
-
-/* Whether bytes look like the start of a message of any sort; counts for which. */
-static bool judge(struct endpoint *e, enum io_dir dir, const uint8_t *bytes, size_t len)
-{
-	bool any = false;
-
-	for (unsigned channel = 0; channel < 2; channel++) {
-		for (unsigned by = 0; by < 2; by++) {
-			bool fits = vhu_stream_is_start(channels[channel], dirs[by], bytes, len);
-			/* What comes in was sent by the other party. */
-			unsigned ours = dir == IO_OUT ? by : !by;
-
-			any |= fits;
-			if (e)
-				e->score[channel][ours] += fits;
-		}
-	}
-	return any;
-}
-
-/* Whether bytes can be the next of a stream: what is left of a message, or the start of one. */
-static bool continues(const struct endpoint *e, enum io_dir dir, const uint8_t *bytes, size_t len)
-{
-	const struct walk *w = &e->walk[dir];
-
-	if (w->lost || !e->len[dir])
-		return judge(NULL, dir, bytes, len);
-	if (w->have == VHU_C_HEADER_SIZE)
-		return len <= w->left;
-	return w->have ? len <= VHU_C_HEADER_SIZE - w->have : judge(NULL, dir, bytes, len);
-}
-
-/*
- * * The endpoint that a call means, or NULL. A thread that nothing is known of may be one of a process
- * that has a socket of that number, when what it moves fits there.
- */
-static struct endpoint *find(struct import *m, struct process *p, int fd, const char *note, enum io_dir dir,
-			     const uint8_t *bytes, size_t len)
-{
-	struct descriptor *d = lookup(m, p, fd);
-	struct endpoint *found = NULL;
-	uint64_t inode, peer;
-	unsigned seen = 0;
-
-	inodes_of(note, &inode, &peer);
-	if (inode) {
-		found = vhu_table_get(&m->inodes, inode);
-		if (found)
-			found->peer_inode = found->peer_inode ? found->peer_inode : peer;
-		return found;
-	}
-	if (d)
-		return d->open ? d->endpoint : NULL;
-	if (p->certain)
-		return NULL;
-	for (struct endpoint *e = m->last; e && ++seen < SEARCH_MAX; e = e->prev) {
-		if (e->fd != fd || e->ended == END_OURS || !e->len[dir] || !continues(e, dir, bytes, len))
-			continue;
-		if (found)
-			return NULL;
-		found = e;
-	}
-	if (found) {
-		struct process *other = process_of(m, found->tgid);
-
-		if (other && other != p)
-			p->same = other;
-	}
-	return found;
-}
-
 /* --- bytes ------------------------------------------------------------------------------------------ */
 
 /* What a call moved, from its buffers: bytes up to the first that strace left out. */
@@ -348,9 +73,9 @@ static void describe_fd(struct import *m, const struct process *p, const struct 
 	int64_t number = -1;
 
 	vhu_strace_number(v, &number);
-	d = number >= 0 ? lookup(m, p, (int)number) : NULL;
+	d = number >= 0 ? vhu_import_lookup(m, p, (int)number) : NULL;
 	info->number = (uint32_t)number;
-	info->kind = v->note ? kind_of(v->note) : d && d->open ? d->kind : VHU_FDK_UNKNOWN;
+	info->kind = v->note ? vhu_import_kind(v->note) : d && d->open ? d->kind : VHU_FDK_UNKNOWN;
 	if (d && d->open) {
 		info->size_valid = d->sized;
 		info->size = d->size;
@@ -381,10 +106,10 @@ static int take_fds(struct import *m, struct process *p, const struct strace_val
 		if (!vhu_strace_number(v, &fd) || fd < 0 || fd > INT32_MAX)
 			continue;
 		describe_fd(m, p, v, &io->fds[io->n_fds], &io->at[io->n_fds]);
-		inodes_of(v->note, &inode, &peer);
+		vhu_import_inodes(v->note, &inode, &peer);
 		if (dir == IO_IN && (!v->note || inode)) {
 			/* A descriptor of its own from now on, whatever it is. */
-			struct endpoint *e = make_endpoint(m, p, (int)fd, HOW_RECEIVED, line);
+			struct endpoint *e = vhu_import_endpoint(m, p, (int)fd, HOW_RECEIVED, line);
 
 			if (!e)
 				return -ENOMEM;
@@ -409,8 +134,8 @@ static void append(struct import *m, struct endpoint *e, enum io_dir dir, struct
 	e->last[dir] = io;
 	if (!e->len[IO_OUT] && !e->len[IO_IN])
 		e->first_ns = io->t_ns;
-	judge(e, dir, io->bytes, io->kept);
-	if (e->walk[dir].lost && judge(NULL, dir, io->bytes, io->kept))
+	vhu_import_judge(e, dir, io->bytes, io->kept);
+	if (e->walk[dir].lost && vhu_import_judge(NULL, dir, io->bytes, io->kept))
 		e->walk[dir] = (struct walk){0};
 	vhu_walk_over(&e->walk[dir], io->bytes, io->kept);
 	vhu_walk_skip(&e->walk[dir], io->len - io->kept);
@@ -426,10 +151,10 @@ static struct endpoint *discover(struct import *m, struct process *p, int fd, co
 	uint64_t inode, peer;
 	struct endpoint *e;
 
-	inodes_of(note, &inode, &peer);
-	if (!inode && !judge(NULL, dir, (const uint8_t *)vhu_buf_text(&g->bytes), g->bytes.len))
+	vhu_import_inodes(note, &inode, &peer);
+	if (!inode && !vhu_import_judge(NULL, dir, (const uint8_t *)vhu_buf_text(&g->bytes), g->bytes.len))
 		return NULL;
-	e = make_endpoint(m, p, fd, HOW_UNKNOWN, line);
+	e = vhu_import_endpoint(m, p, fd, HOW_UNKNOWN, line);
 	if (!e)
 		return NULL;
 	e->inode = inode;
@@ -442,7 +167,7 @@ static int move(struct import *m, const struct strace_line *line, enum io_dir di
 		const struct strace_value *msg, struct vhu_err *err)
 {
 	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
-	struct process *p = process_of(m, line->tid);
+	struct process *p = vhu_import_process(m, line->tid);
 	size_t len = (size_t)line->call.result, kept = VHU_MIN(g->bytes.len, len);
 	const uint8_t *bytes = (const uint8_t *)vhu_buf_text(&g->bytes);
 	struct endpoint *e;
@@ -453,8 +178,8 @@ static int move(struct import *m, const struct strace_line *line, enum io_dir di
 		return 0;
 	if (!p)
 		return vhu_err_errno(err, -ENOMEM, "import");
-	e = find(m, p, (int)fd, fd_arg->note, dir, bytes, kept);
-	if (!e && (!lookup(m, p, (int)fd) || kind_of(fd_arg->note) == VHU_FDK_SOCKET))
+	e = vhu_import_find(m, p, (int)fd, fd_arg->note, dir, bytes, kept);
+	if (!e && (!vhu_import_lookup(m, p, (int)fd) || vhu_import_kind(fd_arg->note) == VHU_FDK_SOCKET))
 		e = discover(m, p, (int)fd, fd_arg->note, dir, g, line);
 	if (!e || e->ended == END_OURS || len > INT32_MAX)
 		return 0;
@@ -484,7 +209,7 @@ static void meet_end(struct import *m, const struct strace_line *line, enum io_d
 {
 	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
 	int error = line->call.error;
-	struct process *p = process_of(m, line->tid);
+	struct process *p = vhu_import_process(m, line->tid);
 	struct descriptor *d;
 	uint64_t inode, peer;
 	struct endpoint *e;
@@ -496,11 +221,11 @@ static void meet_end(struct import *m, const struct strace_line *line, enum io_d
 		return;
 	if (line->call.result == 0 && dir == IO_OUT)
 		return;
-	inodes_of(fd_arg->note, &inode, &peer);
-	d = lookup(m, p, (int)fd);
+	vhu_import_inodes(fd_arg->note, &inode, &peer);
+	d = vhu_import_lookup(m, p, (int)fd);
 	e = inode ? vhu_table_get(&m->inodes, inode) : d && d->open ? d->endpoint : NULL;
 	if (e)
-		end(m, e, END_PEERS, error, line->t_ns);
+		vhu_import_end(m, e, END_PEERS, error, line->t_ns);
 }
 
 static int transfer(struct import *m, const struct strace_line *line, enum io_dir dir, enum buffer how,
@@ -575,12 +300,12 @@ static int no_memory(struct vhu_err *err)
 static struct endpoint *open_socket(struct import *m, const struct strace_line *line, int64_t fd,
 				    const char *note, enum endpoint_how how)
 {
-	struct process *p = process_of(m, line->tid);
-	struct endpoint *e = p ? make_endpoint(m, p, (int)fd, how, line) : NULL;
+	struct process *p = vhu_import_process(m, line->tid);
+	struct endpoint *e = p ? vhu_import_endpoint(m, p, (int)fd, how, line) : NULL;
 
 	if (!e)
 		return NULL;
-	inodes_of(note, &e->inode, &e->peer_inode);
+	vhu_import_inodes(note, &e->inode, &e->peer_inode);
 	return e->inode && vhu_table_put(&m->inodes, e->inode, e) < 0 ? NULL : e;
 }
 
@@ -649,7 +374,7 @@ static int socketpair_call(struct import *m, const struct strace_line *line, str
 static int close_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
 	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
-	struct process *p = process_of(m, line->tid);
+	struct process *p = vhu_import_process(m, line->tid);
 	struct descriptor *d, *mine;
 	int64_t fd;
 
@@ -657,15 +382,15 @@ static int close_call(struct import *m, const struct strace_line *line, struct v
 		return no_memory(err);
 	if (line->call.result || !vhu_strace_number(fd_arg, &fd) || fd < 0 || fd > INT32_MAX)
 		return 0;
-	d = lookup(m, p, (int)fd);
+	d = vhu_import_lookup(m, p, (int)fd);
 	if (!d)
 		return 0;
-	mine = own(m, p, (int)fd);
+	mine = vhu_import_own(m, p, (int)fd);
 	if (!mine)
 		return no_memory(err);
 	/* A child's copy of its parent's socket is no end of anything. */
 	if (d == mine && d->endpoint && d->open)
-		end(m, d->endpoint, END_OURS, 0, line->t_ns);
+		vhu_import_end(m, d->endpoint, END_OURS, 0, line->t_ns);
 	*mine = (struct descriptor){0};
 	return 0;
 }
@@ -674,12 +399,12 @@ static int close_call(struct import *m, const struct strace_line *line, struct v
 static int make_call(struct import *m, const struct strace_line *line, enum vhu_fd_kind kind,
 		     struct vhu_err *err)
 {
-	struct process *p = process_of(m, line->tid);
+	struct process *p = vhu_import_process(m, line->tid);
 	struct descriptor *d;
 
 	if (line->call.result < 0 || line->call.result > INT32_MAX)
 		return 0;
-	d = p ? own(m, p, (int)line->call.result) : NULL;
+	d = p ? vhu_import_own(m, p, (int)line->call.result) : NULL;
 	if (!d)
 		return no_memory(err);
 	*d = (struct descriptor){.open = true, .kind = kind};
@@ -705,7 +430,7 @@ static int userfault_call(struct import *m, const struct strace_line *line, stru
 
 static int resize_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
-	struct process *p = process_of(m, line->tid);
+	struct process *p = vhu_import_process(m, line->tid);
 	struct descriptor *d;
 	int64_t fd, size;
 
@@ -714,7 +439,7 @@ static int resize_call(struct import *m, const struct strace_line *line, struct 
 	if (line->call.result || !vhu_strace_number(vhu_strace_arg(&line->call, 0), &fd) || fd < 0 ||
 	    fd > INT32_MAX || !vhu_strace_number(vhu_strace_arg(&line->call, 1), &size) || size < 0)
 		return 0;
-	d = lookup(m, p, (int)fd);
+	d = vhu_import_lookup(m, p, (int)fd);
 	if (d && d->open && !d->endpoint) {
 		d->sized = true;
 		d->size = (uint64_t)size;
@@ -726,7 +451,7 @@ static int resize_call(struct import *m, const struct strace_line *line, struct 
 static int clone_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
 	const struct strace_value *v = line->call.args->first;
-	struct process *p = process_of(m, line->tid), *child;
+	struct process *p = vhu_import_process(m, line->tid), *child;
 	bool shares = false;
 
 	if (line->call.result <= 0 || line->call.result > INT32_MAX)
@@ -737,7 +462,7 @@ static int clone_call(struct import *m, const struct strace_line *line, struct v
 		flags = flags ? flags : v;
 		shares |= vhu_strace_has(flags, "CLONE_FILES");
 	}
-	child = process_of(m, (uint32_t)line->call.result);
+	child = vhu_import_process(m, (uint32_t)line->call.result);
 	if (!p || !child)
 		return no_memory(err);
 	if (child == p)
@@ -763,7 +488,7 @@ static int end_process(struct import *m, const struct strace_line *line, struct 
 			continue;
 		e->exited = true;
 		e->status = line->status;
-		end(m, e, END_OURS, 0, line->t_ns);
+		vhu_import_end(m, e, END_OURS, 0, line->t_ns);
 	}
 	p->endpoints = NULL;
 	return 0;

@@ -83,6 +83,48 @@ struct import {
 	void *ctx;
 };
 
+struct process {
+	uint32_t tgid; /* the first thread that was seen */
+	struct endpoint *endpoints;
+	bool certain;		/* it is known whose descriptors it shares */
+	struct process *same;	/* it turned out to be a thread of this one */
+	struct process *parent; /* whose descriptors it began with */
+};
+
+/* What a number stands for in a process; without an endpoint only its kind is known. */
+struct descriptor {
+	bool open;
+	struct endpoint *endpoint;
+	enum vhu_fd_kind kind;
+	bool sized;
+	uint64_t size;
+};
+
+/* import_world.c: what is known of processes, their descriptors and their sockets. */
+/* What a thread belongs to, made if need be. NULL: no memory. */
+struct process *vhu_import_process(struct import *m, uint32_t tid);
+/* NULL if nothing is known of it. Children have what their parents have, until they close it. */
+struct descriptor *vhu_import_lookup(const struct import *m, const struct process *p, int fd);
+/* The process's own entry, made if need be. */
+struct descriptor *vhu_import_own(struct import *m, const struct process *p, int fd);
+/* "UNIX-STREAM:[12->34,…]", "socket:[12]" */
+void vhu_import_inodes(const char *note, uint64_t *ret, uint64_t *ret_peer);
+/* What strace writes behind a number: what sort of file that is. */
+enum vhu_fd_kind vhu_import_kind(const char *note);
+/* A new socket of the process. NULL: too many, or no memory. */
+struct endpoint *vhu_import_endpoint(struct import *m, struct process *p, int fd, enum endpoint_how how,
+				     const struct strace_line *line);
+/* The first end counts. */
+void vhu_import_end(const struct import *m, struct endpoint *e, enum end_kind kind, int error, uint64_t t_ns);
+/* Whether bytes look like the start of a message of any sort; counts for which. */
+bool vhu_import_judge(struct endpoint *e, enum io_dir dir, const uint8_t *bytes, size_t len);
+/*
+ * The endpoint that a call means, or NULL. A thread that nothing is known of may be one of a process
+ * that has a socket of that number, when what it moves fits there.
+ */
+struct endpoint *vhu_import_find(struct import *m, struct process *p, int fd, const char *note,
+				 enum io_dir dir, const uint8_t *bytes, size_t len);
+
 /* Takes one line's call into account. -ENOMEM, -EFBIG. */
 int vhu_import_call(struct import *m, const struct strace_line *line, struct vhu_err *err);
 /* All is read: finds the sessions and hands out their records. */
