@@ -147,12 +147,33 @@ static bool is_published(const struct vhu_run *r, const uint8_t *region)
 	       vhu_ne_get(region + REGION_DESC_NUM, 2) == r->inflight.queue_size;
 }
 
+/* Offset and size of a place by its name; false: there is none of that name or index. */
+static bool find_place(const struct vhu_run *r, const char *at, size_t *ret_offset, size_t *ret_size)
+{
+	const char *open = strchr(at, '['), *close = open ? strchr(open, ']') : NULL;
+	unsigned long index = open ? strtoul(open + 1, NULL, 10) : 0;
+	const struct inflight_layout *l = layout_of(r);
+	char form[64];
+
+	snprintf(form, sizeof(form), "%.*s%s%s", open ? (int)(open - at) : (int)strlen(at), at,
+		 open ? "[#" : "", close ? close : "");
+	for (size_t i = 0; i < l->n_places && index < r->inflight.queue_size; i++) {
+		if (strcmp(l->places[i].name, form) != 0)
+			continue;
+		*ret_offset = l->places[i].offset + l->places[i].stride * index;
+		*ret_size = l->places[i].size;
+		return true;
+	}
+	return false;
+}
+
 /* What a check speaks of, as it is now. */
 struct inflight_look {
 	struct vhu_run *r;
 	const struct vhu_step *s;
+	bool at_known;	/* the region that `at` is in has it */
 	bool published; /* some region has the layout that we can read */
-	uint64_t entries, version, desc_num, used_idx, counter;
+	uint64_t entries, version, desc_num, used_idx, counter, is;
 };
 
 static void look_at_region(struct inflight_look *l, const uint8_t *region, bool first)
@@ -175,6 +196,8 @@ static void look_at_region(struct inflight_look *l, const uint8_t *region, bool 
 
 static void look(struct inflight_look *l)
 {
+	size_t offset, size;
+
 	*l = (struct inflight_look){.r = l->r, .s = l->s};
 	for (unsigned q = 0; q < l->r->inflight.queues; q++) {
 		const uint8_t *region = queue_region(l->r, q);
@@ -183,6 +206,11 @@ static void look(struct inflight_look *l)
 			continue;
 		l->published = true;
 		look_at_region(l, region, q == 0);
+		if (l->s->inflight.at && q == l->s->inflight.queue &&
+		    find_place(l->r, l->s->inflight.at, &offset, &size)) {
+			l->at_known = true;
+			l->is = vhu_ne_get(region + offset, size);
+		}
 	}
 }
 
@@ -202,7 +230,12 @@ static bool inflight_matches(void *ctx)
 	return l->r->exited ||
 	       (holds(l->r, &want->entries, l->entries) && holds(l->r, &want->version, l->version) &&
 		holds(l->r, &want->desc_num, l->desc_num) && holds(l->r, &want->used_idx, l->used_idx) &&
-		holds(l->r, &want->counter, l->counter));
+		holds(l->r, &want->counter, l->counter) && holds(l->r, &want->is, l->is));
+}
+
+static bool known(const struct inflight_look *l)
+{
+	return l->s->inflight.at ? l->at_known : l->published;
 }
 
 /* A buffer that the back-end uses in another way, or not at all, tells nothing. */
@@ -210,11 +243,11 @@ static bool readable(struct inflight_look *l)
 {
 	struct vhu_conn *c = &l->r->conns[l->s->conn];
 
-	if (inflight_matches(l) || l->published)
+	if (inflight_matches(l) || known(l))
 		return true;
 	if (vhu_conn_live(c) && !c->framing_lost && !vhu_conn_fence(c, l->s, NULL))
 		return false;
-	if (inflight_matches(l) || l->published)
+	if (inflight_matches(l) || known(l))
 		return true;
 	vhu_run_skip(l->r, "%s: the inflight buffer has not the published layout", l->s->where);
 	return false;
@@ -236,26 +269,7 @@ static void inflight_check(struct vhu_run *r, const struct vhu_step *s)
 	vhu_run_match(r, s, &want->desc_num, "the region's desc_num", l.desc_num);
 	vhu_run_match(r, s, &want->used_idx, "the region's used_idx", l.used_idx);
 	vhu_run_match(r, s, &want->counter, "the highest counter", l.counter);
-}
-
-/* Offset and size of a place by its name; false: there is none of that name or index. */
-static bool find_place(const struct vhu_run *r, const char *at, size_t *ret_offset, size_t *ret_size)
-{
-	const char *open = strchr(at, '['), *close = open ? strchr(open, ']') : NULL;
-	unsigned long index = open ? strtoul(open + 1, NULL, 10) : 0;
-	const struct inflight_layout *l = layout_of(r);
-	char form[64];
-
-	snprintf(form, sizeof(form), "%.*s%s%s", open ? (int)(open - at) : (int)strlen(at), at,
-		 open ? "[#" : "", close ? close : "");
-	for (size_t i = 0; i < l->n_places && index < r->inflight.queue_size; i++) {
-		if (strcmp(l->places[i].name, form) != 0)
-			continue;
-		*ret_offset = l->places[i].offset + l->places[i].stride * index;
-		*ret_size = l->places[i].size;
-		return true;
-	}
-	return false;
+	vhu_run_match(r, s, &want->is, want->at, l.is);
 }
 
 void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value)

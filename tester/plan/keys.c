@@ -318,7 +318,8 @@ static const struct shape step_inflight = {SHAPE_OBJECT, "step_inflight", KEYS(
 	{"inflight", &inflight_word, true}, {"queues", &vhu_shape_count},
 	{"queue_size", &vhu_shape_count}, {"entries", &vhu_shape_match},
 	{"version", &vhu_shape_match}, {"desc_num", &vhu_shape_match}, {"used_idx", &vhu_shape_match},
-	{"counter", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
+	{"counter", &vhu_shape_match}, {"queue", &vhu_shape_count}, {"at", &place},
+	{"is", &vhu_shape_match}, PROVOKES, CONN, EVERY)};
 static const struct shape iotlb_word = {SHAPE_WORD, .words = vhu_words_iotlb};
 static const struct shape granule = {SHAPE_INTEGER, .min = 4096, .max = 1 << 30};
 static const struct shape step_iotlb = {SHAPE_OBJECT, "step_iotlb", KEYS(

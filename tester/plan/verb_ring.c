@@ -169,20 +169,15 @@ static bool number_indexes(struct compile *c, const struct node *n, const char *
 	return true;
 }
 
-static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_ring *r)
+/* `at`: a place in the ring or in its inflight region. NULL: there is none, which is told. */
+static const char *place_key(struct compile *c, const struct node *n)
 {
 	struct node at = NODE_GET(n, "at");
 	struct vhu_buf text = {0}, form = {0};
+	const char *text_at = NULL;
 	char near[HINT_CAP];
 
-	const char *word = vhu_words_ring[r->op];
-
-	/* The inflight region may be made what a back-end leaves that dies: that breaks no rule. */
-	if (!json_object_get(n->json, "breaks") &&
-	    !in_inflight(json_string_value(at.json)))
-		vhu_diag(c->report, n->path, "'%s' needs 'breaks': it writes what no driver writes", word);
-	if (need_key(c, n, "at", word) &&
-	    number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
+	if (number_indexes(c, &at, json_string_value(at.json), &text, &form)) {
 		const struct place *place = find_place(vhu_buf_text(&form));
 
 		if (!place)
@@ -190,16 +185,29 @@ static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_r
 				 vhu_hint(near, vhu_buf_text(&form), place_at, NULL));
 		else
 			check_format(c, at.path, place);
-		r->at = vhu_plan_text(c, vhu_buf_text(&text));
+		text_at = vhu_plan_text(c, vhu_buf_text(&text));
 	}
+	vhu_buf_done(&text);
+	vhu_buf_done(&form);
+	return text_at;
+}
+
+static void ring_poke(struct compile *c, const struct node *n, struct vhu_step_ring *r)
+{
+	const char *word = vhu_words_ring[r->op];
+	struct node at = NODE_GET(n, "at");
+
+	/* The inflight region may be made what a back-end leaves that dies: that breaks no rule. */
+	if (!json_object_get(n->json, "breaks") && !in_inflight(json_string_value(at.json)))
+		vhu_diag(c->report, n->path, "'%s' needs 'breaks': it writes what no driver writes", word);
+	if (need_key(c, n, "at", word))
+		r->at = place_key(c, n);
 	if (need_key(c, n, "value", word))
 		value_key(c, n, "value", &r->value);
 	if (r->op == VHU_RING_FLIP && need_key(c, n, "other", word))
 		value_key(c, n, "other", &r->other);
 	if (r->op == VHU_RING_FLIP && in_inflight(r->at))
 		vhu_diag(c->report, at.path, "'flip' changes what is in the ring");
-	vhu_buf_done(&text);
-	vhu_buf_done(&form);
 }
 
 static void ring_check(struct compile *c, const struct node *n, struct vhu_step_ring *r)
@@ -410,28 +418,40 @@ void vhu_verb_log(struct compile *c, const struct node *n, struct vhu_step *step
 
 static const struct only inflight_only[] = {
 	{"queues", ON(GET)},	 {"queue_size", ON(GET)}, {"entries", ON(CHECK)}, {"version", ON(CHECK)},
-	{"desc_num", ON(CHECK)}, {"used_idx", ON(CHECK)}, {"counter", ON(CHECK)}, {0},
+	{"desc_num", ON(CHECK)}, {"used_idx", ON(CHECK)}, {"counter", ON(CHECK)}, {"at", ON(CHECK)},
+	{"is", ON(CHECK)},	 {"queue", ON(CHECK)},	  {0},
 };
 
 void vhu_verb_inflight(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct vhu_step_inflight *f = &step->inflight;
+	struct node at = NODE_GET(n, "at");
 	int word = vhu_get_word(n, "inflight", vhu_words_inflight, 0);
 
 	f->op = (enum vhu_inflight_op)word;
 	check_only(c, n, "inflight", vhu_words_inflight, word, inflight_only);
 	value_key(c, n, "queues", &f->queues);
 	value_key(c, n, "queue_size", &f->queue_size);
+	vhu_get_queue(c, n, &f->queue);
 	match_key(c, n, "entries", &f->entries);
 	match_key(c, n, "version", &f->version);
 	match_key(c, n, "desc_num", &f->desc_num);
 	match_key(c, n, "used_idx", &f->used_idx);
 	match_key(c, n, "counter", &f->counter);
-	if (f->op == VHU_INFLIGHT_CHECK && !json_object_get(n->json, "entries") &&
+	match_key(c, n, "is", &f->is);
+	if (at.json && need_key(c, n, "is", "at")) {
+		f->at = place_key(c, n);
+		if (f->at && !in_inflight(f->at))
+			vhu_diag(c->report, at.path, "'%s' is not in the inflight region", f->at);
+	}
+	if (json_object_get(n->json, "is"))
+		need_key(c, n, "at", "is");
+	if (f->op == VHU_INFLIGHT_CHECK && !at.json && !json_object_get(n->json, "entries") &&
 	    !json_object_get(n->json, "version") && !json_object_get(n->json, "desc_num") &&
 	    !json_object_get(n->json, "used_idx") && !json_object_get(n->json, "counter"))
 		vhu_diag(c->report, n->path,
-			 "nothing to check: give 'entries', 'version', 'desc_num', 'used_idx' or 'counter'");
+			 "nothing to check: give 'at', 'entries', 'version', 'desc_num', 'used_idx' or "
+			 "'counter'");
 }
 
 /* --- device state ---------------------------------------------------------------------------------- */

@@ -75,6 +75,8 @@ int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, uns
 
 	if (fault(inflight_queues_crash) && queues > s->n_rings)
 		fault_crash();
+	if (fault(inflight_fewer_refused) && queues < s->n_rings)
+		return -EINVAL;
 	if (!queues || queues > s->n_rings || !queue_size || queue_size > C_VRING_SIZE_MAX ||
 	    offset % sizeof(uint64_t) ||
 	    (size < stride(s, queue_size) * queues && !fault(inflight_size_small))) {
@@ -112,7 +114,7 @@ void *inflight_area(const struct ring *r, bool packed)
 	    (format_of(r) == &packed_format) != packed || size * (r->index + 1) > f->size ||
 	    fault(inflight_size_small))
 		return NULL;
-	return f->map.at + size * r->index;
+	return f->map.at + size * (fault(inflight_from_the_end) ? f->queues - 1 - r->index : r->index);
 }
 
 static struct area *area_of(const struct ring *r)
@@ -130,6 +132,7 @@ static void init(struct ring *r, struct area *a)
 	memset(a, 0, stride(r->s, r->s->inflight.queue_size));
 	a->desc_num = fault(inflight_desc_num) ? 0 : (uint16_t)r->s->inflight.queue_size;
 	a->used_idx = r->used_idx;
+	a->features = fault(inflight_features);
 	__atomic_store_n(&a->version, fault(inflight_version) ? 0 : VERSION, __ATOMIC_RELEASE);
 }
 
@@ -176,8 +179,11 @@ unsigned inflight_in_order(struct inflight_marks *marks, uint16_t *redo)
 {
 	if (marks->n)
 		qsort(marks->of, marks->n, sizeof(*marks->of), by_counter);
-	for (unsigned i = 0; i < marks->n; i++)
+	for (unsigned i = 0; i < marks->n; i++) {
 		redo[i] = marks->of[i].entry;
+		if (fault(inflight_counter_crash) && i && marks->of[i].counter == marks->of[i - 1].counter)
+			fault_crash();
+	}
 	free(marks->of);
 	return marks->n;
 }
@@ -202,6 +208,8 @@ unsigned inflight_recover(struct ring *r, uint16_t *redo)
 		return 0;
 	if (fault(inflight_version_crash) && a->version > VERSION)
 		fault_crash();
+	if (fault(inflight_desc_num_crash) && a->desc_num && a->desc_num != r->s->inflight.queue_size)
+		fault_crash();
 	if (a->version != VERSION || a->desc_num != r->s->inflight.queue_size) {
 		init(r, a);
 		return 0;
@@ -225,7 +233,7 @@ void inflight_link(struct ring *r, uint16_t head)
 {
 	struct area *a = area_of(r);
 
-	if (!a || head >= r->num)
+	if (!a || head >= r->num || fault(inflight_no_link))
 		return;
 	a->desc[head].next = a->last_batch_head;
 	__atomic_store_n(&a->last_batch_head, head, __ATOMIC_RELEASE);

@@ -220,7 +220,8 @@ void inflight_packed_give(struct ring *r, const struct chain *c)
 	__atomic_store_n(&a->free_head, c->entry, __ATOMIC_RELEASE);
 	used = packed_forward(r, (struct spot){.at = a->used_idx, .wrap = a->used_wrap}, c->slots);
 	a->used_wrap = used.wrap;
-	__atomic_store_n(&a->used_idx, (uint16_t)used.at, __ATOMIC_RELEASE);
+	if (!fault(inflight_packed_used))
+		__atomic_store_n(&a->used_idx, (uint16_t)used.at, __ATOMIC_RELEASE);
 	r->given[r->n_given++] = c->entry;
 }
 
@@ -235,6 +236,8 @@ void inflight_packed_commit(struct ring *r)
 	if (!a)
 		return;
 	a->old_free_head = a->free_head;
+	if (fault(inflight_packed_old))
+		return;
 	a->old_used_wrap = a->used_wrap;
 	__atomic_store_n(&a->old_used_idx, a->used_idx, __ATOMIC_RELEASE);
 }

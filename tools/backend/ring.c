@@ -160,8 +160,11 @@ static bool execute(struct ring *r, uint16_t head, bool lost)
 		return false;
 	}
 	r->s->iotlb.stalled = false;
-	if (!(lost ? format_of(r)->lost_chain : format_of(r)->chain)(r, head, &c))
+	if (!(lost ? format_of(r)->lost_chain : format_of(r)->chain)(r, head, &c)) {
+		if (lost && fault(inflight_chain_crash))
+			fault_crash();
 		return false;
+	}
 	in_gpa = c.n_in ? c.in_gpa[0] : 0;
 	total = c.out_len + c.in_len;
 	if ((fault(ro_write) || (fault(packed_ro_write) && format_of(r) == &packed_format)) && c.n_out)

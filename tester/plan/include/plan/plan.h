@@ -378,6 +378,9 @@ struct vhu_step_inflight {
 	struct vhu_value queues, queue_size;
 	/* CHECK: of all queues, then of the first queue's region; the highest counter of its entries */
 	struct vhu_matcher entries, version, desc_num, used_idx, counter;
+	unsigned queue;
+	const char *at;			/* CHECK: a place in that queue's region, or NULL */
+	struct vhu_matcher is;		/* what it holds */
 };
 
 enum vhu_iotlb_op {
