@@ -16,8 +16,8 @@ PERSONAS = ['cloud-hypervisor', 'crosvm', 'firecracker', 'qemu']
 DEVICES = ['blk', 'fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
 # All but CONFIGURE_MEM_SLOTS, for cases that leave it out: the personas take what is offered.
 NO_SLOTS = ['--protocol-features', hex(0xffffffff & ~(1 << 15))]
-# Cases whose front-end also does what no persona would: gives up, reads config space to judge it.
-OTHERS = {'qemu/half-a-set-up', 'qemu/blk-cache-mode-written'}
+# Cases whose front-end also does what no persona would: gives up, reads config space to judge it, is another process.
+OTHERS = {'qemu/half-a-set-up', 'qemu/blk-cache-mode-written', 'qemu/blk-migration-in'}
 
 
 def case_file(case):

@@ -431,6 +431,7 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 /* The rings go on where the old connection left them. */
 static bool keep_rings(struct vhu_run *r, const struct vhu_step *s)
 {
+	r->carried = true;
 	for (unsigned q = 0; q < r->n_rings; q++) {
 		struct vhu_ring_run *ring = &r->rings[q];
 		uint64_t base = ring->base;
@@ -516,7 +517,8 @@ void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 
 	vhu_conn_close(c);
 	/* Another guest's requests are none of this one's. */
-	if (r->inflight_is_own && !(s->reconnect.keep & VHU_KEEP_RINGS))
+	if (r->inflight_is_own && (!(s->reconnect.keep & VHU_KEEP_RINGS) ||
+				   (r->plan->own_persona && !(s->reconnect.keep & VHU_KEEP_INFLIGHT))))
 		vhu_run_inflight_release(r);
 	if (!carry_guest(r, s))
 		return;

@@ -298,7 +298,8 @@ void vhu_do_phase(struct vhu_run *r, const struct vhu_step *s)
 	opts = vhu_run_script_opts(c, VHU_STATE_OWNED, VHU_STATE_RUNNING, NULL);
 	opts.written = s->phase.value;
 	vhu_script_regions(&opts, s->phase.phase, &c->oracle.session, r->plan->layout.n_regions + r->plugged);
-	if (run_phase(c, s->phase.phase, &opts, s) && s->phase.phase == VHU_DO_PHASE_RESET) {
+	/* The machine that a guest arrives in by migration is reset before it has the guest. */
+	if (run_phase(c, s->phase.phase, &opts, s) && s->phase.phase == VHU_DO_PHASE_RESET && !r->carried) {
 		vhu_run_inflight_release(r);
 		vhu_run_reset_rings(r);
 	}

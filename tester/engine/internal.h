@@ -194,6 +194,7 @@ struct vhu_run {
 	bool loops[VHU_LAYOUT_RINGS_MAX / 2]; /* net: a frame of this pair has come back */
 	size_t last_added_region; /* SIZE_MAX: none */
 	size_t plugged;		  /* regions that the guest has got beyond the layout's */
+	bool carried;		  /* the rings came over from another connection, and have not run since */
 	unsigned ready;		  /* rings that the guest has set up, from 0 on; 0: all */
 	struct vhu_log_run log;
 	struct vhu_inflight_run inflight;

@@ -167,6 +167,7 @@ void vhu_run_ring_started(struct vhu_run *r, unsigned queue)
 {
 	struct vhu_ring_run *ring = &r->rings[queue];
 
+	r->carried = false;
 	ring->started = true;
 	ring->stopped = ring->busy_stop = ring->base_known = ring->base_is_used = false;
 }

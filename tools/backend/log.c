@@ -71,7 +71,7 @@ void log_mark(struct session *s, uint64_t gpa, uint64_t len)
 {
 	bool on = s->features & V(VHOST_F_LOG_ALL);
 
-	if (fault(log_none) || s->log_waits || (fault(log_swap_lost) && s->log_deaf))
+	if (fault(log_none) || s->log_waits || s->log_over || (fault(log_swap_lost) && s->log_deaf))
 		return;
 	if (fault(log_late) && on && s->n_held_marks < LATER_MAX) {
 		s->held_marks[s->n_held_marks].gpa = gpa;

@@ -138,6 +138,9 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 		return RES_REFUSED;
 	if ((features ^ old) & V(VIRTIO_F_ACCESS_PLATFORM))
 		iotlb_clear(s);
+	s->log_over |= fault(log_once) && ((old & ~features) & V(VHOST_F_LOG_ALL));
+	for (unsigned i = 0; fault(feat_again_drops_calls) && s->features_set && i < s->n_rings; i++)
+		ring_set_call(&s->rings[i], -1);
 	s->features = features;
 	s->features_set = true;
 	s->log_deaf = false;
@@ -235,7 +238,7 @@ enum result msg_set_protocol_features(struct session *s, struct msg *m, struct r
 		remark("protocol features 0x%llx cannot be set", (unsigned long long)mask);
 		return RES_REFUSED;
 	}
-	if (fault(proto_empty_mask) && !mask)
+	if ((fault(proto_empty_mask) && !mask) || (fault(proto_after_owner) && s->owned))
 		return RES_END;
 	if (fault(proto_set_early) && !s->features_set)
 		return RES_OK;

@@ -90,7 +90,8 @@ static void take_table(struct session *s, struct region *regions, unsigned n)
 	struct memory *mem = &s->mem;
 	unsigned kept = 0, was;
 
-	if (fault(mem_table_noop) || (fault(reply_table_kept) && s->first_table_seen)) {
+	if (fault(mem_table_noop) || (fault(reply_table_kept) && s->first_table_seen) ||
+	    (fault(mem_table_no_more) && mem->n && n > mem->n)) {
 		while (n)
 			region_close(&regions[--n]);
 		return;
@@ -221,7 +222,7 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	}
 	if (fault(memslot_record) && (record = malloc(RECORD)))
 		memset(record, 1, RECORD);
-	if (fault(memslot_add_noop)) {
+	if (fault(memslot_add_noop) || (fault(memslot_add_stopped) && s->rings[0].starts && !s->n_started)) {
 		region_close(&region);
 		return RES_OK;
 	}
@@ -303,6 +304,10 @@ enum result msg_set_log_base(struct session *s, struct msg *m, struct reply *r)
 		return RES_REFUSED;
 	size = FIELD(m->payload, LOG, mmap_size);
 	offset = FIELD(m->payload, LOG, mmap_offset);
+	if (fault(log_after_feature) && (s->features & V(VHOST_F_LOG_ALL))) {
+		reply_log_base(m, r);
+		return RES_OK;
+	}
 	s->log_deaf = s->n_started && s->log.map.base;
 	if (log_open(&s->log, m->fds[0], offset, size) < 0) {
 		if (fault(log_map_fail_crash))

@@ -169,6 +169,10 @@ enum result msg_set_vring_base(struct session *s, struct msg *m, struct reply *r
 		return RES_OK;
 	if (fault(state_base_skips) && base)
 		base++;
+	if (fault(vring_base_in_ring) && ring->num && format_of(ring) == &split_format)
+		base %= ring->num;
+	if (fault(vring_base_drops_addr))
+		ring->addr_set = false;
 	format_of(ring)->set_base(ring, (uint32_t)base);
 	return RES_OK;
 }
@@ -190,6 +194,8 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 		fault_crash();
 	used = ring->published;
 	was = ring->started;
+	s->first_over |= was;
+	ring->off_at_stop = was && !ring->enabled;
 	unused = was && ring->fresh;
 	if (suspend)
 		ring_suspend(ring);
@@ -276,6 +282,12 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 		fault_crash();
 	if (ring && fault(memslot_ring_lost) && ring->lost)
 		ring = NULL;
+	if (ring && !s->first_over && ring->index >= s->first_rings)
+		s->first_rings = ring->index + 1;
+	if (ring && fault(start_first_rings) && ring->index >= s->first_rings) {
+		close(fd);
+		return RES_OK;
+	}
 	if (ring && fault(mq_order) && ring->index && !s->rings[ring->index - 1].started)
 		ring = NULL;
 	if (fault(reset_no_restart) && s->reset_before)
@@ -315,6 +327,8 @@ enum result msg_set_vring_call(struct session *s, struct msg *m, struct reply *r
 	}
 	if (ring->started && fault(state_call_late))
 		return RES_OK;
+	if (fault(vring_call_same_crash) && m->n_fds && same_file(ring->call_fd, m->fds[0]))
+		fault_crash();
 	for (unsigned i = 0; fault(mq_call_shared) && i < s->n_rings; i++) {
 		if (&s->rings[i] != ring && same_file(s->rings[i].call_fd, m->fds[0]))
 			return RES_REFUSED;
@@ -384,8 +398,10 @@ enum result msg_set_vring_enable(struct session *s, struct msg *m, struct reply 
 		remark("SET_VRING_ENABLE: no such ring or value, or bit 30 was not negotiated");
 		return RES_REFUSED;
 	}
-	if ((fault(enable_disable_noop) && !on) || (fault(enable_first_only) && ring->index) ||
-	    (fault(enable_before_setup) && !ring->addr_set))
+	if (fault(enable_before_features) && !s->features_set)
+		return RES_END;
+	if ((fault(enable_after_stop) && on && ring->off_at_stop) || (fault(enable_disable_noop) && !on) ||
+	    (fault(enable_first_only) && ring->index) || (fault(enable_before_setup) && !ring->addr_set))
 		return RES_OK;
 	if (fault(enable_toggles) && on && ring->enabled)
 		on = 0;

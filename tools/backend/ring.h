@@ -97,7 +97,7 @@ struct ring {
 	unsigned completions, deaf, calls;
 	uint64_t idle_kicks; /* of a planted fault: those that found nothing */
 	unsigned enables;
-	bool lazy, enable_named, lost, direct;
+	bool lazy, enable_named, lost, direct, off_at_stop;
 	int old_call_fd;
 	uint32_t last_len;
 };

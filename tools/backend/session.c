@@ -24,6 +24,7 @@ enum {
 	HELD_NS = 20 * MS,
 	DRY_MESSAGES = 400,
 	ACKS_KEPT = 16,
+	HALVES = 4,
 };
 
 /* Requests that we serve; others are unknown to us, whatever the tables say. */
@@ -533,6 +534,9 @@ static void begin(struct session *s)
 	for (unsigned i = 0; fault(state_born_enabled) && i < s->n_rings; i++)
 		s->rings[i].enabled = true;
 	s->acks = s->acks_late = s->mask_asked = s->held_request = s->messages = s->n_held_marks = 0;
+	s->log_over = s->first_over = false;
+	s->first_rings = 0;
+	s->ending = fault(owner_half_locks) && s->halves >= HALVES;
 	s->look_ns = options.image ? now_ns() + LOOK_NS : 0;
 	memset(s->later, 0, sizeof(s->later));
 	iotlb_clear(s);
@@ -541,6 +545,7 @@ static void begin(struct session *s)
 
 static void end(struct session *s)
 {
+	s->halves = s->owned || !s->messages ? 0 : s->halves + 1;
 	wire_close(&s->wire);
 	screen_close(s);
 	channel_close(s);

@@ -90,7 +90,8 @@ struct session {
 		uint64_t gpa, len;
 	} held_marks[LATER_MAX];
 	unsigned n_held_marks;
-	bool log_deaf;
+	bool log_deaf, log_over, first_over;
+	unsigned first_rings, halves;
 };
 
 int session_init(struct session *s, const struct device *dev, unsigned n_rings, unsigned mem_slots);
