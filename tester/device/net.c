@@ -101,8 +101,8 @@ static bool book_frame(struct vhu_net *n, const struct vhu_net_send *spec)
 		n->sent = more;
 		n->cap_sent = cap;
 	}
-	n->sent[n->n_sent] =
-		(struct vhu_net_frame){.pair = spec->pair, .len = spec->len, .partial = spec->partial};
+	n->sent[n->n_sent] = (struct vhu_net_frame){
+		.pair = spec->pair, .len = spec->len, .partial = spec->partial, .loose = spec->loose};
 	return true;
 }
 
@@ -135,7 +135,7 @@ static int build_send(struct vhu_io *io, const struct vhu_io_spec *spec, struct 
 	int r = 0;
 
 	io->data_len = spec->send->len;
-	if (spec->n_segments == 0) {
+	if (spec->n_segments == 0 && !spec->send->one_piece) {
 		r = vhu_io_push(io, false, header, IO_HEADER, err);
 		left -= header;
 	}
@@ -293,6 +293,8 @@ static void note_frame(struct vhu_io *io, const struct net_id *id, unsigned flag
 	was = (struct net_id){.seed = id->seed, .number = id->number, .pair = f->pair, .len = f->len};
 	f->came++;
 	f->pair_came = io->queue / 2;
+	if (f->loose)
+		return;
 	if (len != was.len)
 		tell_length(io, was.len, len);
 	if (!f->harm[0])

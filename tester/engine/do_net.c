@@ -20,6 +20,7 @@ enum {
 	PROBE_MS = 1000,      /* for a peer that returns frames to show itself … */
 	PROBE_AGAIN_MS = 100, /* … where none did in another case */
 	BUFFER = 2048,
+	BEACON = 98, /* bytes of the plainest frame: long enough to be known when its end is missing */
 };
 
 struct traffic {
@@ -129,7 +130,9 @@ static int64_t send(struct traffic *t, unsigned pair, uint32_t len, bool plain)
 	if (!plain) {
 		spec.segments = t->f->segments;
 		spec.n_segments = t->f->n_segments;
+		spec.one_piece = t->f->one_piece;
 		spec.indirect = t->f->indirect;
+		spec.loose = t->f->expect == VHU_FRAMES_ANY;
 		spec.partial = t->f->partial;
 	}
 	number = vhu_net_send(t->net, &spec, &err);
@@ -161,7 +164,7 @@ static bool beacon(struct traffic *t, unsigned pair, uint64_t deadline)
 
 		if (!post_all(t))
 			return false;
-		number = send(t, pair, VHU_NET_FRAME_MIN, true);
+		number = send(t, pair, BEACON, true);
 		if (number < 0)
 			return false;
 		first = first < 0 ? number : first;

@@ -281,8 +281,9 @@ static const struct shape step_chain = {SHAPE_OBJECT, "step_chain", KEYS(
 	{"kick", &boolean}, {"wait", &boolean}, {"used_len", &vhu_shape_match},
 	{"indirect", &boolean}, {"unmet", &unmet}, PROVOKES, CONN, EVERY)};
 static const struct shape frames_word = {SHAPE_WORD, .words = vhu_words_frames};
+static const struct shape cuts = {SHAPE_LIST, .of = &vhu_shape_count};
 static const struct shape step_frames = {SHAPE_OBJECT, "step_frames", KEYS(
-	{"frames", &vhu_shape_count, true}, {"pairs", &counts}, {"sizes", &counts}, {"segments", &counts},
+	{"frames", &vhu_shape_count, true}, {"pairs", &counts}, {"sizes", &counts}, {"segments", &cuts},
 	{"buffers", &counts}, {"indirect", &boolean}, {"partial", &boolean}, {"header", &fields},
 	{"come", &frames_word}, CONN, EVERY)};
 static const struct shape await_word = {SHAPE_WORD, .words = words_await};

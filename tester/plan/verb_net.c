@@ -56,6 +56,7 @@ void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *s
 	get_list(c, n, "sizes", FRAME_MIN, FRAME_MAX, &f->sizes, &f->n_sizes);
 	get_list(c, n, "segments", 1, FRAME_MAX, &f->segments, &f->n_segments);
 	get_list(c, n, "buffers", 1, BUFFER_MAX, &f->buffers, &f->n_buffers);
+	f->one_piece = json_is_array(json_object_get(n->json, "segments")) && !f->n_segments;
 	for (size_t i = 0; i < f->n_pairs; i++)
 		vhu_queue_use(c, pairs.json ? pairs.path : n->path, 2 * f->pairs[i] + 1);
 	f->indirect = vhu_get_bool(n, "indirect", false);

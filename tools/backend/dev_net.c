@@ -138,13 +138,18 @@ static int64_t receive(struct session *s, struct pair *p, struct chain *c)
 	uint64_t written;
 
 	if (!p->placed && has(s, V(VIRTIO_F_VERSION_1) | V(VIRTIO_NET_F_MRG_RXBUF)))
-		SET(bytes, num_buffers, p->buffers);
+		SET(bytes, num_buffers, fault(net_num_buffers) ? 0 : p->buffers);
+	if (p->placed && fault(net_merge_header)) {
+		bytes -= header_size(s);
+		memcpy(bytes, p->first->bytes, header_size(s));
+		some = some < c->in_len ? some : c->in_len;
+	}
 	written = chain_scatter(c, bytes, some);
 	chain_mark(s, c, written);
 	p->placed += some;
 	if (some == left || p->buffers == 1)
 		drop_first(p);
-	return (int64_t)written;
+	return (int64_t)(fault(net_used_len) ? written - header_size(s) : written);
 }
 
 /* --- from the guest ------------------------------------------------------------------------------ */
@@ -169,6 +174,34 @@ static void complete_sum(uint8_t *frame, size_t len, size_t start, size_t offset
 	frame[start + offset + 1] = (uint8_t)sum;
 }
 
+static void offload_faults(const struct session *s, const uint8_t *header, uint8_t *frame, size_t len)
+{
+	size_t start = GET(header, csum_start), offset = GET(header, csum_offset);
+	uint64_t type = GET(header, gso_type);
+
+	if (fault(net_csum_unasked) && start && start + offset + 2 <= len)
+		complete_sum(frame, len, start, offset);
+	if ((fault(net_csum_crash) && start + offset + 2 > len) ||
+	    (fault(net_hdr_len_crash) && GET(header, hdr_len) > len) ||
+	    (fault(net_gso_size_crash) && type && !GET(header, gso_size)) ||
+	    (fault(net_gso_crash) && type && !has(s, V(VIRTIO_NET_F_HOST_TSO4))))
+		fault_crash();
+}
+
+static void header_faults(const struct session *s, uint8_t *header, size_t len)
+{
+	if (fault(net_flags) && !has(s, V(VIRTIO_NET_F_GUEST_CSUM)))
+		SET(header, flags, C_NET_F_DATA_VALID);
+	if (fault(net_gso_type) && !has(s, V(VIRTIO_NET_F_GUEST_TSO4)))
+		SET(header, gso_type, C_NET_GSO_TCPV4);
+	if (fault(net_gso_csum) && GET(header, gso_type))
+		SET(header, flags, 0);
+	if (fault(net_csum_start) && GET(header, flags))
+		SET(header, csum_start, len);
+	if (fault(net_hash))
+		SET(header, hash_report, UINT16_MAX);
+}
+
 /*
  * What the guest asks for with its header is done here, or asked of the receiver: `header` becomes the one
  * that it gets. False for a frame that is lost.
@@ -179,6 +212,7 @@ static bool offload(const struct session *s, uint8_t *header, uint8_t *frame, si
 	uint64_t type = GET(header, gso_type), size = GET(header, gso_size);
 	size_t start = GET(header, csum_start), offset = GET(header, csum_offset);
 
+	offload_faults(s, header, frame, len);
 	memset(header, 0, HEADER_MAX);
 	if (partial && start + offset + 2 > len)
 		return false;
@@ -196,11 +230,14 @@ static bool offload(const struct session *s, uint8_t *header, uint8_t *frame, si
 	} else if (partial) {
 		complete_sum(frame, len, start, offset);
 	}
+	header_faults(s, header, len);
 	return true;
 }
 
 static bool too_long(const struct session *s, const uint8_t *header, size_t len)
 {
+	if (fault(net_mtu_drop) && len == MTU + FRAME_MIN)
+		return true;
 	return has(s, V(VIRTIO_NET_F_MTU)) && !GET(header, gso_type) && len > MTU + FRAME_MIN + TAG;
 }
 
@@ -213,6 +250,20 @@ static void append(struct pair *p, struct frame *f)
 	p->n++;
 }
 
+/* The ring that gets what is sent on a pair. */
+static struct ring *other_end(struct session *s, unsigned pair)
+{
+	unsigned n = s->n_rings / 2;
+
+	for (unsigned i = 1; i < n; i++) {
+		struct ring *rx = &s->rings[(pair + i) % n * 2];
+
+		if (rx->started && (rx->enabled ? fault(net_next_pair) : fault(net_spread)))
+			return rx;
+	}
+	return &s->rings[pair * 2];
+}
+
 static void loop_back(struct session *s, struct ring *rx, struct pair *p, struct chain *c)
 {
 	size_t header = header_size(s), given = given_size(s), len = c->out_len - header;
@@ -222,21 +273,30 @@ static void loop_back(struct session *s, struct ring *rx, struct pair *p, struct
 	if (c->out_len < header + FRAME_MIN || len > FRAME_MAX || p->n == WAITING_MAX)
 		return;
 	/* A disabled ring gives its guest nothing: the frame is lost. */
-	if (!rx->enabled && !fault(state_disabled_receives))
+	if (!rx->enabled && !fault(state_disabled_receives) && !fault(net_spread))
 		return;
+	if (fault(net_empty_crash) && !format_of(rx)->waiting(rx))
+		fault_crash();
+	if ((fault(net_pieces_crash) && c->desc_out > 2) ||
+	    (fault(net_header_alone) && c->first_out != header)) {
+		if (fault(net_pieces_crash))
+			fault_crash();
+		return;
+	}
 	f = calloc(1, sizeof(*f) + given + len);
 	if (!f)
 		return;
 	chain_gather(c, asked, header);
 	chain_gather(c, f->bytes + given, len);
 	f->len = given + len;
-	if (too_long(s, asked, len) || !offload(s, asked, f->bytes + given, len)) {
+	if ((fault(net_flags_drop) && GET(asked, flags) >> 3) || too_long(s, asked, len) ||
+	    !offload(s, asked, f->bytes + given, len)) {
 		free(f);
 		return;
 	}
 	memcpy(f->bytes, asked, given);
 	append(p, f);
-	rx->enabled = rx->enabled || fault(state_disabled_receives);
+	rx->enabled = rx->enabled || fault(state_disabled_receives) || fault(net_spread);
 	ring_wake(rx);
 }
 
@@ -255,7 +315,16 @@ int64_t net_execute(struct session *s, struct ring *r, struct chain *c)
 		split_up(r, &pairs[r->index / 2]);
 	if (receives(s, r))
 		return pairs[r->index / 2].first ? receive(s, &pairs[r->index / 2], c) : 0;
-	if (r->index % 2 == 1 && r->index / 2 < PAIRS_MAX)
-		loop_back(s, &s->rings[r->index - 1], &pairs[r->index / 2], c);
+	if (r->index % 2 == 1 && r->index / 2 < PAIRS_MAX) {
+		struct ring *rx = other_end(s, r->index / 2);
+		uint64_t len = c->out_len;
+
+		if (fault(net_short_crash) && len < header_size(s))
+			fault_crash();
+		if (fault(net_runt_stuck) && len < header_size(s) + FRAME_MIN)
+			return NO_COMPLETION;
+		loop_back(s, rx, &pairs[rx->index / 2], c);
+		return fault(net_sent_len) ? (int64_t)len : 0;
+	}
 	return 0;
 }

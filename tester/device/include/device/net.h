@@ -25,6 +25,7 @@ struct vhu_net_frame {
 	unsigned pair;
 	uint32_t len;
 	bool partial;			/* its checksum was left to the device */
+	bool loose;			/* it is not compared with what comes */
 	unsigned came;			/* how often */
 	unsigned pair_came;		/* where, at last */
 	char harm[160];			/* "": it came as it was sent */
@@ -59,7 +60,9 @@ struct vhu_net_send {
 	const uint8_t *header;
 	const uint32_t *segments;
 	size_t n_segments;
+	bool one_piece;			/* header and frame in one descriptor */
 	bool indirect;
+	bool loose;			/* whatever becomes of it is in order */
 	bool partial;			/* the checksum field holds what the device has to complete */
 };
 int64_t vhu_net_send(struct vhu_net *n, const struct vhu_net_send *spec, struct vhu_err *err);

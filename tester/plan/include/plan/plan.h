@@ -318,6 +318,7 @@ struct vhu_step_frames {
 	size_t n_segments;
 	const uint32_t *buffers;	/* what is received: the segments of a buffer */
 	size_t n_buffers;
+	bool one_piece;			/* header and frame in one descriptor */
 	bool indirect;
 	bool partial;			/* the checksum is left to the device */
 	struct vhu_chain_elem header;	/* OUT by layout: fields that are not 0 */
