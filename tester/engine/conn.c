@@ -110,20 +110,55 @@ static bool takes(const struct vhu_step *s, const struct vhu_frame *f)
 	return s->verb == VHU_VERB_RECV && s->recv.row == vhu_frame_row(f);
 }
 
-const struct vhu_step *vhu_conn_step_wants(const struct vhu_conn *c, const struct vhu_frame *f)
+const struct vhu_step *vhu_conn_step_wants(struct vhu_conn *c, const struct vhu_frame *f)
 {
+	const struct vhu_msg_row *row = vhu_frame_row(f);
 	const struct vhu_plan *plan = c->r->plan;
-	size_t before = 0;
+	size_t before = 0, from = c->r->step_index;
 
 	for (size_t i = 0; i < c->n_inbox; i++)
-		before += vhu_frame_row(&c->inbox[i].f) == vhu_frame_row(f);
-	for (size_t i = c->r->step_index; i < plan->n_steps; i++) {
+		before += vhu_frame_row(&c->inbox[i].f) == row;
+	/* A captured front-end answers the n-th as it did, whenever that comes: no fence of ours waits for it. */
+	if (plan->captured && row) {
+		before = c->wanted[row->msg]++;
+		from = c->since;
+	}
+	for (size_t i = from; i < plan->n_steps; i++) {
 		const struct vhu_step *s = &plan->steps[i];
 
 		if (s->conn == c->index && takes(s, f) && !before--)
 			return s;
 	}
 	return NULL;
+}
+
+bool vhu_conn_answers_aside(const struct vhu_conn *c, const struct vhu_step *s)
+{
+	return c->r->plan->captured && s->verb == VHU_VERB_RECV && s->recv.optional;
+}
+
+/* Whether a request came for each step that was passed by and would have answered it. */
+static bool asides_came(void *ctx)
+{
+	struct vhu_conn *c = ctx;
+	unsigned due[VHU_MSG_MAX] = {0};
+
+	if (c->closed || c->r->exited)
+		return true;
+	for (size_t i = c->since; i < c->r->step_index; i++) {
+		const struct vhu_step *s = &c->r->plan->steps[i];
+
+		if (s->conn == c->index && vhu_conn_answers_aside(c, s) &&
+		    ++due[s->recv.row->msg] > c->wanted[s->recv.row->msg])
+			return false;
+	}
+	return true;
+}
+
+void vhu_conn_await_asides(struct vhu_conn *c)
+{
+	if (c->r->plan->captured && c->backend && vhu_conn_live(c))
+		vhu_run_wait(c->r, asides_came, c, vhu_now_ns() + vhu_run_settle_ns(c->r), false);
 }
 
 /*
@@ -176,6 +211,11 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 			c->inbox[c->n_inbox++] = (struct vhu_inbox_item){.f = *f};
 		else
 			vhu_frame_done(f);
+		return;
+	}
+	if (s && vhu_conn_answers_aside(c, s)) {
+		vhu_conn_answer(c, f, s->recv.answer == VHU_RECV_NACK);
+		vhu_frame_done(f);
 		return;
 	}
 	if (s && c->n_inbox < VHU_INBOX_MAX) {
@@ -300,6 +340,8 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->closed = c->close_told = c->framing_lost = c->heard = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
+	c->since = r->step_index;
+	memset(c->wanted, 0, sizeof(c->wanted));
 	vhu_trace_log_note(r->e->trace, vhu_now_ns(), c->index + 1, "connected");
 	vhu_record_opened(c);
 	return true;

@@ -333,6 +333,8 @@ void vhu_do_recv(struct vhu_run *r, const struct vhu_step *s)
 	struct recv_wait w = {.c = c, .s = s};
 	int i;
 
+	if (vhu_conn_answers_aside(c, s))
+		return;
 	if (s->recv.optional) {
 		if (!vhu_conn_fence(c, s, NULL))
 			return;
@@ -420,6 +422,7 @@ void vhu_do_close(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_unasked(c, s);
 		vhu_run_io_end(r);
 	}
+	vhu_conn_await_asides(c);
 	if (s->close.backend)
 		vhu_conn_backend_close(c);
 	if (s->close.write_side && vhu_conn_live(c))
@@ -596,6 +599,8 @@ void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 
 	switch (s->target.op) {
 	case VHU_TARGET_KILL:
+		for (size_t i = 0; i < r->n_conns; i++)
+			vhu_conn_await_asides(&r->conns[i]);
 		r->death_wanted = true;
 		rc = vhu_target_signal(t, s->target.signal ? s->target.signal : SIGKILL, true, &err);
 		if (!rc) {

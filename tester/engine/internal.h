@@ -81,6 +81,8 @@ struct vhu_conn {
 		bool answered;
 	} inbox[VHU_INBOX_MAX];
 	size_t n_inbox;
+	size_t since; /* step at which it was opened */
+	unsigned wanted[VHU_MSG_MAX]; /* requests of each kind that steps were looked for, since then */
 	uint64_t requests; /* seen in all */
 
 	/* of a replay: messages on the main channel that no step has looked at yet */
@@ -259,7 +261,11 @@ void vhu_conn_inbox_drop(struct vhu_conn *c, size_t i);
 /* A frame came or goes out: it is told to the trace, the oracle and the capture. */
 void vhu_conn_observe(struct vhu_conn *c, const struct vhu_frame *f, bool intended);
 /* The later step of the plan that wants to see this request of the back-end itself; NULL: none. */
-const struct vhu_step *vhu_conn_step_wants(const struct vhu_conn *c, const struct vhu_frame *f);
+const struct vhu_step *vhu_conn_step_wants(struct vhu_conn *c, const struct vhu_frame *f);
+/* Of a captured session: what is still to come so comes before the connection ends, or by the settle time. */
+void vhu_conn_await_asides(struct vhu_conn *c);
+/* Its request is answered as it says when it comes, and nobody waits for it. */
+bool vhu_conn_answers_aside(const struct vhu_conn *c, const struct vhu_step *s);
 /* Another channel: returns the descriptor of its far end (the caller's), or -1 (told). */
 int vhu_conn_channel_open(struct vhu_conn *c, enum vhu_channel channel, const struct vhu_chan_events *events,
 			  struct vhu_chan **ret);

@@ -448,15 +448,20 @@ static void put_answer(struct writing *w, const struct vhu_step *s, struct vhu_s
 		vhu_session_apply(session, &f, false);
 }
 
-/* A request of the back-end that the front-end refused; others are taken without a step. */
-static void put_refusal(struct writing *w, const struct vhu_step *s)
+/* A request of the back-end that comes each time, or that the front-end refused; others take no step. */
+static void put_asked(struct writing *w, const struct vhu_step *s)
 {
 	const struct vhu_msg_row *row = vhu_msg_by_id(VHU_CHAN_BACKEND, s->answer.request);
+	bool refused = s->answer.answered && s->answer.value;
+	json_t *step;
 
-	if (s->answer.channel == VHU_CHAN_BACKEND && row && s->answer.answered && s->answer.value)
-		append(w, s,
-		       json_pack("{s:s, s:s, s:b}", "recv", row->name, "answer", "nack", "optional",
-				 s->answer.optional));
+	if (s->answer.channel != VHU_CHAN_BACKEND || !row || (vhu_msg_by_chance(row) && !refused))
+		return;
+	step = append(w, s, json_pack("{s:s}", "recv", row->name));
+	if (refused)
+		set(step, "answer", json_string("nack"));
+	if (s->answer.optional)
+		set(step, "optional", json_true());
 }
 
 static void put_connect(struct writing *w, const struct vhu_step *s)
@@ -499,7 +504,7 @@ static void put_step(struct writing *w, size_t at, struct vhu_session *session)
 		put_send(w, at, session);
 		break;
 	case VHU_VERB_ANSWER:
-		put_refusal(w, s);
+		put_asked(w, s);
 		put_answer(w, s, session);
 		break;
 	case VHU_VERB_RAW:
