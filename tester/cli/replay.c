@@ -264,6 +264,9 @@ static void print_text(struct replay_run *x)
 		printf("note: %.*s\n", (int)len, line);
 		line += len + (line[len] == '\n');
 	}
+	if (x->replay.unplaced)
+		printf("note: %zu memory records not replayed: the back-end has no such memory\n",
+		       x->replay.unplaced);
 	if (x->replay.no_io[0])
 		printf("note: --io: %s\n", x->replay.no_io);
 	fputs(vhu_buf_text(&x->text), stdout);

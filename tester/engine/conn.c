@@ -118,7 +118,7 @@ const struct vhu_step *vhu_conn_step_wants(struct vhu_conn *c, const struct vhu_
 
 	for (size_t i = 0; i < c->n_inbox; i++)
 		before += vhu_frame_row(&c->inbox[i].f) == row;
-	/* A captured front-end answers the n-th as it did, whenever that comes: no fence of ours waits for it. */
+	/* A captured front-end answers the n-th as it did, whenever that comes: no fence waits for it. */
 	if (plan->captured && row) {
 		before = c->wanted[row->msg]++;
 		from = c->since;

@@ -67,6 +67,9 @@ void vhu_run_objects_release(struct vhu_run *r)
 		vhu_close(&r->objects[i]);
 	free(r->objects);
 	r->objects = NULL;
+	free(r->filled);
+	r->filled = NULL;
+	r->n_filled = 0;
 }
 
 /* --- time ------------------------------------------------------------------------------------------ */

@@ -137,6 +137,8 @@ static void put_index(struct vhu_conn *c, uint64_t ring, uint16_t index)
 	int fd = vhu_run_foreign_at(c, ring + INDEX_AT, sizeof(bytes), &at);
 
 	vhu_le_put(bytes, sizeof(bytes), index);
+	if (fd >= 0 && vhu_run_is_filled(c->r, fd, at))
+		return;
 	if (fd >= 0 && pwrite(fd, bytes, sizeof(bytes), (off_t)at) < 0)
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "a ring's index cannot be set: %s",
 				   strerror(errno));

@@ -206,6 +206,10 @@ struct vhu_run {
 	struct vhu_program *program; /* another process of the target's program, or NULL */
 	struct vhu_foreign *foreign; /* of the table that the target has now */
 	size_t n_foreign;
+	struct vhu_filled {
+		uint64_t dev, inode, at, len;
+	} * filled; /* of a replay: what was recorded of memory, and stands there */
+	size_t n_filled;
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	uint64_t start_ns; /* of a replay: when its first step ran */
 	struct vhu_replay_io *io; /* of a replay: requests through the captured rings */
@@ -425,7 +429,7 @@ vhu_do_fn vhu_do_frames;
 vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state, vhu_do_phase;
 vhu_do_fn vhu_do_program;
-vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end;
+vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end, vhu_do_fill, vhu_do_signal;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
@@ -454,6 +458,11 @@ void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t
 
 /* A request of the back-end about translations came: answered, or left in the inbox (true). */
 bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
+
+/* --- replay_memory.c --------------------------------------------------------------------------------- */
+
+/* Whether a recording said what stands at this place of the file. */
+bool vhu_run_is_filled(const struct vhu_run *r, int fd, uint64_t at);
 
 /* --- do_log.c ---------------------------------------------------------------------------------------- */
 

@@ -453,6 +453,8 @@ static void walk(struct model *m, const struct vhu_step *s)
 	case VHU_VERB_RECORDED: /* a case file has none */
 	case VHU_VERB_ANSWER:
 	case VHU_VERB_END:
+	case VHU_VERB_FILL:
+	case VHU_VERB_SIGNAL:
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_RECONNECT:
 	case VHU_VERB_TARGET:

@@ -124,6 +124,19 @@ static int file_object(struct trace_compile *c, const struct vhu_frame *f, size_
 	return object(c, &like, false, &what, &ret->object);
 }
 
+int vhu_trace_file(struct trace_compile *c, const uint64_t *region, bool *known, unsigned *ret)
+{
+	const struct known_object like = {.kind = VHU_OBJECT_FILE,
+					  .by_inode = true,
+					  .a = region[VHU_CAP_REGION_DEV],
+					  .b = region[VHU_CAP_REGION_INODE]};
+	uint64_t end = region[VHU_CAP_REGION_OFFSET] + region[VHU_CAP_REGION_LEN];
+	const struct vhu_object what = {.kind = VHU_OBJECT_FILE, .size = VHU_MIN(end, FILE_MAX)};
+
+	*known = like.b != 0;
+	return *known ? object(c, &like, false, &what, ret) : 0;
+}
+
 /* What the message usually carries, where nothing is known of what it did carry. */
 static int by_message(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f,
 		      size_t i, const struct vhu_fd_info *info, struct vhu_fd_spec *ret)

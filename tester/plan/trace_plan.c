@@ -133,7 +133,9 @@ static int close_track(struct trace_compile *c, struct track *t, const struct vh
 		return -ENOMEM;
 	s->close.main = s->close.backend = true;
 	s->close.unread = t->session->n_pending > 0;
+	free(t->kicks);
 	free(t->session);
+	t->kicks = NULL;
 	t->session = NULL;
 	return 0;
 }
@@ -268,6 +270,8 @@ static int request(struct trace_compile *c, struct track *t, const struct vhu_re
 		rc = move_state(c, t, r);
 	if (rc == 0)
 		rc = vhu_trace_fds(c, t, r, f, &sent);
+	if (rc == 0)
+		rc = vhu_trace_note_kick(t, f, &sent);
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_RECORDED, t, r) : NULL;
 	if (!s)
 		return rc < 0 ? rc : -ENOMEM;
@@ -436,7 +440,19 @@ static int record(struct trace_compile *c, const struct vhu_record *r)
 		c->start_ns = r->t_ns;
 	if (vhu_record_is_message(r))
 		return message(c, t, r);
-	return r->channel == VHU_CAP_LIFE ? life(c, t, r) : 0;
+	switch (r->channel) {
+	case VHU_CAP_LIFE:
+		return life(c, t, r);
+	case VHU_CAP_MEM:
+		return vhu_trace_memory(c, t, r);
+	case VHU_CAP_RING:
+		return vhu_trace_ring(c, t, r);
+	case VHU_CAP_STATE:
+		c->no_state++;
+		return 0;
+	default:
+		return 0;
+	}
 }
 
 static int walk(struct trace_compile *c)
@@ -448,6 +464,7 @@ static int walk(struct trace_compile *c)
 	/* A session whose end is not in the capture ends with it. */
 	for (size_t i = 0; i < c->n_tracks && rc == 0; i++)
 		rc = close_track(c, &c->tracks[i], NULL);
+	vhu_trace_tell_memory(c);
 	if (c->drawings)
 		vhu_trace_note(c,
 			       "%zu messages of the graphics channel are not waited for: they come as the "
@@ -518,6 +535,7 @@ static void end_track(struct track *t)
 {
 	for (int i = 0; i < VHU_CHAN_MAX; i++)
 		free(t->asked[i].steps);
+	free(t->kicks);
 	free(t->session);
 }
 

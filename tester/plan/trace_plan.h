@@ -21,6 +21,7 @@ struct track {
 	bool saving, loading;	     /* device state goes through a pipe */
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
+	unsigned *kicks; /* by ring, once there is one: object of its descriptor, plus 1 */
 };
 
 /* An object of the plan, and how later records name it. */
@@ -54,6 +55,7 @@ struct trace_compile {
 	size_t no_fds;	   /* messages whose descriptors were not seen */
 	size_t others_fds; /* descriptors of a kind that we don't make */
 	size_t drawings;   /* messages of the graphics channel that come as the guest draws */
+	size_t no_memory, no_ring, no_state; /* records of these kinds that are not played */
 	struct vhu_err *err;
 };
 
@@ -70,6 +72,19 @@ int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_re
 void vhu_trace_answered(struct trace_compile *c, struct track *t, const struct vhu_frame *f);
 /* A message of either on the graphics channel. -ENOMEM. */
 int vhu_trace_gpu(struct trace_compile *c, struct track *t, const struct vhu_record *r);
+
+/* trace_memory.c: a record of memory, of a ring. -ENOMEM. */
+int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);
+int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r);
+/* Which descriptor a ring is kicked by from now on. -ENOMEM. */
+int vhu_trace_note_kick(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent);
+/* Tells what of it is not played. */
+void vhu_trace_tell_memory(struct trace_compile *c);
+
+/*
+ * The file of a REGION, by its inode; *known false where that is not told. -ENOMEM.
+ */
+int vhu_trace_file(struct trace_compile *c, const uint64_t *region, bool *known, unsigned *ret);
 
 /* trace_fds.c: fills in s->recorded.fds. -ENOMEM. */
 int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,

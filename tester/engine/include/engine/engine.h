@@ -39,6 +39,7 @@ struct vhu_replay {
 			 const struct vhu_frame *got);
 	void *ctx;
 	size_t sent, compared, divergences;
+	size_t unplaced;		/* records of memory that lie in none that the target has */
 	char no_io[200];		/* why requests could not go through some rings; "" */
 };
 

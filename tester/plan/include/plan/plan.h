@@ -147,7 +147,8 @@ enum vhu_verb {
 	VHU_VERB_FRAMES,
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_PHASE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
-	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, /* of captures: no case file has them */
+	/* of captures: no case file has them */
+	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, VHU_VERB_FILL, VHU_VERB_SIGNAL,
 	VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
@@ -440,6 +441,15 @@ struct vhu_step_answer {
 	size_t n_reply;
 };
 
+/* What a capture says that stood in shared memory. */
+struct vhu_step_fill {
+	bool known;			/* in this file, at `offset`; else where `uaddr` is */
+	unsigned object;
+	uint64_t offset, uaddr, len;
+	const uint8_t *bytes;		/* over and over; n 0: zeroes */
+	size_t n_bytes;
+};
+
 enum vhu_cmp {
 	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
 };
@@ -470,6 +480,8 @@ struct vhu_step {
 		struct vhu_step_recv recv;
 		struct vhu_step_recorded recorded;
 		struct vhu_step_answer answer;
+		struct vhu_step_fill fill;
+		struct { unsigned object; uint64_t value; } signal;	/* a kick of the recorded guest */
 		struct { bool provoked; } end;	/* the target hung up: over what it was sent, or not */
 		struct { const struct vhu_msg_row *row; } fence;	/* NULL: GET_FEATURES */
 		struct vhu_step_reconnect reconnect;	/* RECONNECT, and CONNECT (conn is the new one) */

@@ -24,6 +24,12 @@ struct vhu_record_finding {
 };
 
 /* Pointers are borrowed, from whoever made the record. Absent texts are NULL. */
+/* What a REGION says, in this order. */
+enum {
+	VHU_CAP_REGION_GUEST, VHU_CAP_REGION_USER, VHU_CAP_REGION_LEN, VHU_CAP_REGION_OFFSET,
+	VHU_CAP_REGION_DEV, VHU_CAP_REGION_INODE, VHU_CAP_REGION_PARTS
+};
+
 struct vhu_record {
 	uint64_t t_ns;			/* CLOCK_REALTIME, when the last byte was seen */
 	enum vhu_cap_channel channel;
@@ -48,7 +54,7 @@ struct vhu_record {
 	bool has_errno;
 	int32_t errno_value;
 	bool has_region;
-	uint64_t region[6];		/* guest address, user address, size, offset, dev, inode */
+	uint64_t region[VHU_CAP_REGION_PARTS];
 };
 
 /*

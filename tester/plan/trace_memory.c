@@ -1,0 +1,121 @@
+/* From a capture to a plan: what was recorded of shared memory and of rings, where it can be played. */
+#include "trace_plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	MEM_RING = 1, /* kinds of memory records: the area of a ring, the buffer of a request */
+	MEM_BUFFER = 2,
+	MEM_HEAD = 16, /* before the bytes: offset, length, encoding */
+	MEM_MAX = 65536,
+	ENCODING_RAW = 0,
+	ENCODING_ZERO = 1,
+	ENCODING_PATTERN = 2,
+	PATTERN_LEN = 8,
+	KICK_LEN = 16,
+	KICK_VALUE_AT = 8,
+};
+
+/* How many bytes stand for those that the record is about; -1: it makes no sense. */
+static long bytes_behind(uint32_t encoding, uint32_t length)
+{
+	switch (encoding) {
+	case ENCODING_RAW:
+		return length;
+	case ENCODING_ZERO:
+		return 0;
+	case ENCODING_PATTERN:
+		return PATTERN_LEN;
+	default:
+		return -1;
+	}
+}
+
+/* What the inflight buffer and the log held is the other back-end's doing. */
+static bool playable(const struct vhu_record *r, struct vhu_step_fill *ret)
+{
+	uint64_t offset, end;
+	long n;
+
+	if ((r->kind != MEM_RING && r->kind != MEM_BUFFER) || !r->has_region || r->len < MEM_HEAD)
+		return false;
+	offset = vhu_le_get(r->payload, 8);
+	ret->len = vhu_le_get(r->payload + 8, 4);
+	n = bytes_behind((uint32_t)vhu_le_get(r->payload + 12, 4), (uint32_t)ret->len);
+	if (n < 0 || !ret->len || ret->len > MEM_MAX || r->len - MEM_HEAD < (size_t)n)
+		return false;
+	if (__builtin_add_overflow(offset, ret->len, &end) || end > r->region[VHU_CAP_REGION_LEN] ||
+	    __builtin_add_overflow(r->region[VHU_CAP_REGION_OFFSET], offset, &ret->offset) ||
+	    __builtin_add_overflow(r->region[VHU_CAP_REGION_OFFSET], r->region[VHU_CAP_REGION_LEN], &end))
+		return false;
+	ret->uaddr = r->region[VHU_CAP_REGION_USER] + offset;
+	ret->bytes = r->payload + MEM_HEAD;
+	ret->n_bytes = (size_t)n;
+	return true;
+}
+
+int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	struct vhu_step_fill fill = {0};
+	struct vhu_step *s;
+	int rc;
+
+	/* Requests of ours take the rings for themselves. */
+	if (c->opts->io || !t->opened || t->closed || !playable(r, &fill)) {
+		c->no_memory++;
+		return 0;
+	}
+	rc = vhu_trace_file(c, r->region, &fill.known, &fill.object);
+	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_FILL, t, r) : NULL;
+	if (!s)
+		return rc < 0 ? rc : -ENOMEM;
+	s->fill = fill;
+	return 0;
+}
+
+int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+{
+	uint64_t queue = r->len >= KICK_LEN ? vhu_le_get(r->payload, 4) : UINT64_MAX;
+	struct vhu_step *s;
+
+	if (r->kind != VHU_CAP_RING_KICK || c->opts->io || !t->kicks || queue >= VHU_SESSION_RINGS ||
+	    !t->kicks[queue]) {
+		c->no_ring++;
+		return 0;
+	}
+	s = vhu_trace_step(c, VHU_VERB_SIGNAL, t, r);
+	if (!s)
+		return -ENOMEM;
+	s->signal.object = t->kicks[queue] - 1;
+	s->signal.value = vhu_le_get(r->payload + KICK_VALUE_AT, 8);
+	return 0;
+}
+
+int vhu_trace_note_kick(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent)
+{
+	uint64_t queue = vhu_frame_u64(f, "index");
+
+	if (!sent->row || sent->row->msg != VHU_MSG_SET_VRING_KICK || queue >= VHU_SESSION_RINGS)
+		return 0;
+	if (!t->kicks)
+		t->kicks = calloc(VHU_SESSION_RINGS, sizeof(*t->kicks));
+	if (!t->kicks)
+		return -ENOMEM;
+	t->kicks[queue] = sent->n_fds && sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1 : 0;
+	return 0;
+}
+
+void vhu_trace_tell_memory(struct trace_compile *c)
+{
+	const char *why = c->opts->io ? " (--io takes the rings)" : "";
+
+	if (c->no_memory)
+		vhu_trace_note(c, "%zu memory records not replayed%s", c->no_memory, why);
+	if (c->no_ring)
+		vhu_trace_note(c,
+			       "%zu ring records not replayed: of what goes through rings only kicks are%s",
+			       c->no_ring, why);
+	if (c->no_state)
+		vhu_trace_note(c, "%zu records of device state not replayed", c->no_state);
+}
