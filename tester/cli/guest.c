@@ -25,6 +25,7 @@ struct session {
 	struct vhu_facts facts;
 	struct vhu_load_progress last; /* what the live line has shown */
 	bool live;
+	uint64_t features_left, pfeatures_left; /* that the second back-end does not have */
 };
 
 static int complain(const struct vhu_err *err, int exit_code)
@@ -160,6 +161,50 @@ static int check_fit(const struct session *s, unsigned queues, uint64_t size, st
 	return 0;
 }
 
+/* --- a handover ------------------------------------------------------------------------------ */
+
+/*
+ * The second back-end tells what it is before the first one starts, for both use one disk: a guest that is to
+ * move uses what both of them have.
+ */
+static int meet_second(struct session *s, struct vhu_facts *ret, struct vhu_err *err)
+{
+	int code;
+
+	vhu_engine_use_target(s->engine, s->then);
+	code = vhu_engine_probe(s->engine, ret, err);
+	vhu_target_stop(s->then);
+	vhu_engine_use_target(s->engine, s->target);
+	return code;
+}
+
+static int join(struct session *s, const struct vhu_facts *second, struct vhu_err *err)
+{
+	struct vhu_facts *f = &s->facts;
+
+	if (second->capacity != f->capacity)
+		return vhu_err_set(err, -EINVAL, "--then: its disk has %llu sectors, the first one's %llu",
+				   (unsigned long long)second->capacity, (unsigned long long)f->capacity);
+	s->features_left = f->features & ~second->features;
+	s->pfeatures_left = f->pfeatures & ~second->pfeatures;
+	f->features &= second->features;
+	f->pfeatures &= second->pfeatures;
+	f->read_only |= second->read_only;
+	if (rings_told(second) && (!rings_told(f) || rings_told(second) < rings_told(f)))
+		f->queue_num = rings_told(second);
+	return 0;
+}
+
+static int probe(struct session *s, struct vhu_err *err)
+{
+	struct vhu_facts second;
+	int code = s->then ? meet_second(s, &second, err) : 0;
+
+	if (code == 0)
+		code = vhu_engine_probe(s->engine, &s->facts, err);
+	return code == 0 && s->then ? join(s, &second, err) : code;
+}
+
 /* --- the load -------------------------------------------------------------------------------- */
 
 static void show(void *ctx, const struct vhu_load_progress *p)
@@ -241,6 +286,21 @@ static int exit_code(const struct vhu_guest_cli *o, const struct vhu_load_result
 	return r->sum.ios ? VHU_EXIT_OK : VHU_EXIT_EMPTY;
 }
 
+/* What the guest went without, since the second back-end does not have it. */
+static void add_left(const struct session *s, struct vhu_buf *out)
+{
+	char names[600];
+
+	if (s->features_left)
+		vhu_buf_printf(
+			out, "the second back-end has no %s\n",
+			vhu_bit_names(VHU_NS_VIRTIO, VHU_DEV_BLK, s->features_left, names, sizeof(names)));
+	if (s->pfeatures_left)
+		vhu_buf_printf(
+			out, "the second back-end has no %s\n",
+			vhu_bit_names(VHU_NS_PROTOCOL, VHU_DEV_BLK, s->pfeatures_left, names, sizeof(names)));
+}
+
 static int report(const struct session *s, const struct vhu_load_result *r)
 {
 	struct vhu_buf text = {0};
@@ -251,6 +311,7 @@ static int report(const struct session *s, const struct vhu_load_result *r)
 		printf("\r\033[K");
 	if (!s->o->json || strcmp(s->o->json, "-")) {
 		vhu_guest_report_text(s->o, r, &text);
+		add_left(s, &text);
 		code = print(&text);
 	}
 	if (s->o->json && vhu_guest_report_json(s->o, r, &err) < 0)
@@ -270,9 +331,11 @@ static int run(struct session *s)
 
 	if (code < 0)
 		return complain(&err, code == -EINVAL ? VHU_EXIT_USAGE : VHU_EXIT_BROKEN);
-	code = vhu_engine_probe(s->engine, &s->facts, &err);
+	code = probe(s, &err);
 	if (code == -EINTR)
 		return VHU_EXIT_SIGNAL + vhu_loop_signalled(s->loop);
+	if (code == -EINVAL)
+		return complain(&err, VHU_EXIT_USAGE);
 	if (code < 0)
 		return complain(&err, code == -ENOMEM || code == -EIO ? VHU_EXIT_BROKEN : VHU_EXIT_TARGET);
 	size = o->size ? o->size : s->facts.capacity * VHU_C_SECTOR_SIZE;

@@ -143,8 +143,8 @@ static const struct vhu_option rows[] = {
 	{"reconnect-every", 0, "MS", group_disturb, "stop the rings and make the connection anew that often",
 	 VHU_OPTION_NUMBER, ROW(reconnect_every_ms), .min = 1, .max = 86400000},
 	{"then", 0, "COMMAND", group_disturb,
-	 "with --spawn and --runtime: this back-end takes over in the middle, with the same memory, rings "
-	 "and {image}",
+	 "with --spawn and --runtime: this back-end takes over in the middle, with the same memory, rings, "
+	 "requests in flight, device state and {image}; the dirty log is judged before",
 	 VHU_OPTION_TEXT, ROW(then)},
 	{"json", 'j', "FILE", group_report, "the figures as JSON; - is standard output", VHU_OPTION_TEXT,
 	 ROW(json)},

@@ -80,8 +80,17 @@ static void add_disturbances(struct vhu_buf *out, const struct vhu_load_result *
 	add_times(out, "recovery", &r->recovery);
 	if (r->reconnects)
 		vhu_buf_printf(out, "%llu reconnects\n", (unsigned long long)r->reconnects);
-	if (r->handovers)
-		vhu_buf_printf(out, "handed over to the second back-end\n");
+	if (!r->handovers)
+		return;
+	vhu_buf_puts(out, "handed over to the second back-end; dirty log: ");
+	if (r->logged)
+		vhu_buf_printf(out, "%llu pages judged", (unsigned long long)r->logged_pages);
+	else
+		vhu_buf_puts(out, "not offered");
+	if (r->state_bytes)
+		vhu_buf_printf(out, "; device state: %zu bytes\n", r->state_bytes);
+	else
+		vhu_buf_puts(out, "; device state: not offered by both\n");
 }
 
 void vhu_guest_report_text(const struct vhu_guest_cli *o, const struct vhu_load_result *r,
@@ -168,6 +177,12 @@ static json_t *findings(const struct vhu_result *r)
 	return all;
 }
 
+static json_t *handover(const struct vhu_load_result *r)
+{
+	return json_pack("{s:b, s:o, s:o}", "dirty_log", (int)r->logged, "dirty_log_pages",
+			 number(r->logged_pages), "state_bytes", number(r->state_bytes));
+}
+
 static json_t *report(const struct vhu_guest_cli *o, const struct vhu_load_result *r)
 {
 	json_t *queues = json_array();
@@ -177,7 +192,7 @@ static json_t *report(const struct vhu_guest_cli *o, const struct vhu_load_resul
 		json_array_append_new(queues, queue(&r->queue[i], t));
 	return json_pack(
 		"{s:s, s:i, s:o, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, "
-		"s:o, s:s, s:b}",
+		"s:o, s:s, s:b, s:o}",
 		"format", "vhu-guest", "version", 1, "ios", number(r->sum.ios), "runtime_s", seconds(t),
 		"iops", per_second(r->sum.ios, t), "bytes_per_s", per_second(r->sum.bytes, t), "cpu_s",
 		seconds(r->sum.cpu_ns), "latency_ns", times(&r->latency), "queues", queues, "errors",
@@ -185,7 +200,8 @@ static json_t *report(const struct vhu_guest_cli *o, const struct vhu_load_resul
 		number(r->sum.recovered), "idle_kills", number(r->idle_kills), "reconnects",
 		number(r->reconnects), "recovery_ns", times(&r->recovery), "rw", vhu_guest_rw_name(o->rw),
 		"memory", r->memory, "findings", findings(&r->result), "verdict",
-		vhu_verdict_name(r->result.verdict), "inflight", (int)r->inflight);
+		vhu_verdict_name(r->result.verdict), "inflight", (int)r->inflight, "handover",
+		r->handovers ? handover(r) : json_null());
 }
 
 int vhu_guest_report_json(const struct vhu_guest_cli *o, const struct vhu_load_result *r, struct vhu_err *err)

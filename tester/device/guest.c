@@ -45,16 +45,19 @@ static int lay_out(struct guest_queue *q, struct vhu_err *err)
 
 		q->slot[i].header = vhu_mem_at(mem, sg[0].gpa, LINE);
 		q->slot[i].data = vhu_mem_at(mem, sg[1].gpa, o->bs);
+		q->slot[i].header_gpa = sg[0].gpa;
+		q->slot[i].data_gpa = sg[1].gpa;
 		memset(q->slot[i].header, 0, LINE);
+		vhu_le_put(q->slot[i].header + GUEST_HEADER + 1, 7, GUEST_GUARD);
 		r = vhu_hot_chain(q->hot, i, sg, VHU_GUEST_PARTS, err);
 		q->free[q->n_free++] = (uint16_t)(o->depth - 1 - i);
 	}
 	return r;
 }
 
-static int watch(struct guest_queue *q, int fd, uint32_t events)
+static int watch(struct guest_queue *q, int fd, bool call)
 {
-	struct epoll_event ev = {.events = events};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u32 = call};
 
 	return fd < 0 || epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
 }
@@ -75,8 +78,8 @@ static int open_queue(struct guest_queue *q, struct vhu_err *err)
 
 	q->epoll = epoll_create1(EPOLL_CLOEXEC);
 	q->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (q->epoll < 0 || q->wake < 0 || watch(q, q->wake, EPOLLIN | EPOLLET) < 0 ||
-	    watch(q, vhu_vring_fd(q->v, VHU_VRING_CALL), EPOLLIN | EPOLLET) < 0)
+	if (q->epoll < 0 || q->wake < 0 || watch(q, q->wake, false) < 0 ||
+	    watch(q, vhu_vring_fd(q->v, VHU_VRING_CALL), true) < 0)
 		return vhu_err_errno(err, -errno, "queue %u", q->index);
 	q->slot = calloc(o->depth, sizeof(*q->slot));
 	q->free = calloc(o->depth, sizeof(*q->free));
@@ -201,8 +204,9 @@ int vhu_guest_new(const struct vhu_guest_opts *opts, struct vhu_guest **ret, str
 	for (unsigned i = 0; i < opts->queues && r == 0; i++) {
 		share_out(&g->queue[i]);
 		g->queue[i].alone = has_processors(opts);
-		g->queue[i].plain = !opts->verify && (opts->rw == VHU_GUEST_RANDREAD ||
-						      opts->rw == VHU_GUEST_RANDWRITE);
+		g->queue[i].tells_written = opts->packed && !opts->in_order;
+		g->queue[i].plain =
+			!opts->verify && (opts->rw == VHU_GUEST_RANDREAD || opts->rw == VHU_GUEST_RANDWRITE);
 		vhu_rng_init(&g->queue[i].rng, opts->seed + i);
 		r = open_queue(&g->queue[i], err);
 	}
@@ -236,6 +240,7 @@ void vhu_guest_free(struct vhu_guest *g)
 			close_queue(&g->queue[i]);
 	}
 	vhu_close(&g->fd);
+	free(g->log.page);
 	free(g->queue);
 	free(g);
 }
@@ -292,6 +297,23 @@ void vhu_guest_replaced(struct vhu_guest *g, bool again)
 {
 	for (unsigned i = 0; i < g->opts.queues; i++)
 		replaced(&g->queue[i], again);
+}
+
+void vhu_guest_catch_up(struct vhu_guest *g)
+{
+	for (unsigned i = 0; i < g->opts.queues; i++) {
+		struct guest_queue *q = &g->queue[i];
+
+		vhu_guest_reap(q);
+		/* Whoever serves it from now on has no part in that log. */
+		for (unsigned k = 0; k < g->opts.depth; k++)
+			q->slot[k].round = 0;
+	}
+}
+
+bool vhu_guest_moved(const struct vhu_guest *g, unsigned queue)
+{
+	return vhu_hot_ready(g->queue[queue].hot, 1);
 }
 
 uint64_t vhu_guest_recovering(const struct vhu_guest *g)

@@ -15,6 +15,8 @@ enum {
 	GUEST_PATIENCE = 2, /* levels of it */
 };
 
+#define GUEST_GUARD UINT64_C(0xa5a5a5a5a5a5a5) /* seven bytes behind the status */
+
 enum guest_want { GUEST_RUN, GUEST_DRAIN, GUEST_PAUSE, GUEST_QUIT };
 enum guest_state { GUEST_BUSY, GUEST_PAUSED, GUEST_FINISHED };
 
@@ -22,8 +24,10 @@ enum guest_state { GUEST_BUSY, GUEST_PAUSED, GUEST_FINISHED };
 struct guest_slot {
 	uint8_t *header; /* and its status, in one line of the cache */
 	uint8_t *data;
+	uint64_t header_gpa, data_gpa;
 	uint64_t sent_ns;
 	uint64_t block;
+	uint32_t round;	     /* of the dirty log, when it was sent; 0: there was none */
 	uint32_t generation; /* that it writes, or that a read must find */
 	bool write;
 	bool turned;	 /* its data is for the device to read */
@@ -64,13 +68,15 @@ struct guest_queue {
 	uint8_t *busy;	      /* a request for it is in flight */
 	uint64_t quota_ns;    /* with a rate: when the next one may go */
 	uint64_t last_ns;     /* of progress */
+	bool tells_written;   /* packed, a used descriptor for each: WRITE says that it was written */
+	bool call_missing;    /* which was told */
 	bool resend, again;
 	unsigned await; /* that many are worth a call */
 	uint64_t slept_ns; /* since when, and has not seen yet what for; 0: it has */
 	_Atomic bool asleep;
 	uint64_t sleeps_seen; /* at the last tick: the loop's, not the thread's */
 	bool alone;	/* no other queue's thread wants this one's processor */
-	/* looking at the ring before a sleep: how often it may still fail, sleeps since it was given up */
+	/* looking at the ring before a sleep: how often it may fail yet, sleeps since it was given up */
 	struct {
 		unsigned left, without;
 	} hope[GUEST_PATIENCE];
@@ -85,8 +91,16 @@ struct guest_queue {
 	struct guest_counts counts;
 };
 
+/* The pages of guest memory, each with the last round in which it had to be marked. */
+struct guest_log {
+	_Atomic uint32_t round; /* 0: nobody asks */
+	uint64_t first, n;
+	_Atomic uint32_t *page;
+};
+
 struct vhu_guest {
 	struct vhu_guest_opts opts;
+	struct guest_log log;
 	uint64_t content_seed;
 	int fd;
 	_Atomic int want;
@@ -95,6 +109,8 @@ struct vhu_guest {
 
 /* guest_queue.c */
 void *vhu_guest_thread(void *queue);
+/* Takes what came back: the thread's, or whoever it rests for. */
+void vhu_guest_reap(struct guest_queue *q);
 void vhu_guest_tell(void *queue, const struct vhu_ring_event *event);
 
 /* guest_wait.c */
@@ -103,11 +119,17 @@ void vhu_guest_wait(struct guest_queue *q);
 /* The first look after a sleep found that many. */
 void vhu_guest_awoke(struct guest_queue *q, unsigned back, uint64_t now);
 
+/* guest_log.c */
+/* A request goes, or came back, that bears a round; `n` of them in the used entries from `first` on. */
+void vhu_guest_log_send(struct guest_queue *q, struct guest_slot *s);
+void vhu_guest_log_back(struct guest_queue *q, const struct guest_slot *s);
+void vhu_guest_log_used(struct guest_queue *q, uint32_t first, unsigned n);
+
 /* guest_data.c */
 /* Chooses what the slot does next. False if there is nothing (now, or at all). */
 bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s);
 /* It came back well: what was read is checked, what was written is known. */
-void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s);
+void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u);
 /* It failed: what the block holds is not known. */
 void vhu_guest_unsettle(struct guest_queue *q, struct guest_slot *s);
 

@@ -150,7 +150,21 @@ static bool unknown_but_ours(const struct guest_queue *q, const struct guest_slo
 	return vhu_content_classify(q->g->content_seed, 0, first, s->data) == VHU_CONTENT_MISPLACED;
 }
 
-static void check(struct guest_queue *q, struct guest_slot *s)
+/* All of it was written, which the used length has to tell. */
+static void check_len(struct guest_queue *q, const struct guest_slot *s, const struct vhu_hot_used *u)
+{
+	struct vhu_ring_event event = {.breach = VHU_BREACH_USED_LEN_SHORT, .len = u->len};
+
+	if (!u->len_known || u->len >= q->g->opts.bs)
+		return;
+	vhu_guest_count(&q->counts.ring, 1);
+	snprintf(event.text, sizeof(event.text),
+		 "read of block %llu: used length %u, %u bytes of data were written",
+		 (unsigned long long)(q->first + s->block), u->len, q->g->opts.bs);
+	vhu_guest_tell(q, &event);
+}
+
+static void check(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u)
 {
 	uint32_t sectors = q->sectors;
 	uint64_t first = (q->first + s->block) * sectors;
@@ -163,13 +177,15 @@ static void check(struct guest_queue *q, struct guest_slot *s)
 		look(q, s, first, &f);
 		if (f.first < sectors)
 			blame(q, s, first, &f);
+		else
+			check_len(q, s, u);
 	}
 	/* What a device does not write is seen not to be written. */
 	for (uint32_t i = 0; i < sectors; i++)
 		memset(s->data + (size_t)i * VHU_C_SECTOR_SIZE, 0xa5, sizeof(uint64_t));
 }
 
-void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s)
+void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u)
 {
 	if (!q->generation)
 		return;
@@ -177,7 +193,7 @@ void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s)
 	if (s->write)
 		q->generation[s->block] = s->generation;
 	else
-		check(q, s);
+		check(q, s, u);
 }
 
 void vhu_guest_unsettle(struct guest_queue *q, struct guest_slot *s)

@@ -70,16 +70,53 @@ static void recovered(struct guest_queue *q, struct guest_slot *s)
 		eventfd_write(q->g->fd, 1);
 }
 
-static inline void complete(struct guest_queue *q, struct guest_slot *s)
+static uint64_t sector_of(const struct guest_queue *q, const struct guest_slot *s)
 {
-	uint8_t status = __atomic_load_n(s->header + STATUS_AT, __ATOMIC_RELAXED);
+	return (q->first + s->block) * q->sectors;
+}
 
+static void tell_breach(struct guest_queue *q, const struct guest_slot *s, enum vhu_breach breach,
+			const char *what)
+{
+	struct vhu_ring_event event = {.breach = breach};
+
+	vhu_guest_count(&q->counts.ring, 1);
+	snprintf(event.text, sizeof(event.text), "%s of block %llu: %s", s->write ? "write" : "read",
+		 (unsigned long long)(q->first + s->block), what);
+	vhu_guest_tell(q, &event);
+}
+
+/* What lies around the status byte, in its line of the cache. */
+static inline void check_surroundings(struct guest_queue *q, struct guest_slot *s, uint64_t status)
+{
+	uint64_t type = s->write ? VHU_C_BLK_T_OUT : VHU_C_BLK_T_IN;
+
+	if (__builtin_expect(status >> 8 != GUEST_GUARD, 0)) {
+		vhu_le_put(s->header + STATUS_AT + 1, 7, GUEST_GUARD);
+		tell_breach(q, s, VHU_BREACH_WROTE_OUTSIDE, "bytes behind its status were written");
+	}
+	if (__builtin_expect(
+		    vhu_le_get(s->header, 8) != type || vhu_le_get(s->header + 8, 8) != sector_of(q, s), 0))
+		tell_breach(q, s, VHU_BREACH_WROTE_READABLE, "its header was written");
+}
+
+static inline void complete(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u)
+{
+	uint64_t word =
+		le64toh(__atomic_load_n((uint64_t *)(void *)(s->header + STATUS_AT), __ATOMIC_RELAXED));
+	uint8_t status = (uint8_t)word;
+
+	if (__builtin_expect(s->round && status != STATUS_NONE, 0))
+		vhu_guest_log_back(q, s);
 	if (__builtin_expect(status != VHU_C_BLK_S_OK, 0)) {
 		vhu_guest_unsettle(q, s);
 		judge_status(q, s, status);
 	} else if (q->generation) {
-		vhu_guest_settle(q, s);
+		vhu_guest_settle(q, s, u);
 	}
+	check_surroundings(q, s, word);
+	if (__builtin_expect(!u->len_known && q->tells_written && status != STATUS_NONE, 0))
+		tell_breach(q, s, VHU_BREACH_PACKED_WRITE_FLAG, "its used descriptor is without WRITE");
 	if (__builtin_expect(s->recovering, 0))
 		recovered(q, s);
 }
@@ -99,14 +136,15 @@ static void complete_all(struct guest_queue *q, unsigned n, uint64_t now)
 			alike = 0;
 		}
 		alike++;
-		complete(q, s);
+		complete(q, s, &q->used[i]);
 		q->free[q->n_free++] = q->used[i].chain;
 	}
 	vhu_histogram_add(&q->latency, now - sent_ns, alike);
 }
 
-static void reap(struct guest_queue *q)
+void vhu_guest_reap(struct guest_queue *q)
 {
+	uint32_t first = vhu_hot_due(q->hot);
 	unsigned n = vhu_hot_reap(q->hot, q->used);
 	uint64_t now;
 
@@ -119,6 +157,8 @@ static void reap(struct guest_queue *q)
 	if (q->slept_ns)
 		vhu_guest_awoke(q, n, now);
 	complete_all(q, n, now);
+	if (__builtin_expect(q->g->log.page != NULL, 0))
+		vhu_guest_log_used(q, first, n);
 	q->last_ns = now;
 	vhu_guest_count(&q->counts.ios, n);
 	vhu_guest_count(&q->counts.bytes, (uint64_t)n * q->g->opts.bs);
@@ -128,10 +168,8 @@ static void reap(struct guest_queue *q)
 
 static inline void fill(struct guest_queue *q, uint16_t chain, struct guest_slot *s, uint64_t now)
 {
-	uint64_t sector = (q->first + s->block) * q->sectors;
-
-	vhu_le_put(s->header, 4, s->write ? VHU_C_BLK_T_OUT : VHU_C_BLK_T_IN);
-	vhu_le_put(s->header + 8, 8, sector);
+	vhu_le_put(s->header, 8, s->write ? VHU_C_BLK_T_OUT : VHU_C_BLK_T_IN);
+	vhu_le_put(s->header + 8, 8, sector_of(q, s));
 	s->header[STATUS_AT] = STATUS_NONE;
 	s->sent_ns = now;
 	if (s->turned == s->write)
@@ -165,6 +203,7 @@ static unsigned allowed(struct guest_queue *q, uint64_t now)
 
 static void fill_up(struct guest_queue *q)
 {
+	const uint32_t round = atomic_load_explicit(&q->g->log.round, memory_order_acquire);
 	const bool writes = q->g->opts.rw == VHU_GUEST_RANDWRITE;
 	uint64_t now;
 	unsigned may, n = 0;
@@ -185,6 +224,9 @@ static void fill_up(struct guest_queue *q)
 		} else if (!vhu_guest_choose(q, s)) {
 			break;
 		}
+		s->round = round;
+		if (__builtin_expect(round, 0))
+			vhu_guest_log_send(q, s);
 		fill(q, chain, s, now);
 		q->batch[n] = chain;
 		q->n_free--;
@@ -242,7 +284,7 @@ void *vhu_guest_thread(void *queue)
 	while ((want = atomic_load_explicit(&q->g->want, memory_order_acquire)) != GUEST_QUIT) {
 		if (want == GUEST_PAUSE) {
 			/* A guest goes on for a moment after its back-end went. */
-			reap(q);
+			vhu_guest_reap(q);
 			if (q->running)
 				fill_up(q);
 			rest(q, GUEST_PAUSED, want);
@@ -250,7 +292,7 @@ void *vhu_guest_thread(void *queue)
 		}
 		if (!q->running)
 			vhu_hot_disarm(q->hot);
-		reap(q);
+		vhu_guest_reap(q);
 		q->running = want == GUEST_RUN;
 		if (q->running)
 			fill_up(q);

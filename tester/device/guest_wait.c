@@ -115,19 +115,43 @@ void vhu_guest_awoke(struct guest_queue *q, unsigned back, uint64_t now)
 	q->slept_ns = 0;
 }
 
+/* They came back, and the device does not say so: for as long as we wait for anything. */
+static void check_call(struct guest_queue *q)
+{
+	struct vhu_ring_event event = {.breach = q->g->opts.event_idx ? VHU_BREACH_CALL_MISSING_EVENT_IDX
+								      : VHU_BREACH_CALL_MISSING};
+	struct epoll_event called;
+
+	if (q->call_missing || (q->g->opts.in_order && q->await > 1) || !vhu_hot_ready(q->hot, q->await))
+		return;
+	while (epoll_wait(q->epoll, &called, 1, (int)(q->g->opts.timeout_ns / 1000000)) == 1)
+		if (called.data.u32 || atomic_load_explicit(&q->g->want, memory_order_acquire) != GUEST_RUN)
+			return;
+	q->call_missing = true;
+	vhu_guest_count(&q->counts.ring, 1);
+	snprintf(event.text, sizeof(event.text), "%u requests came back, and nobody called for %llu ms",
+		 q->await, (unsigned long long)(q->g->opts.timeout_ns / 1000000));
+	vhu_guest_tell(q, &event);
+}
+
 /* Without a timer, which costs more than the rest of it: vhu_guest_tick wakes who sleeps too long. */
 static void sleep_until_called(struct guest_queue *q, uint64_t now)
 {
 	bool timed = q->g->opts.rate && q->left;
 	struct epoll_event event[2];
+	int n;
 
 	vhu_guest_count(&q->counts.sleeps, 1);
 	atomic_store_explicit(&q->asleep, true, memory_order_relaxed);
-	if (epoll_wait(q->epoll, event, 2, timed ? 1 : -1) < 0 && errno != EINTR)
+	n = epoll_wait(q->epoll, event, 2, timed ? 1 : -1);
+	if (n < 0 && errno != EINTR)
 		sched_yield();
 	atomic_store_explicit(&q->asleep, false, memory_order_relaxed);
 	q->slept_ns = now;
-	check_stuck(q, vhu_now_ns());
+	if (n == 1 && !event[0].data.u32 && q->running)
+		check_call(q);
+	if (!vhu_hot_ready(q->hot, 1))
+		check_stuck(q, vhu_now_ns());
 }
 
 static void sleep_or_not(struct guest_queue *q, uint64_t now)
@@ -168,6 +192,10 @@ void vhu_guest_wait(struct guest_queue *q)
 	uint64_t now;
 	bool back;
 
+	if (vhu_hot_broken(q->hot)) {
+		check_stuck(q, q->last_ns);
+		return;
+	}
 	if (q->g->opts.notify == VHU_GUEST_POLL) {
 		wait_polling(q);
 		return;

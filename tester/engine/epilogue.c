@@ -34,21 +34,28 @@ static void fence_connections(struct vhu_run *r)
 			stop_rings(r, &r->conns[i]);
 }
 
+void vhu_run_moved_after_stop(struct vhu_run *r, unsigned queue, const char *how)
+{
+	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = VHU_BREACH_USED_AFTER_STOP};
+	char text[120];
+
+	snprintf(text, sizeof(text), "ring %u: %s", queue, how);
+	obs.text = text;
+	vhu_oracle_observe(&r->conns[0].oracle, &obs);
+}
+
 /* A ring that has answered GET_VRING_BASE with nothing in flight may not move any more. */
 static void audit_stopped(struct vhu_run *r)
 {
 	for (unsigned q = 0; q < r->n_rings; q++) {
 		const struct vhu_ring_run *ring = &r->rings[q];
 		uint16_t used = vhu_vring_used_idx(vhu_driver_ring(r->driver, q));
-		struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = VHU_BREACH_USED_AFTER_STOP};
-		char text[120];
+		char text[80];
 
 		if (!ring->stopped || ring->busy_stop || used == ring->used_at_stop)
 			continue;
-		snprintf(text, sizeof(text), "ring %u: the used index went from %u to %u", q,
-			 ring->used_at_stop, used);
-		obs.text = text;
-		vhu_oracle_observe(&r->conns[0].oracle, &obs);
+		snprintf(text, sizeof(text), "the used index went from %u to %u", ring->used_at_stop, used);
+		vhu_run_moved_after_stop(r, q, text);
 	}
 }
 

@@ -440,6 +440,8 @@ void vhu_run_match(struct vhu_run *r, const struct vhu_step *s, const struct vhu
 bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const char *name, uint64_t *ret);
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f);
 void vhu_run_epilogue(struct vhu_run *r);
+/* A ring that has stopped goes on: a breach. */
+void vhu_run_moved_after_stop(struct vhu_run *r, unsigned queue, const char *how);
 /* Sends one message as the step's own, with need_reply where that is allowed. */
 bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_script_item *item);
 /* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */

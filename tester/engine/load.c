@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { LOG_PARTS = 8 }; /* of the time before a handover; in the latter half the log is on */
+
 /* --- what the guest tells ---------------------------------------------------------------------- */
 
 static void hear(struct load *l)
@@ -114,7 +116,7 @@ bool vhu_load_connect(struct load *l, const char *where)
 	l->run.phase = where;
 	if (!vhu_conn_open(&l->run, &l->conn) ||
 	    !vhu_run_prelude(&l->conn, VHU_STATE_CONNECTED, VHU_STATE_NEGOTIATED, NULL, &s) ||
-	    !inflight_get(l, where) || !vhu_run_inflight_set(&l->conn, &s) ||
+	    !vhu_load_state_load(l) || !inflight_get(l, where) || !vhu_run_inflight_set(&l->conn, &s) ||
 	    !vhu_run_prelude(&l->conn, VHU_STATE_NEGOTIATED, VHU_STATE_RUNNING, NULL, &s))
 		return false;
 	/* The threads listen to the call descriptors themselves. */
@@ -145,6 +147,7 @@ static void negotiate(struct load *l, const struct vhu_facts *facts)
 		l->plan.pfeatures = vhu_features_with_needs(VHU_NS_PROTOCOL, facts->device,
 							    l->plan.pfeatures & ~VHU_P(INFLIGHT_SHMFD));
 	l->ret->inflight = l->plan.pfeatures & VHU_P(INFLIGHT_SHMFD);
+	l->state_moves = o->then && (l->plan.pfeatures & VHU_P(DEVICE_STATE));
 }
 
 static int need(uint64_t have, uint64_t feature, const char *what, struct vhu_err *err)
@@ -192,6 +195,9 @@ static int start_guest(struct load *l, struct vhu_err *err)
 	int r;
 
 	opts.driver = l->run.driver;
+	opts.packed = l->plan.features & VHU_V(VIRTIO_F_RING_PACKED);
+	opts.event_idx = l->plan.features & VHU_V(VIRTIO_RING_F_EVENT_IDX);
+	opts.in_order = l->plan.features & VHU_V(VIRTIO_F_IN_ORDER);
 	r = vhu_guest_new(&opts, &l->guest, err);
 	if (r == 0)
 		r = vhu_loop_add_fd(l->run.e->loop, vhu_guest_fd(l->guest), EPOLLIN, on_told, l, &l->told,
@@ -213,19 +219,72 @@ static uint64_t at(uint64_t start, uint64_t every, uint64_t n)
 	return every ? start + every * (n + 1) : UINT64_MAX;
 }
 
+/* A handover is a migration: half of the time before it the log is on, and read some times. */
+static uint64_t next_look(const struct load *l)
+{
+	uint64_t part = l->o->runtime_ns / (2 * LOG_PARTS);
+
+	if (!l->o->then || l->taken_over)
+		return UINT64_MAX;
+	return l->start_ns + part * (LOG_PARTS / 2 + l->looks);
+}
+
+static uint64_t ios(const struct load *l)
+{
+	uint64_t n = 0;
+
+	for (unsigned q = 0; q < l->o->guest.queues; q++) {
+		struct vhu_guest_stats s;
+
+		vhu_guest_stats(l->guest, q, &s);
+		n += s.ios;
+	}
+	return n;
+}
+
+static bool has_moved(void *ctx)
+{
+	const struct load *l = ctx;
+
+	return is_finished(ctx) || ios(l) >= l->ios_awaited;
+}
+
+/* Each look finds something new, also where the machine has no time for us. */
+static bool look_at_log(struct load *l)
+{
+	enum { PATIENCE_NS = 1000000000 };
+
+	if (!vhu_load_wait(l, has_moved, vhu_now_ns() + PATIENCE_NS))
+		return false;
+	l->ios_awaited = ios(l) + (uint64_t)l->o->guest.queues * (l->o->guest.depth + 1);
+	if (l->looks++ == 0)
+		return vhu_load_log_begin(l);
+	if (l->looks <= LOG_PARTS / 2) {
+		vhu_load_log_collect(l);
+		return true;
+	}
+	return vhu_load_hand_over(l);
+}
+
+/* A handover that was asked for takes place, however late. */
+static uint64_t ends_at(const struct load *l)
+{
+	bool to_come = l->o->then && !l->taken_over;
+
+	return l->o->runtime_ns && !to_come ? l->start_ns + l->o->runtime_ns : UINT64_MAX;
+}
+
 static void run_load(struct load *l)
 {
 	const struct vhu_load_opts *o = l->o;
-	uint64_t end = o->runtime_ns ? l->start_ns + o->runtime_ns : UINT64_MAX;
-	uint64_t middle = o->then ? l->start_ns + o->runtime_ns / 2 : UINT64_MAX;
 	bool goes_on = true;
 
 	vhu_guest_go(l->guest);
 	while (goes_on) {
 		uint64_t crash = at(l->start_ns, o->crash_every_ns, l->ret->crashes);
 		uint64_t again = at(l->start_ns, o->reconnect_every_ns, l->ret->reconnects);
-		uint64_t change = l->taken_over ? UINT64_MAX : middle;
-		uint64_t next = VHU_MIN(VHU_MIN(crash, again), change);
+		uint64_t next = VHU_MIN(VHU_MIN(crash, again), next_look(l));
+		uint64_t end = ends_at(l);
 
 		goes_on = vhu_load_wait(l, is_finished, VHU_MIN(next, end));
 		if (!goes_on || is_finished(l) || vhu_now_ns() >= end)
@@ -233,7 +292,7 @@ static void run_load(struct load *l)
 		if (next == crash)
 			goes_on = vhu_load_crash(l);
 		else
-			goes_on = next == again ? vhu_load_reconnect(l) : vhu_load_hand_over(l);
+			goes_on = next == again ? vhu_load_reconnect(l) : look_at_log(l);
 	}
 }
 
@@ -366,6 +425,9 @@ static void release(struct load *l)
 	vhu_guest_free(l->guest);
 	vhu_conn_close(&l->conn);
 	vhu_run_inflight_release(r);
+	vhu_run_state_release(r);
+	vhu_run_log_release(r);
+	free(l->marked);
 	if (r->driver) {
 		vhu_run_unwatch_calls(r);
 		vhu_driver_free(r->driver);
@@ -383,6 +445,7 @@ int vhu_engine_load(struct vhu_engine *e, const struct vhu_facts *facts, const s
 		return vhu_err_set(err, -ENOMEM, "out of memory");
 	*ret = (struct vhu_load_result){.memory = "none"};
 	l->o = opts;
+	l->facts = facts;
 	l->ret = ret;
 	l->run = (struct vhu_run){.e = e,
 				  .plan = &l->plan,

@@ -99,19 +99,88 @@ static bool stop_rings(struct load *l, const struct vhu_step *s)
 	return true;
 }
 
-static bool change(struct load *l, const struct vhu_step *s, struct vhu_target *next)
+/* Of what the back-end took, something is not in the used ring. A packed base may have its lower half only.
+ */
+static bool is_busy(const struct load *l, unsigned q)
+{
+	const struct vhu_vring *v = vhu_driver_ring(l->run.driver, q);
+
+	return (l->run.rings[q].base ^ vhu_vring_base_used(v)) & 0xffff;
+}
+
+/* All that was taken is done by the reply, unless it was agreed that the inflight buffer tells of the rest.
+ */
+static void check_drained(struct load *l, const struct vhu_step *s)
+{
+	struct vhu_step step = *s;
+	bool busy = false;
+
+	step.requirement = VHU_REQ_VRING_13;
+	for (unsigned q = 0; q < l->o->guest.queues; q++) {
+		if (!is_busy(l, q) || (l->plan.pfeatures & VHU_P(GET_VRING_BASE_INFLIGHT)))
+			continue;
+		busy = true;
+		vhu_run_unmet(&l->run, &step, VHU_FINDING_RULE, "requests in flight are completed first",
+			      "ring %u: base 0x%x, used up to 0x%x", q, l->run.rings[q].base,
+			      vhu_vring_base_used(vhu_driver_ring(l->run.driver, q)));
+	}
+	/* They may come back yet, where nobody looks any more. */
+	if (busy)
+		vhu_run_settle(&l->run, vhu_run_settle_ns(&l->run));
+}
+
+/* Who took requests and left them undone without a word in an inflight buffer: the next one takes them again.
+ */
+static void take_again(struct load *l)
+{
+	vhu_guest_catch_up(l->guest);
+	for (unsigned q = 0; q < l->o->guest.queues; q++)
+		l->run.rings[q].base_is_used = !l->run.inflight.map && is_busy(l, q);
+}
+
+/*
+ * What comes back after the reply is served once more by the next back-end. Where it was in flight then,
+ * which was told, it is what had to be expected.
+ */
+static void check_stopped(struct load *l, const struct vhu_step *s)
+{
+	struct vhu_step step = *s;
+
+	step.requirement = VHU_REQ_VRING_60;
+	for (unsigned q = 0; q < l->o->guest.queues; q++) {
+		if (!vhu_guest_moved(l->guest, q))
+			continue;
+		if (is_busy(l, q))
+			vhu_run_unmet(&l->run, &step, VHU_FINDING_RULE, "a ring that stands still",
+				      "ring %u: a request came back after the reply", q);
+		else
+			vhu_run_moved_after_stop(&l->run, q, "a request came back after the reply");
+	}
+}
+
+static bool leave(struct load *l, const struct vhu_step *s)
 {
 	l->run.phase = s->where;
 	if (!pause_guest(l) || !stop_rings(l, s))
 		return false;
-	vhu_conn_close(&l->conn);
-	if (next)
-		vhu_engine_use_target(l->run.e, next);
-	vhu_guest_replaced(l->guest, false);
-	if (!vhu_load_connect(l, s->where))
+	vhu_guest_catch_up(l->guest);
+	check_drained(l, s);
+	vhu_load_log_judge(l);
+	if (l->run.stop || (l->taken_over && !vhu_load_state_save(l)))
 		return false;
-	l->run.phase = "load";
-	return all_back(l);
+	l->run.phase = s->where;
+	if (!vhu_conn_fence(&l->conn, s, NULL))
+		return false;
+	check_stopped(l, s);
+	vhu_conn_close(&l->conn);
+	l->conn.logging = false;
+	return true;
+}
+
+static bool arrive(struct load *l, const struct vhu_step *s)
+{
+	vhu_guest_replaced(l->guest, false);
+	return vhu_load_connect(l, s->where);
 }
 
 bool vhu_load_reconnect(struct load *l)
@@ -119,14 +188,29 @@ bool vhu_load_reconnect(struct load *l)
 	struct vhu_step s = vhu_load_step("reconnect");
 
 	l->ret->reconnects++;
-	return change(l, &s, NULL);
+	if (!leave(l, &s) || !arrive(l, &s))
+		return false;
+	l->run.phase = "load";
+	return all_back(l);
 }
 
+/* The first one ends before the second begins: both have the same image, which only one may hold. */
 bool vhu_load_hand_over(struct load *l)
 {
 	struct vhu_step s = vhu_load_step("handover");
 
 	l->taken_over = true;
 	l->ret->handovers++;
-	return change(l, &s, l->o->then);
+	if (!leave(l, &s))
+		return false;
+	l->run.death_wanted = true;
+	vhu_target_stop(l->run.e->target);
+	l->run.exited = false;
+	vhu_engine_use_target(l->run.e, l->o->then);
+	l->run.death_wanted = false;
+	take_again(l);
+	if (!arrive(l, &s) || !vhu_load_state_check(l))
+		return false;
+	l->run.phase = "load";
+	return all_back(l);
 }

@@ -194,6 +194,21 @@ bool vhu_hot_kicks_off(const struct vhu_hot *h)
 	return h->ops->kicks_off(h);
 }
 
+uint64_t vhu_hot_used_gpa(const struct vhu_hot *h)
+{
+	return h->v->layout->packed ? h->v->layout->desc : h->v->layout->used;
+}
+
+uint32_t vhu_hot_due(const struct vhu_hot *h)
+{
+	return h->ops->due(h);
+}
+
+uint32_t vhu_hot_entry(const struct vhu_hot *h, uint32_t due, unsigned n)
+{
+	return h->ops->entry(h, due, n);
+}
+
 bool vhu_hot_arm(struct vhu_hot *h, unsigned after)
 {
 	return h->ops->arm(h, after);

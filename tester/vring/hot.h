@@ -41,6 +41,8 @@ struct hot_ops {
 	unsigned (*reap)(struct vhu_hot *h, struct vhu_hot_used *out);
 	bool (*ready)(const struct vhu_hot *h, unsigned n);
 	bool (*kicks_off)(const struct vhu_hot *h);
+	uint32_t (*due)(const struct vhu_hot *h);
+	uint32_t (*entry)(const struct vhu_hot *h, uint32_t due, unsigned n);
 	bool (*arm)(struct vhu_hot *h, unsigned after);
 	void (*settle)(struct vhu_hot *h);
 };

@@ -164,6 +164,16 @@ static bool kicks_off(const struct vhu_hot *h)
 	return packed_of_const(h->v)->device_known >> 16 == VHU_C_EVENT_DISABLE;
 }
 
+static uint32_t due(const struct vhu_hot *h)
+{
+	return packed_of_const(h->v)->used.at;
+}
+
+static uint32_t entry(const struct vhu_hot *h, uint32_t from, unsigned n)
+{
+	return (from + n * h->descs) % packed_of_const(h->v)->size * VHU_C_DESC_SIZE;
+}
+
 static bool arm(struct vhu_hot *h, unsigned after)
 {
 	struct packed *p = packed_of(h->v);
@@ -204,6 +214,8 @@ const struct hot_ops vhu_hot_packed = {
 	.reap = reap,
 	.ready = ready,
 	.kicks_off = kicks_off,
+	.due = due,
+	.entry = entry,
 	.arm = arm,
 	.settle = settle,
 };

@@ -221,6 +221,16 @@ static bool kicks_off(const struct vhu_hot *h)
 	return split_of_const(h->v)->flags_known & VHU_C_USED_F_NO_NOTIFY;
 }
 
+static uint32_t due(const struct vhu_hot *h)
+{
+	return split_of_const(h->v)->last_used;
+}
+
+static uint32_t entry(const struct vhu_hot *h, uint32_t from, unsigned n)
+{
+	return USED_RING + USED_ELEMENT * ((from + n) & (split_of_const(h->v)->size - 1));
+}
+
 static bool arm(struct vhu_hot *h, unsigned after)
 {
 	struct split *s = split_of(h->v);
@@ -248,6 +258,8 @@ const struct hot_ops vhu_hot_split = {
 	.reap = reap,
 	.ready = ready,
 	.kicks_off = kicks_off,
+	.due = due,
+	.entry = entry,
 	.arm = arm,
 	.settle = settle,
 };

@@ -73,7 +73,7 @@ void log_mark(struct session *s, uint64_t gpa, uint64_t len)
 
 	if (fault(log_none) || s->log_waits || s->log_over || (fault(log_swap_lost) && s->log_deaf))
 		return;
-	if (fault(log_late) && on && s->n_held_marks < LATER_MAX) {
+	if (fault(log_late) && on && s->n_held_marks < HELD_MARKS_MAX) {
 		s->held_marks[s->n_held_marks].gpa = gpa;
 		s->held_marks[s->n_held_marks++].len = len;
 		return;

@@ -35,7 +35,7 @@ struct later {
 	uint64_t arg;
 };
 
-enum { LATER_MAX = 8 };
+enum { LATER_MAX = 8, HELD_MARKS_MAX = 4096 };
 
 struct dirty_log {
 	struct mapping map;
@@ -88,7 +88,7 @@ struct session {
 	struct dirty_log old_log;
 	struct {
 		uint64_t gpa, len;
-	} held_marks[LATER_MAX];
+	} held_marks[HELD_MARKS_MAX];
 	unsigned n_held_marks;
 	bool log_deaf, log_over, first_over;
 	unsigned first_rings, halves;

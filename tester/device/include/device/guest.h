@@ -27,7 +27,7 @@ struct vhu_guest_opts {
 	uint64_t ios;			/* in all; 0: until it is stopped (VERIFY: one pass) */
 	bool forever;			/* VERIFY: again and again */
 	enum vhu_guest_notify notify;
-	bool indirect;
+	bool indirect, in_order, packed, event_idx;	/* as the driver negotiated them */
 	bool verify;			/* what is written names itself, and every read is checked */
 	uint64_t seed;
 	uint64_t rate;			/* I/Os a second in all; 0: as many as there can be */
@@ -72,10 +72,26 @@ bool vhu_guest_finished(const struct vhu_guest *g);
  */
 void vhu_guest_replaced(struct vhu_guest *g, bool again);
 uint64_t vhu_guest_recovering(const struct vhu_guest *g);
+/* Paused, and the back-end says that it has stopped: takes what came back till now. */
+void vhu_guest_catch_up(struct vhu_guest *g);
+/* Whether something came back since then. */
+bool vhu_guest_moved(const struct vhu_guest *g, unsigned queue);
 /* Requests in flight now; while it runs that is a moment's view. */
 unsigned vhu_guest_inflight(const struct vhu_guest *g, unsigned queue);
 /* Whether some queue gave up: no progress, or a ring beyond understanding. */
 bool vhu_guest_stuck(const struct vhu_guest *g);
+
+/*
+ * The dirty log. Requests that are sent from now on bear the number of a round (0: none). Who empties the
+ * log raises it behind that, so that a page which was written for a request of round R has to be found marked
+ * when round R ends, or later.
+ */
+int vhu_guest_log_new(struct vhu_guest *g, struct vhu_err *err);
+void vhu_guest_log_round(struct vhu_guest *g, uint32_t round);
+/* How many pages there are (0: there is no log), and the number of the first. */
+uint64_t vhu_guest_log_pages(const struct vhu_guest *g, uint64_t *ret_first);
+/* The last round of a request for which the page was written; 0: none. */
+uint32_t vhu_guest_log_written(const struct vhu_guest *g, uint64_t page);
 
 /* Readable when a thread has something to tell; the next breach, false if there is none. */
 int vhu_guest_fd(const struct vhu_guest *g);

@@ -41,6 +41,9 @@ struct vhu_load_result {
 	uint64_t runtime_ns;
 	uint64_t crashes, reconnects, handovers;
 	uint64_t idle_kills;		/* of the crashes: nothing was in flight */
+	bool logged;			/* the dirty log was judged before a handover */
+	uint64_t logged_pages;		/* pages that had to be marked in it */
+	size_t state_bytes;		/* of the device's state that moved; 0: none did */
 	bool inflight;			/* the back-end keeps the requests in flight over its death */
 	const char *memory;		/* "hugetlb", "memfd", "mixed" */
 	int signal;			/* that ended it, or 0 */

@@ -51,5 +51,14 @@ bool vhu_hot_arm(struct vhu_hot *h, unsigned after);
 /* Asks for none. */
 void vhu_hot_disarm(struct vhu_hot *h);
 
+/*
+ * Where used entries lie, for who judges a dirty log: the address that the log's stands for, the number of
+ * the entry that is due next, and how far from there the n-th from a due one begins. Not for IN_ORDER, where
+ * entries may be left out.
+ */
+uint64_t vhu_hot_used_gpa(const struct vhu_hot *h);
+uint32_t vhu_hot_due(const struct vhu_hot *h);
+uint32_t vhu_hot_entry(const struct vhu_hot *h, uint32_t due, unsigned n);
+
 /* The device was reset: nothing is in flight, the ring begins anew. */
 void vhu_hot_reset(struct vhu_hot *h);

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""vhu-guest: what it finds of back-ends that do not keep to the rules, at full speed, and that it finds no more.
+
+    run_guest.py BUILD [NAME…]
+
+Each row is a load on the reference back-end, with a planted fault or without, and the requirement of the finding that it
+has to give. A load that ends as it may not (no report, an exit code of the tester's own failure) fails. The last line counts.
+"""
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+SOUND = '--rw randrw --verify --ios 2000'
+LOAD = SOUND + ' --timeout 500'
+# Some faults show once in a while: the ring's second lap, an eighth chain.
+MOVE = '--rw randrw --verify --runtime 0.3'
+
+# name, fault or None, options, requirements of which one has to be found (none: there must be no finding at all)
+LOADS = [
+    ('split', None, SOUND, ()),
+    ('split, polled', None, SOUND + ' --notify poll', ()),
+    ('split, without event index', None, SOUND + ' --notify event --queues 3', ()),
+    ('split, indirect, in order', None, SOUND + ' --indirect --in-order --queues 2', ()),
+    ('packed', None, SOUND + ' --ring packed', ()),
+    ('packed, in order, 100 slots', None, SOUND + ' --ring packed --in-order --ring-size 100', ()),
+    ('packed, indirect, polled', None, SOUND + ' --ring packed --indirect --notify poll --queues 2', ()),
+    # ids, lengths and indexes that lie
+    ('id of another descriptor', 'used-id-last', LOAD, ('RING-01',)),
+    ('used twice', 'used-dup', LOAD, ('RING-02',)),
+    ('never used', 'used-lost', LOAD, ('RING-02',)),
+    ('length 0', 'used-len-zero', LOAD, ('RING-03',)),
+    ('length of the one before', 'used-len-stale', LOAD, ('RING-04',)),
+    ('length of all buffers', 'used-len-total', LOAD, ('RING-04',)),
+    ('index that jumps', 'used-idx-jump', LOAD, ('RING-01', 'RING-02', 'RING-08')),
+    ('elements behind the ring', 'used-idx-no-mask', LOAD, ('RING-01', 'RING-02', 'RING-04')),
+    ('first of a batch', 'in-order-first', LOAD + ' --in-order', ('RING-01', 'RING-46')),
+    ('packed: wrong marks', 'packed-wrong-marks', LOAD + ' --ring packed', ('PACKED-05',)),
+    ('packed: used twice', 'packed-twice', LOAD + ' --ring packed', ('PACKED-05',)),
+    ('packed: length', 'packed-len-sum', LOAD + ' --ring packed', ('PACKED-07',)),
+    ('packed: without WRITE', 'packed-write-flag', LOAD + ' --ring packed', ('PACKED-06',)),
+    ('packed: wrap counter', 'packed-wrap-jump', LOAD + ' --ring packed --ring-size 100', ('PACKED-05',)),
+    ('packed: header written', 'packed-ro-write', LOAD + ' --ring packed', ('PACKED-10',)),
+    ('packed: event structure', 'packed-event-garbage', LOAD + ' --ring packed', ('PACKED-25',)),
+    # calls
+    ('never calls', 'call-never', LOAD, ('RING-34',)),
+    ('never calls, without event index', 'call-never', LOAD + ' --notify event', ('RING-31',)),
+    ('packed: never calls', 'packed-place-off', LOAD + ' --ring packed', ('PACKED-24',)),
+    # data
+    ('another sector', 'blk-read-off1', LOAD, ('BLK-01',)),
+    ('last sector not written', 'blk-write-short', LOAD, ('BLK-02',)),
+    ('status elsewhere', 'blk-status-first', LOAD, ('BLK-07',)),
+    ('status of four bytes', 'blk-status-wide', LOAD, ('RING-18',)),
+    # the stop
+    ('stops with requests in flight', 'state-stop-no-drain', '--runtime 0.3 --reconnect-every 50', ('VRING-13',)),
+    ('completes after the stop', 'state-stop-no-drain', '--runtime 0.3 --reconnect-every 50', ('VRING-60',)),
+]
+
+HANDOVERS = [
+    ('split', None, MOVE, ()),
+    ('split, four queues, small blocks', None, MOVE + ' --queues 4 --bs 512', ()),
+    ('split, in order, large blocks', None, MOVE + ' --in-order --bs 16K', ()),
+    ('packed', None, MOVE + ' --ring packed --queues 2', ()),
+    ('packed, indirect, 31 slots', None, MOVE + ' --ring packed --indirect --ring-size 31 --depth 16', ()),
+    ('marks nothing', 'log-none', MOVE, ('LOG-01', 'LOG-02')),
+    ('marks late', 'log-late', MOVE + ' --rate 500 --depth 4', ('LOG-19',)),
+    ('marks the first page only', 'log-first-page', MOVE + ' --bs 16K', ('LOG-01',)),
+    ('marks no used entries', 'log-used-none', MOVE, ('LOG-02',)),
+    ('packed: marks no used entries', 'packed-log-none', MOVE + ' --ring packed', ('LOG-28',)),
+    ('counts bits from the top', 'log-bit-order', MOVE, ('LOG-01', 'LOG-02')),
+    ('drops the state', 'devstate-load-forgets', MOVE, ('DEVSTATE-07',)),
+    ('refuses to move the state', 'devstate-refused', MOVE, ('DEVSTATE-02',)),
+    ('leaves requests in flight', 'state-stop-no-drain', MOVE, ('VRING-13',)),
+]
+
+
+def run(words):
+    """Exit code and report; None where there is none."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                          timeout=240)
+    if 'Sanitizer' in done.stderr or 'runtime error' in done.stderr or not done.stdout:
+        return done.returncode, None, done.stderr.strip()
+    return done.returncode, json.loads(done.stdout), done.stderr.strip()
+
+
+def judge(code, report, text, wanted):
+    """Why it is wrong, or None."""
+    if report is None:
+        return f'exit code {code}: {text}'
+    found = {finding['requirement'] for finding in report['findings']}
+    wrong = {name: count for name, count in report['errors'].items() if count}
+    if code not in (0, 1):
+        return f'exit code {code}, found {sorted(found)}'
+    if wanted and not found & set(wanted):
+        return f'found {sorted(found)}, not {" or ".join(wanted)}'
+    if not wanted and (found or wrong or code):
+        return f'exit code {code}, found {sorted(found)}, errors {wrong}'
+    return None
+
+
+def handover(report):
+    if not report or not report['handover']:
+        return 'nothing was handed over'
+    if not report['handover']['dirty_log_pages'] or not report['handover']['state_bytes']:
+        return f'handed over with {report["handover"]}'
+    return None
+
+
+def main(build, *names):
+    build = os.path.abspath(build)
+    guest = [os.path.join(build, 'vhu-guest'), '-q', '--json', '-']
+    passed = failed = 0
+    for name, fault, options, wanted in LOADS:
+        if names and name not in names:
+            continue
+        words = guest + ['--reference' + ('=' + fault if fault else '')] + shlex.split(options)
+        wrong = judge(*run(words), wanted)
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+        if wrong:
+            print(f'{name}: {wrong}\n  {shlex.join(words)}', flush=True)
+    for name, fault, options, wanted in HANDOVERS:
+        if names and name not in names:
+            continue
+        backend = shlex.quote(os.path.join(build, 'vhu-backend')) + ' --socket {socket} --image {image}'
+        backend += ' --fault ' + fault if fault else ''
+        words = guest + ['--spawn', backend, '--then', backend] + shlex.split(options)
+        code, report, text = run(words)
+        wrong = judge(code, report, text, wanted) or (None if wanted else handover(report))
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+        if wrong:
+            print(f'handover, {name}: {wrong}\n  {shlex.join(words)}', flush=True)
+    print(f'{passed} passed, {failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
