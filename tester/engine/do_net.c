@@ -20,7 +20,8 @@ enum {
 	PROBE_MS = 1000,      /* for a peer that returns frames to show itself … */
 	PROBE_AGAIN_MS = 100, /* … where none did in another case */
 	BUFFER = 2048,
-	BEACON = 98, /* bytes of the plainest frame: long enough to be known when its end is missing */
+	NO_ROOM = -2, /* in a ring that nobody looks at */
+	BEACON = 98,  /* bytes of the plainest frame: long enough to be known when its end is missing */
 };
 
 struct traffic {
@@ -31,6 +32,7 @@ struct traffic {
 	struct vhu_net *net;
 	uint8_t header[VHU_NET_HEADER_MAX];
 	unsigned n_pairs;	      /* that the session has */
+	unsigned on[PAIRS_MAX], n_on; /* whose frames these are */
 	bool off[PAIRS_MAX];	      /* its receive ring is disabled … */
 	uint64_t received[PAIRS_MAX]; /* … and had given back so many buffers when that was known */
 };
@@ -99,8 +101,8 @@ static bool sent_back(void *ctx)
 {
 	const struct traffic *t = ctx;
 
-	for (size_t i = 0; i < t->f->n_pairs; i++)
-		if (enabled(t, 2 * t->f->pairs[i] + 1) && vhu_net_unsent(t->net, t->f->pairs[i]))
+	for (size_t i = 0; i < t->n_on; i++)
+		if (enabled(t, 2 * t->on[i] + 1) && vhu_net_unsent(t->net, t->on[i]))
 			return false;
 	return true;
 }
@@ -136,6 +138,8 @@ static int64_t send(struct traffic *t, unsigned pair, uint32_t len, bool plain)
 		spec.partial = t->f->partial;
 	}
 	number = vhu_net_send(t->net, &spec, &err);
+	if (number == -ENOSPC && t->f->expect == VHU_FRAMES_NONE && !enabled(t, 2 * pair + 1))
+		return NO_ROOM;
 	if (number == -ENOSPC && enabled(t, 2 * pair + 1)) {
 		vhu_run_publish(t->r, t->s, 2 * pair + 1, true);
 		if (!wait_until(t, sent_back, t, vhu_run_deadline(t->r, t->s)))
@@ -298,11 +302,11 @@ static bool resend(struct traffic *t, uint32_t number)
 /* All frames of the chunk were dealt with: what has not come was lost. */
 static bool collect(struct traffic *t, uint32_t from, uint32_t to)
 {
-	for (size_t i = 0; i < t->f->n_pairs; i++) {
-		if (beacon(t, t->f->pairs[i], vhu_run_deadline(t->r, t->s)))
+	for (size_t i = 0; i < t->n_on; i++) {
+		if (beacon(t, t->on[i], vhu_run_deadline(t->r, t->s)))
 			continue;
 		if (!t->r->stop)
-			tell_dead(t, t->f->pairs[i]);
+			tell_dead(t, t->on[i]);
 		return false;
 	}
 	for (uint32_t n = from; n < to; n++)
@@ -314,17 +318,20 @@ static bool collect(struct traffic *t, uint32_t from, uint32_t to)
 static bool send_chunk(struct traffic *t, uint32_t done, uint32_t n, uint32_t *ret_from, uint32_t *ret_to)
 {
 	*ret_from = UINT32_MAX;
-	for (size_t p = 0; p < t->f->n_pairs; p++) {
+	*ret_to = 0;
+	for (size_t p = 0; p < t->n_on; p++) {
 		for (uint32_t i = 0; i < n; i++) {
 			uint32_t len = t->f->sizes[(done + i) % t->f->n_sizes];
-			int64_t number = send(t, t->f->pairs[p], len, false);
+			int64_t number = send(t, t->on[p], len, false);
 
+			if (number == NO_ROOM)
+				break;
 			if (number < 0)
 				return false;
 			*ret_from = VHU_MIN(*ret_from, (uint32_t)number);
 			*ret_to = (uint32_t)number + 1;
 		}
-		vhu_run_publish(t->r, t->s, 2 * t->f->pairs[p] + 1, true);
+		vhu_run_publish(t->r, t->s, 2 * t->on[p] + 1, true);
 	}
 	return true;
 }
@@ -373,11 +380,11 @@ static void expect_back(struct traffic *t)
 {
 	uint32_t from, to;
 
-	for (size_t i = 0; i < t->f->n_pairs; i++)
-		if (!probe(t, t->f->pairs[i]))
+	for (size_t i = 0; i < t->n_on; i++)
+		if (!probe(t, t->on[i]))
 			return;
 	for (uint32_t done = 0, n; done < t->f->count; done += n) {
-		n = VHU_MIN(t->f->count - done, chunk_of(t, t->f->pairs[0]));
+		n = VHU_MIN(t->f->count - done, chunk_of(t, t->on[0]));
 		if (!post_all(t) || !send_chunk(t, done, n, &from, &to) || !collect(t, from, to))
 			return;
 		for (uint32_t i = from; i < to; i++)
@@ -395,7 +402,6 @@ static bool begin(struct traffic *t)
 {
 	bool some_off = false;
 
-	t->n_pairs = (unsigned)t->r->n_rings / 2;
 	for (unsigned p = 0; p < t->n_pairs; p++)
 		some_off |= t->off[p] = t->r->rings[2 * p].started && !enabled(t, 2 * p);
 	if (!post_all(t) || (some_off && vhu_conn_live(t->c) && !vhu_conn_fence(t->c, t->s, NULL)))
@@ -404,6 +410,20 @@ static bool begin(struct traffic *t)
 	for (unsigned p = 0; p < t->n_pairs; p++)
 		t->received[p] = vhu_net_received(t->net, p);
 	return !t->r->stop;
+}
+
+/* The pairs whose frames these are. */
+static void choose(struct traffic *t)
+{
+	t->n_pairs = (unsigned)t->r->n_rings / 2;
+	for (size_t i = 0; i < t->f->n_pairs && !t->r->stop; i++) {
+		t->on[t->n_on++] = t->f->pairs[i];
+		if (t->f->pairs[i] >= t->n_pairs)
+			vhu_run_broken(t->r, "%s: the case has no pair %u", t->s->where, t->f->pairs[i]);
+	}
+	for (unsigned p = 0; p < t->n_pairs && t->f->which != VHU_PAIRS_LISTED; p++)
+		if (t->r->rings[2 * p + 1].started && pair_on(t, p) == (t->f->which == VHU_PAIRS_ON))
+			t->on[t->n_on++] = p;
 }
 
 void vhu_do_frames(struct vhu_run *r, const struct vhu_step *s)
@@ -417,12 +437,8 @@ void vhu_do_frames(struct vhu_run *r, const struct vhu_step *s)
 		vhu_run_broken(r, "out of memory");
 		return;
 	}
-	for (size_t i = 0; i < s->frames.n_pairs; i++)
-		if (2 * s->frames.pairs[i] + 1 >= r->n_rings) {
-			vhu_run_broken(r, "%s: the case has no pair %u", s->where, s->frames.pairs[i]);
-			return;
-		}
-	if (!begin(&t))
+	choose(&t);
+	if (r->stop || !t.n_on || !begin(&t))
 		return;
 	if (s->frames.expect == VHU_FRAMES_NONE)
 		expect_none(&t);

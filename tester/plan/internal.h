@@ -154,6 +154,7 @@ extern const char *const vhu_words_ring[];
 extern const char *const vhu_words_format[];
 extern const char *const vhu_words_io[];
 extern const char *const vhu_words_frames[];
+extern const char *const vhu_words_pairs[];
 extern const char *const vhu_words_memory[];
 extern const char *const vhu_words_log[];
 extern const char *const vhu_words_inflight[];

@@ -50,6 +50,7 @@ const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL}
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};
 static const char *const words_used[] = {"used", "all", "unused", NULL};
+const char *const vhu_words_pairs[] = {"on", "off", NULL};
 const char *const vhu_words_frames[] = {"back", "none", "any", NULL};
 static const char *const words_await[] = {"all", "any", NULL};
 static const char *const words_status_any[] = {"ok", "ioerr", "unsupp", "zone_invalid_cmd",
@@ -281,9 +282,11 @@ static const struct shape step_chain = {SHAPE_OBJECT, "step_chain", KEYS(
 	{"kick", &boolean}, {"wait", &boolean}, {"used_len", &vhu_shape_match},
 	{"indirect", &boolean}, {"unmet", &unmet}, PROVOKES, CONN, EVERY)};
 static const struct shape frames_word = {SHAPE_WORD, .words = vhu_words_frames};
+static const struct shape pair_word = {SHAPE_WORD, .words = vhu_words_pairs};
+static const struct shape pair_list = {SHAPE_EITHER, ANY(&pair_word, &counts)};
 static const struct shape cuts = {SHAPE_LIST, .of = &vhu_shape_count};
 static const struct shape step_frames = {SHAPE_OBJECT, "step_frames", KEYS(
-	{"frames", &vhu_shape_count, true}, {"pairs", &counts}, {"sizes", &counts}, {"segments", &cuts},
+	{"frames", &vhu_shape_count, true}, {"pairs", &pair_list}, {"sizes", &counts}, {"segments", &cuts},
 	{"buffers", &counts}, {"indirect", &boolean}, {"partial", &boolean}, {"header", &fields},
 	{"come", &frames_word}, CONN, EVERY)};
 static const struct shape await_word = {SHAPE_WORD, .words = words_await};

@@ -52,7 +52,14 @@ void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *s
 			 "'frames' are a network device's: \"needs\": {\"device\": [\"net\"]} is missing");
 	if (vhu_get_count(c, &count, "'frames'", 1, FRAMES_MAX, &u))
 		f->count = (uint32_t)u;
-	get_list(c, n, "pairs", 0, PAIRS_MAX - 1, &f->pairs, &f->n_pairs);
+	if (json_is_string(pairs.json)) {
+		bool on = vhu_get_word(n, "pairs", vhu_words_pairs, 0) == 0;
+
+		f->which = on ? VHU_PAIRS_ON : VHU_PAIRS_OFF;
+		f->n_pairs = 0;
+	} else {
+		get_list(c, n, "pairs", 0, PAIRS_MAX - 1, &f->pairs, &f->n_pairs);
+	}
 	get_list(c, n, "sizes", FRAME_MIN, FRAME_MAX, &f->sizes, &f->n_sizes);
 	get_list(c, n, "segments", 1, FRAME_MAX, &f->segments, &f->n_segments);
 	get_list(c, n, "buffers", 1, BUFFER_MAX, &f->buffers, &f->n_buffers);

@@ -313,7 +313,8 @@ enum vhu_frames_expect { VHU_FRAMES_BACK, VHU_FRAMES_NONE, VHU_FRAMES_ANY };
 /* Frames of a network device, on each of the pairs. */
 struct vhu_step_frames {
 	uint32_t count;			/* on each pair */
-	const uint32_t *pairs, *sizes;	/* sizes in turn */
+	enum { VHU_PAIRS_LISTED, VHU_PAIRS_ON, VHU_PAIRS_OFF } which;	/* of those that are started */
+	const uint32_t *pairs, *sizes;	/* LISTED; sizes in turn */
 	size_t n_pairs, n_sizes;
 	const uint32_t *segments;	/* what is sent: all pieces but the last; none: header, frame */
 	size_t n_segments;
