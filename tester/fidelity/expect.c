@@ -367,6 +367,8 @@ static bool has_own_cursor(enum vhu_msg msg)
 int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken *ret)
 {
 	const struct vhu_msg_row *row = vhu_msg_row(item->msg);
+	const struct vhu_tape_item *reply = NULL;
+	uint64_t refusal;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->msg = item->msg;
@@ -377,6 +379,8 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 	if (says[item->msg])
 		says[item->msg](f, item, ret);
 	if (!has_own_cursor(item->msg) && item->need_reply)
-		take_reply(f, row->id);
+		reply = take_reply(f, row->id);
+	if (reply && (item->msg == VHU_MSG_ADD_MEM_REG || item->msg == VHU_MSG_SET_MEM_TABLE))
+		f->refused = vhu_frame_get(&reply->frame, VHU_PL_U64, "u64", &refusal) && refusal;
 	return 0;
 }

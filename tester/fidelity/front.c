@@ -260,10 +260,12 @@ struct walk {
 static int hear(void *ctx, const struct vhu_script_item *item)
 {
 	struct walk *w = ctx;
+	int rc;
 
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;
-	return vhu_speak(w->f, item, &w->out->said[w->out->n++]);
+	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
+	return rc == 0 && w->f->refused ? -ECANCELED : rc;
 }
 
 int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
@@ -275,8 +277,49 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 	f->facts.queues = f->queues;
 	f->facts.ready = f->ready;
 	f->facts.regions = f->n_fresh;
+	f->refused = false;
 	rc = vhu_persona_walk(&f->facts, from, to, hear, &w, err);
+	if (rc == -ECANCELED)
+		return 0;
 	if (rc < 0 && err && err->text[0] == '\0')
 		vhu_err_errno(err, rc, "a phase of the persona");
+	return rc;
+}
+
+/* One part, or (0) all. */
+static int walk_part(struct front *f, unsigned part, enum vhu_phase from, enum vhu_phase to,
+		     struct speech *out, struct vhu_err *err)
+{
+	int rc;
+
+	f->facts.part = part;
+	rc = vhu_front_walk(f, from, to, out, err);
+	f->facts.part = 0;
+	return rc;
+}
+
+int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
+{
+	const bool pairs = vhu_profile_has_pairs(f->facts.profile, f->facts.device);
+	const unsigned parts = pairs ? VHU_MAX(f->queues / 2, 1u) : 1;
+	unsigned part = 0;
+	int rc = 0;
+
+	f->refused = false;
+	while (rc == 0 && part < parts && !f->refused) {
+		/* Whoever knows of nothing yet is told of everything. */
+		if (part++ >= f->parts_told) {
+			memcpy(f->fresh, f->regions, sizeof(f->fresh));
+			f->n_fresh = f->n_regions;
+		}
+		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
+	}
+	f->parts_told = f->refused ? part - 1 : parts;
+	if (rc < 0 || !f->refused)
+		return rc;
+	f->mem_known = f->parts_told > 0;
+	while (rc == 0 && --part > 0)
+		rc = walk_part(f, part, VHU_PHASE_CONNECTED, VHU_PHASE_STOP, out, err);
+	f->refused = true;
 	return rc;
 }

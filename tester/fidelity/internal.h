@@ -119,6 +119,8 @@ struct front {
 	bool unreset;		  /* a reset would have been heard since the last stop, and was not */
 	bool incoming, announced; /* the destination of a migration */
 	unsigned pending;	  /* memory modules that came while the device was not started */
+	bool refused;		  /* by the back-end: the memory that a start brought */
+	unsigned parts_told;	  /* parts of the device that know of all regions but fresh ones */
 	bool booted; /* an operating system runs */
 	bool plugged;		  /* the region at hand is of a module of its own */
 	bool plain_memory;	  /* the user asked for no files */
@@ -153,6 +155,11 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 /* Walks one phase (or, from CONNECTED or OWNED, the states up to `to`). */
 int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
 		   struct vhu_err *err);
+/*
+ * A start, up to its end or to the message about memory that the back-end refused: then the parts that were
+ * started are stopped again, the last one first.
+ */
+int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err);
 /* The states of the device: a new connection, a start with what the guest chose, a stop. */
 void vhu_front_connect(struct front *f, const struct segment *s);
 void vhu_front_take_features(struct front *f, const struct choice *c);

@@ -146,6 +146,7 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 	switch (e) {
 	case EVENT_SETUP:
 		f->set_up = f->mem_known = false;
+		f->parts_told = 0;
 		break;
 	case EVENT_START:
 		vhu_front_prepare_start(f, c);
@@ -196,7 +197,7 @@ static void after_event(struct front *f, enum event e)
 		break;
 	case EVENT_START:
 	case EVENT_RESUME:
-		f->started = true;
+		f->started = !f->refused;
 		f->lost_started = f->incoming = f->keeps = false;
 		break;
 	case EVENT_STOP:
@@ -230,7 +231,6 @@ static int tells_resets(struct story *s, const struct front *f, bool *ret)
 /* Lives through an event: the front-end is another one afterwards. */
 static int live(struct story *s, struct front *f, enum event e, size_t at, struct speech *out)
 {
-	enum vhu_phase from = e == EVENT_START ? VHU_PHASE_OWNED : VHU_PHASE_CONNECTED;
 	struct choice *c = &s->choice;
 	int rc;
 
@@ -239,7 +239,8 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	if (e == EVENT_STOP && f->marked)
 		f->keeps = !s->resets;
 	before_event(f, e, c, at);
-	rc = vhu_front_walk(f, from, events[e].phase, out, s->err);
+	rc = e == EVENT_START ? vhu_front_start(f, out, s->err)
+			      : vhu_front_walk(f, VHU_PHASE_CONNECTED, events[e].phase, out, s->err);
 	after_event(f, e);
 	f->unreset &= e != EVENT_RESET && e != EVENT_MACHINE_RESET && e != EVENT_START;
 	if (rc == 0 && e == EVENT_STOP)

@@ -592,6 +592,11 @@ static int put_group(struct walk *w, size_t i, size_t *ret_end)
 	return 0;
 }
 
+static bool is_part_wanted(const struct walk *w)
+{
+	return !w->f->part || w->part + 1 == w->f->part;
+}
+
 static bool in_parts(const struct row *r)
 {
 	return r->loop >> 4 >= EACH;
@@ -611,7 +616,7 @@ static int put_parts(struct walk *w, size_t i, size_t *ret_end)
 	for (w->part = 0; rc == 0 && w->part < w->parts; w->part++)
 		for (size_t k = i, next; rc == 0 && k < end; k = next) {
 			next = k + 1;
-			if (is_wanted(w, &rows[k]))
+			if (is_part_wanted(w) && is_wanted(w, &rows[k]))
 				rc = put_group(w, k, &next);
 		}
 	w->part = 0;
@@ -656,7 +661,7 @@ int vhu_persona_walk(struct vhu_facts_of_front *facts, enum vhu_phase from, enum
 			continue;
 		if (in_parts(&rows[i]))
 			rc = put_parts(&w, i, &end);
-		else if (is_wanted(&w, &rows[i]))
+		else if (is_part_wanted(&w) && is_wanted(&w, &rows[i]))
 			rc = put_group(&w, i, &end);
 	}
 	return rc;

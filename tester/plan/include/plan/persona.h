@@ -70,6 +70,7 @@ struct vhu_facts_of_front {
 	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy, has_mtu;
 	uint8_t status; /* as the back-end told last; kept up by the walk */
+	unsigned part;	/* of those that a device has: only this one, counted from 1; 0: all */
 };
 
 /* Takes one message; may change the facts, which later rows see. A negative errno ends the walk. */
