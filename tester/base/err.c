@@ -51,6 +51,9 @@ static size_t append_text(char *text, size_t cap, size_t len, const char *more)
 	return len + n;
 }
 
+static void set(struct vhu_err *err, int code, const char *more, const char *format, va_list args)
+	VHU_PRINTF(4, 0);
+
 /* The formatted text, and behind it what `more` says, if anything. */
 static void set(struct vhu_err *err, int code, const char *more, const char *format, va_list args)
 {
