@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/rng.h"
 #include "cli/judge.h"
+#include "plan/plan.h"
 #include "trace/anonymize.h"
 #include "trace/diff.h"
 #include "trace/filter.h"
@@ -79,6 +80,22 @@ static void stream(const uint8_t *bytes, size_t len)
 	vhu_arena_free(other);
 }
 
+/* As a plan, and that as a case, as replay and case do. */
+static void compile(const struct vhu_trace *t, bool io)
+{
+	const struct vhu_replay_opts opts = {.device = vhu_trace_guess_device(t), .spawned = true, .io = io};
+	struct vhu_buf notes = {0}, text = {0};
+	struct vhu_plan *plan = NULL;
+	struct vhu_err err;
+
+	if (!vhu_plan_from_trace(t, &opts, &plan, &notes, &err)) {
+		vhu_plan_to_case(plan, "any", &text, &err);
+		vhu_plan_free(plan);
+	}
+	vhu_buf_done(&notes);
+	vhu_buf_done(&text);
+}
+
 /* As a whole, as ladder and diff do. */
 static void whole(const uint8_t *bytes, size_t len)
 {
@@ -102,6 +119,7 @@ static void whole(const uint8_t *bytes, size_t len)
 		vhu_trace_diff(&t->sessions[0], &t->sessions[i], &opts, arena, &diff, NULL);
 		vhu_buf_done(&text);
 	}
+	compile(t, len & 1);
 	vhu_trace_free(t);
 	vhu_arena_free(arena);
 }
