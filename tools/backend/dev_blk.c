@@ -90,6 +90,8 @@ static uint8_t do_read(struct request *q)
 	uint64_t sector = q->sector;
 	int r;
 
+	if (fault(blk_segs_crash) && c->desc_in > BLK_SEG_MAX + 1)
+		fault_crash();
 	if (fault(blk_read_out_crash) && c->n_out)
 		fault_crash();
 	if (fault(blk_direction) && c->n_out)
@@ -284,6 +286,8 @@ static uint8_t judge_ranges(const struct request *q, const struct range *ranges,
 
 	if (fault(blk_wz_unmap_unsupp))
 		known = 0;
+	if (fault(blk_erase_flags) && q->type == C_BLK_T_SECURE_ERASE)
+		known = UINT32_MAX;
 	for (size_t i = 0; i < n; i++) {
 		uint32_t strange = ranges[i].flags & ~known;
 
@@ -530,7 +534,7 @@ static int blk_open(void)
 		blk.read_only = true;
 	blk.read_only |= read_only;
 	blk.flash = options.flash || zone || fault(blk_lifetime_reserved) || fault(blk_erase_unsupp) ||
-		    fault(cfg_erase_0);
+		    fault(blk_erase_flags) || fault(cfg_erase_0);
 	r = store_open(&blk.store, options.image, options.size, read_only);
 	return r == 0 && zone ? zones_open(zone) : r;
 }
