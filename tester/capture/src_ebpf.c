@@ -281,14 +281,21 @@ static void ignore(void *ctx, uint64_t number)
 	bpf_map_update_elem(bpf_map__fd(e->tap->maps.vhu_refused), &number, &number, BPF_ANY);
 }
 
+static bool flow_at(const struct ebpf *e, uint64_t sock, struct vhu_tap_flow *ret)
+{
+	uint32_t place;
+
+	return bpf_map_lookup_elem(bpf_map__fd(e->tap->maps.vhu_places), &sock, &place) == 0 &&
+	       bpf_map_lookup_elem(bpf_map__fd(e->tap->maps.vhu_flows), &place, ret) == 0;
+}
+
 static bool look_up(void *ctx, uint64_t sock, uint64_t flow, struct vhu_tap_flow ret[2])
 {
 	const struct ebpf *e = ctx;
-	int map = bpf_map__fd(e->tap->maps.vhu_flows);
+	struct vhu_tap_flow *this = &ret[flow & 1], *other = &ret[!(flow & 1)];
 
-	return bpf_map_lookup_elem(map, &sock, &ret[flow & 1]) == 0 && ret[flow & 1].flow == flow &&
-	       bpf_map_lookup_elem(map, &ret[flow & 1].peer, &ret[!(flow & 1)]) == 0 &&
-	       ret[!(flow & 1)].flow == (flow ^ 1);
+	return flow_at(e, sock, this) && this->flow == flow && flow_at(e, this->peer, other) &&
+	       other->flow == (flow ^ 1);
 }
 
 static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx,

@@ -262,11 +262,26 @@ static const struct numbers *numbers_of(const struct vhu_watch *s, const struct 
 	return NULL;
 }
 
+/*
+ * Whether these numbers come too late for the data that waited for them: a sender tells them before it sends
+ * anything else, so they are not of what it sent next.
+ */
+static bool too_late(const struct vhu_watch *s, const struct vhu_tap_numbers *e)
+{
+	struct conn *c = find(s, e->head.flow / 2);
+	struct flow *f = c ? &c->flow[e->head.flow & 1] : NULL;
+
+	if (!f || f->owed != e->n || !e->n || e->head.t_ns > f->owed_ns + FORGET_NS)
+		return false;
+	f->owed = 0;
+	return true;
+}
+
 static void take_numbers(struct vhu_watch *s, const struct vhu_tap_numbers *e)
 {
 	struct numbers *n;
 
-	if (e->n > VHU_TAP_FDS_MAX)
+	if (e->n > VHU_TAP_FDS_MAX || too_late(s, e))
 		return;
 	if (s->n_numbers == NUMBERS_MAX) {
 		s->n_numbers--;
@@ -287,6 +302,8 @@ static void number_fds(struct vhu_watch *s, struct flow *f, const struct vhu_tap
 	for (size_t i = 0; i < f->n_fds; i++)
 		f->fds[i].number =
 			n && i < n->n ? (uint32_t)n->number[i] : FIRST_GUESS | (uint32_t)(f->objects[i] >> 6);
+	f->owed = n || d->flags & VHU_TAP_UNREAD ? 0 : d->n_fds;
+	f->owed_ns = d->head.t_ns;
 	if (n) {
 		size_t at = (size_t)(n - s->numbers);
 
@@ -567,7 +584,7 @@ int vhu_watch_settle(struct vhu_watch *s, uint64_t now_ns, struct vhu_err *err)
 
 	if (s->held.len && now_ns - s->held_since > HOLD_NS)
 		code = release(s, true, err);
-	while (s->n_numbers && now_ns - s->numbers[0].t_ns > 20 * HOLD_NS) {
+	while (s->n_numbers && now_ns - s->numbers[0].t_ns > FORGET_NS) {
 		s->n_numbers--;
 		memmove(s->numbers, s->numbers + 1, s->n_numbers * sizeof(*s->numbers));
 	}

@@ -12,7 +12,8 @@ enum {
 	NUMBERS_MAX = 1024,		     /* sets of numbers that wait for their data */
 	FIRST_GUESS = 0x80000000u,	     /* descriptors' numbers that are not the sender's start here */
 };
-#define HOLD_NS UINT64_C(50000000)
+#define HOLD_NS	  UINT64_C(200000000)  /* data waits so long for numbers, */
+#define FORGET_NS UINT64_C(1000000000) /* and numbers for data */
 
 enum conn_state { UNDECIDED, TAKEN, REFUSED };
 
@@ -26,6 +27,8 @@ struct flow {
 	struct vhu_fd_info fds[VHU_CAP_FDS_MAX]; /* came, and wait for their data */
 	uint64_t objects[VHU_CAP_FDS_MAX];
 	size_t n_fds;
+	uint32_t owed;	  /* descriptors whose numbers had not come in time: those may still come, */
+	uint64_t owed_ns; /* since then */
 	uint32_t lost;
 	bool closed; /* the sender's end */
 	bool ended;  /* all was read */
@@ -34,7 +37,7 @@ struct flow {
 struct conn {
 	struct conn *next;
 	struct vhu_watch *sessions;
-	uint64_t key; /* the tap's number */
+	uint64_t key;	    /* the tap's number */
 	uint64_t opened_ns; /* when it was seen first */
 	enum conn_state state;
 	enum vhu_cap_channel channel;

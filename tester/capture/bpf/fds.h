@@ -106,7 +106,7 @@ __noinline int vhu_describe_fd(__u64 address, __u64 sock, __u64 flow)
 		const struct sock *sk = BPF_CORE_READ(passed, sk);
 
 		/* A channel of the same session may speak through it: all that comes is of interest. */
-		if (sk && is_stream(sk) && !known(sk, inode_of(sk)))
+		if (sk && is_stream(sk) && !known(sk, inode_of(sk), s))
 			open_flows(sk, peer_of(sk), false, FOR_OTHER);
 	}
 	return 0;

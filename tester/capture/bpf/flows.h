@@ -22,8 +22,9 @@ enum {
 	MOUNTS = 4,
 	RIGHTS = 1,
 	SOL = 1,
-	RING_BYTES = 8 << 20,
-	PLAIN_MAX = 32, /* bytes that are read without a call */
+	RING_BYTES = 16 << 20,
+	PLACES_TRIED = 32,	/* before a connection is not recorded */
+	PLAIN_MAX = 32,		/* bytes that are read without a call */
 	WAKE_BYTES = 512 << 10, /* the recorder looks by itself, too */
 };
 #define HUGETLBFS 0x958458f6u
@@ -53,10 +54,18 @@ struct {
 	__uint(max_entries, RING_BYTES);
 } vhu_ring SEC(".maps");
 
+/* Where each flow is kept, by the kernel's address of the sending end. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, VHU_TAP_FLOWS_MAX);
 	__type(key, __u64);
+	__type(value, __u32);
+} vhu_places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VHU_TAP_FLOWS_MAX);
+	__type(key, __u32);
 	__type(value, struct vhu_tap_flow);
 } vhu_flows SEC(".maps");
 
@@ -87,6 +96,9 @@ struct scratch {
 	/* Of this CPU: bytes that nobody was woken for; the socket that is read just now, the number of that
 	 * read. */
 	__u64 unsaid, reading, read;
+	/* The sending end whose flow was found last, and where that is kept. */
+	__u64 near;
+	__u32 near_place;
 	/* Who sent last, and through which socket. */
 	__u64 sender, sender_ino, sender_id;
 };
@@ -133,6 +145,8 @@ static __always_inline bool emit(struct scratch *s, void *event, __u32 len)
 	return false;
 }
 
+extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
+
 /* --- sockets ----------------------------------------------------------------------------------------- */
 
 static __always_inline bool is_stream(const struct sock *sk)
@@ -158,7 +172,12 @@ static __always_inline bool is_stream_here(const struct sock *sk)
 
 static __always_inline __u64 inode_here(const struct sock *sk)
 {
-	return sk->sk_socket->file->f_inode->i_ino;
+	const struct socket_alloc *a;
+
+	if (!vhu_casts)
+		return sk->sk_socket->file->f_inode->i_ino;
+	a = bpf_rdonly_cast(sk->sk_socket, bpf_core_type_id_kernel(struct socket_alloc));
+	return a->vfs_inode.i_ino;
 }
 
 static __always_inline struct sock *peer_of(const struct sock *sk)
@@ -166,11 +185,64 @@ static __always_inline struct sock *peer_of(const struct sock *sk)
 	return BPF_CORE_READ((const struct unix_sock *)sk, peer);
 }
 
+static __always_inline struct vhu_tap_flow *flow_at(__u64 sock)
+{
+	const __u32 *place = bpf_map_lookup_elem(&vhu_places, &sock);
+
+	return place ? bpf_map_lookup_elem(&vhu_flows, place) : NULL;
+}
+
 static __always_inline struct vhu_tap_flow *flow_of(const struct sock *sk)
 {
-	__u64 key = (__u64)sk;
+	return flow_at((__u64)sk);
+}
 
-	return bpf_map_lookup_elem(&vhu_flows, &key);
+/* The same, soon where it is the same again and again on this CPU. */
+static __always_inline struct vhu_tap_flow *flow_near(const struct sock *sk, struct scratch *s)
+{
+	__u64 sock = (__u64)sk;
+	struct vhu_tap_flow *f;
+	const __u32 *place;
+
+	if (s->near == sock) {
+		f = bpf_map_lookup_elem(&vhu_flows, &s->near_place);
+		if (f && f->sock == sock)
+			return f;
+	}
+	place = bpf_map_lookup_elem(&vhu_places, &sock);
+	if (!place)
+		return NULL;
+	s->near = sock;
+	s->near_place = *place;
+	return bpf_map_lookup_elem(&vhu_flows, place);
+}
+
+/* Room for a flow of this socket, which may have some of an earlier life already. NULL: there is none. */
+static __always_inline struct vhu_tap_flow *place_for(__u64 sock, __u64 number)
+{
+	struct vhu_tap_flow *f = flow_at(sock);
+
+	for (__u32 i = 0; i < PLACES_TRIED && !f; i++) {
+		__u32 place = (number + i) % VHU_TAP_FLOWS_MAX;
+		struct vhu_tap_flow *try = bpf_map_lookup_elem(&vhu_flows, &place);
+
+		if (!try || __sync_val_compare_and_swap(&try->taken, 0, 1))
+			continue;
+		if (bpf_map_update_elem(&vhu_places, &sock, &place, BPF_ANY) < 0)
+			try->taken = 0;
+		else
+			f = try;
+	}
+	return f;
+}
+
+static __always_inline void forget_flow(struct vhu_tap_flow *f)
+{
+	__u64 sock = f->sock;
+
+	f->sock = 0;
+	bpf_map_delete_elem(&vhu_places, &sock);
+	f->taken = 0;
 }
 
 static __always_inline bool same_name(const volatile char *want, const __u64 *have)
@@ -219,8 +291,6 @@ static __always_inline struct scm_fp_list *fds_of(const struct sk_buff *skb)
 					      bpf_core_field_offset(struct unix_skb_parms, fp));
 }
 
-extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
-
 /* 16 bytes of kernel memory as plain loads, which newer kernels allow; the others take a call. */
 static __always_inline void load16(const void *from, __u32 *to)
 {
@@ -255,6 +325,7 @@ static __always_inline void fill_flow(struct vhu_tap_flow *f, const struct sock 
 				      __u64 number)
 {
 	__builtin_memset(f, 0, sizeof(*f));
+	f->taken = 1;
 	f->flow = number;
 	f->sock = (__u64)sk;
 	f->peer = (__u64)peer;
@@ -321,7 +392,8 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 						  __u32 which)
 {
 	struct scratch *s = scratch(which);
-	__u64 number, key = (__u64)sk, peer_key = (__u64)peer;
+	struct vhu_tap_flow *f, *back;
+	__u64 number;
 
 	if (!s)
 		return NULL;
@@ -331,26 +403,29 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 	number = (__sync_fetch_and_add(&vhu_last_connection, 1) + 1) * 2;
 	fill_flow(&s->flow[0], sk, peer, number);
 	s->flow[0].named = named;
-	bpf_map_update_elem(&vhu_flows, &key, &s->flow[0], BPF_ANY);
 	fill_flow(&s->flow[1], peer, sk, number + 1);
 	s->flow[1].named = named;
-	if (peer)
-		bpf_map_update_elem(&vhu_flows, &peer_key, &s->flow[1], BPF_ANY);
+	f = place_for((__u64)sk, number);
+	if (f)
+		*f = s->flow[0];
+	back = peer ? place_for((__u64)peer, number + 1) : NULL;
+	if (back)
+		*back = s->flow[1];
 	fill_head(&s->open.head, VHU_TAP_OPEN, sizeof(s->open), &s->flow[0]);
 	s->open.flow[0] = s->flow[0];
 	s->open.flow[1] = s->flow[1];
 	fill_path(&s->open, sk, peer);
 	emit(s, &s->open, sizeof(s->open));
-	return bpf_map_lookup_elem(&vhu_flows, &key);
+	return f;
 }
 
 /*
  * The flow of a sending end whose socket has the inode `ino`; NULL if it is of no interest. A kernel address
  * may serve again for another socket.
  */
-static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino)
+static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino, struct scratch *s)
 {
-	struct vhu_tap_flow *f = flow_of(sk);
+	struct vhu_tap_flow *f = s ? flow_near(sk, s) : NULL;
 
 	if (!f || (ino && f->ino && ino != f->ino))
 		return NULL;
@@ -376,7 +451,7 @@ static __always_inline void learn_peer(struct vhu_tap_flow *f)
 	if (f->peer_ino)
 		return;
 	f->peer_ino = inode_of((const struct sock *)f->peer);
-	back = bpf_map_lookup_elem(&vhu_flows, &f->peer);
+	back = flow_at(f->peer);
 	if (back && back->flow == (f->flow ^ 1) && !back->ino)
 		back->ino = f->peer_ino;
 }

@@ -104,10 +104,10 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 
 	if (!sk || !is_stream_here(sk) || len <= 0)
 		return 0;
-	f = known(sk, inode_here(sk));
+	s = scratch(FOR_COPY);
+	f = known(sk, inode_here(sk), s);
 	if (!f)
 		f = wanted(sk, peer_of(sk), skb, FOR_COPY);
-	s = scratch(FOR_COPY);
 	if (!f || !s || f->state == VHU_TAP_IGNORED || peeks(f))
 		return 0;
 	s->reading = f->peer;
@@ -133,7 +133,7 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 
 	if (!sk || !is_stream_here(sk))
 		return 0;
-	f = known(sk, inode_here(sk));
+	f = known(sk, inode_here(sk), scratch(FOR_DROP));
 	if (!f || f->state == VHU_TAP_IGNORED)
 		return 0;
 	this_call(&call);
@@ -212,14 +212,20 @@ int BPF_PROG(vhu_queued, const struct sock *sk)
 	last = sk->sk_receive_queue.prev;
 	if (!sender || !last)
 		return 0;
-	/* What has been read in part gave its descriptors away already. */
-	none = (const void *)last == &sk->sk_receive_queue || consumed_of(last);
-	fds = !none && fds_of(last);
+	/*
+	 * What has been read in part gave its descriptors away already, and what is not there any more may be
+	 * anything. The reader goes on meanwhile, so this is looked at behind them.
+	 */
+	fds = (const void *)last != &sk->sk_receive_queue && fds_of(last);
+	barrier();
+	none = (const void *)last == &sk->sk_receive_queue || consumed_of(last) ||
+	       sk->sk_receive_queue.prev != last;
+	fds = fds && !none;
 	ino = inode_here(sender);
 	task = bpf_get_current_task();
 	if (!fds && !none && s->sender == (__u64)sender && s->sender_ino == ino && s->sender_id == task)
 		return 0;
-	f = known(sender, ino);
+	f = known(sender, ino, s);
 	if (!f && (const void *)last != &sk->sk_receive_queue)
 		f = wanted(sender, sk, last, FOR_SEND);
 	if (!f || f->state == VHU_TAP_IGNORED)
@@ -241,7 +247,7 @@ static __always_inline void take_end(const struct sock *reader, int error)
 
 	if (!own || !s)
 		return;
-	f = bpf_map_lookup_elem(&vhu_flows, &own->peer);
+	f = flow_at(own->peer);
 	if (!f || f->state == VHU_TAP_IGNORED || f->ended || f->flow != (own->flow ^ 1))
 		return;
 	flush(f, FOR_COPY);
@@ -308,12 +314,16 @@ static __always_inline bool is_closed(struct vhu_tap_flow *f)
 	return f->ino && ino != f->ino;
 }
 
-static long look_at(void *map, const __u64 *key, struct vhu_tap_flow *f, void *ctx)
+static long look_at(void *map, const __u64 *key, const __u32 *place, void *ctx)
 {
-	struct vhu_tap_flow *peer = bpf_map_lookup_elem(&vhu_flows, &f->peer);
+	struct vhu_tap_flow *f = bpf_map_lookup_elem(&vhu_flows, place), *peer;
 	struct scratch *s = scratch(FOR_OTHER);
-	__u64 number = f->flow / 2;
+	__u64 number;
 
+	if (!f || !f->sock)
+		return 0;
+	peer = flow_at(f->peer);
+	number = f->flow / 2;
 	if (bpf_map_lookup_elem(&vhu_refused, &number))
 		f->state = VHU_TAP_IGNORED;
 	if (peer && peer->flow != (f->flow ^ 1))
@@ -325,13 +335,13 @@ static long look_at(void *map, const __u64 *key, struct vhu_tap_flow *f, void *c
 	if (vhu_flush && f->lost)
 		emit_flow(f, s);
 	if (f->closed && (!peer || peer->closed))
-		bpf_map_delete_elem(map, key);
+		forget_flow(f);
 	return 0;
 }
 
 SEC("raw_tp/sys_enter")
 int vhu_sweep(void *ctx)
 {
-	bpf_for_each_map_elem(&vhu_flows, look_at, NULL, 0);
+	bpf_for_each_map_elem(&vhu_places, look_at, NULL, 0);
 	return 0;
 }

@@ -41,7 +41,7 @@ struct vhu_tap_head {
 enum { VHU_TAP_WATCHED, VHU_TAP_IGNORED };
 enum { VHU_TAP_HEADER = 12 }; /* of a message */
 
-/* Also the value of the map of flows, whose key is the sending end's address. */
+/* Also the value of the map of flows. */
 struct vhu_tap_flow {
 	__u64 flow; /* 2n and 2n + 1 are one connection */
 	__u64 sock, peer;
@@ -60,6 +60,7 @@ struct vhu_tap_flow {
 	__u8 stash[VHU_TAP_HEADER];
 	__u32 left;	  /* bytes to come of a message whose header was seen */
 	__u32 named, pad; /* it was asked for by the name of its file */
+	__u64 taken;	  /* the place in the map */
 	char comm[VHU_TAP_COMM], reader_comm[VHU_TAP_COMM];
 };
 
