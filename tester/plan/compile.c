@@ -130,6 +130,15 @@ static void get_profile(struct compile *c, const struct entry *e, const struct n
 	vhu_profile_check(c, &profile);
 }
 
+/* Some front-ends do nothing with a device that gives them no config space. */
+static void check_config(struct compile *c, const struct node *top)
+{
+	if (c->facts.known && NODE_GET(top, "profile").json &&
+	    vhu_profile_needs_config(c->plan->profile, c->facts.device) &&
+	    !(c->facts.pfeatures & VHU_P(CONFIG)))
+		vhu_plan_skip(c, "the persona '%s' gives up where CONFIG is not offered", c->plan->profile);
+}
+
 /* A number, or "$name" of one in the row. */
 static void get_queue_size(struct compile *c, const struct entry *e, const struct node *top)
 {
@@ -202,6 +211,7 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
 	c->device_is_net = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_NET;
 	get_profile(c, e, top);
+	check_config(c, top);
 	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
 		vhu_plan_skip(c, "%s", why);
 	get_queues(c, e, top);

@@ -159,6 +159,28 @@ static void ring_start(struct model *m, struct model_conn *mc, const struct vhu_
 		vhu_model_message(m, mc, m->items[i].msg, &moment);
 }
 
+/* The guest gets a region, or loses one; false: not with this target. */
+static bool model_memory_module(struct model *m, struct model_conn *mc, bool in)
+{
+	const struct compile *c = m->c;
+	const size_t regions = c->plan->layout.n_regions + m->plugged,
+		     max = vhu_session_pfeatures(mc->s) & VHU_P(CONFIGURE_MEM_SLOTS)
+				   ? (size_t)c->facts.mem_slots
+				   : VHU_C_MEM_TABLE_REGIONS;
+
+	if (!in && !m->plugged) {
+		vhu_model_complain(m, "nothing was plugged in that could be unplugged");
+		return false;
+	}
+	if (in && regions >= max) {
+		vhu_plan_skip(m->c, "%zu regions are all that the target takes: no memory is plugged in",
+			      max);
+		return false;
+	}
+	m->plugged += in ? 1 : (size_t)-1;
+	return true;
+}
+
 static void model_phase(struct model *m, struct model_conn *mc, const struct vhu_step *s)
 {
 	const struct vhu_plan *p = m->c->plan;
@@ -180,14 +202,9 @@ static void model_phase(struct model *m, struct model_conn *mc, const struct vhu
 	struct vhu_err err;
 	long n;
 
-	if (s->phase.phase == VHU_DO_PHASE_PLUG) {
-		m->plugged++;
-	} else if (s->phase.phase == VHU_DO_PHASE_UNPLUG && !m->plugged) {
-		vhu_model_complain(m, "nothing was plugged in that could be unplugged");
+	if ((s->phase.phase == VHU_DO_PHASE_PLUG || s->phase.phase == VHU_DO_PHASE_UNPLUG) &&
+	    !model_memory_module(m, mc, s->phase.phase == VHU_DO_PHASE_PLUG))
 		return;
-	} else if (s->phase.phase == VHU_DO_PHASE_UNPLUG) {
-		m->plugged--;
-	}
 	if (s->phase.phase == VHU_DO_PHASE_LOG_ON || s->phase.phase == VHU_DO_PHASE_LOG_OFF)
 		mc->logging = s->phase.phase == VHU_DO_PHASE_LOG_ON;
 	o.logging = mc->logging;

@@ -199,12 +199,19 @@ uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t
 
 	if (!p)
 		return 0;
-	return offered & p->protocol & ~(front_of(p, device)->traits & W(READS) ? 0 : VHU_P(CONFIG));
+	if (front_of(p, device)->traits & W(READS))
+		return offered & (p->protocol | VHU_P(CONFIG));
+	return offered & p->protocol & ~VHU_P(CONFIG);
 }
 
 size_t vhu_profile_config(const char *profile, enum vhu_device device)
 {
 	return front_of(profile_of(profile), device)->config;
+}
+
+bool vhu_profile_needs_config(const char *profile, enum vhu_device device)
+{
+	return front_of(profile_of(profile), device)->traits & W(EAGER);
 }
 
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "options.h"
 #include "session.h"
 
 enum { FAULT_SECRET = 0xa7 };
@@ -20,6 +21,8 @@ static unsigned config_bytes(struct session *s, uint8_t *to)
 	len = s->dev->config(s, to);
 	if (fault(config_leak))
 		len = C_CONFIG_SIZE_MAX;
+	if (len > options.config_size)
+		len = options.config_size;
 	if (fault(cfg_early_zero) && !s->features_set)
 		memset(to + CFG_BLK_size_max, 0, C_CONFIG_SIZE_MAX - CFG_BLK_size_max);
 	if (fault(config_unstable))

@@ -38,6 +38,7 @@ struct options options = {
 	.size = SIZE_DEFAULT,
 	.queues = QUEUES_DEFAULT,
 	.mem_slots = MEM_SLOTS_DEFAULT,
+	.config_size = C_CONFIG_SIZE_MAX,
 	.blk_size = C_SECTOR_SIZE,
 	.gpu_asks = true,
 	.gpu_features = GPU_FEATURES,
@@ -54,6 +55,7 @@ enum {
 	OPT_LIKE,
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
+	OPT_CONFIG_SIZE,
 	OPT_NULL,
 	OPT_ONE_SHOT,
 	OPT_POLL,
@@ -86,6 +88,7 @@ static const struct option table[] = {
 	{"flash", no_argument, NULL, OPT_FLASH},
 	{"zoned", required_argument, NULL, OPT_ZONED},
 	{"mem-slots", required_argument, NULL, OPT_MEM_SLOTS},
+	{"config-size", required_argument, NULL, OPT_CONFIG_SIZE},
 	{"features", required_argument, NULL, OPT_FEATURES},
 	{"protocol-features", required_argument, NULL, OPT_PROTOCOL_FEATURES},
 	{"config", required_argument, NULL, OPT_CONFIG},
@@ -126,6 +129,7 @@ static const char help[] =
 	"      --features MASK      offer only these of the virtio features\n"
 	"      --protocol-features MASK  offer only these of the protocol features\n"
 	"      --config HEX         config space begins with these bytes\n"
+	"      --config-size BYTES  config space has at most so many bytes, 1 to 256\n"
 	"      --mem-slots N        memory slots, 1 to 509 (32)\n"
 	"      --reply-style WORD   log-echo (default), log-u64 or log-empty: how SET_LOG_BASE is answered;\n"
 	"                           base-low: GET_VRING_BASE tells 16 bits only; ungated: messages are\n"
@@ -248,6 +252,9 @@ static void look_option(int c)
 	switch (c) {
 	case OPT_MEM_SLOTS:
 		options.mem_slots = (unsigned)number("--mem-slots", optarg, 1, MEM_SLOTS_MAX);
+		break;
+	case OPT_CONFIG_SIZE:
+		options.config_size = (unsigned)number("--config-size", optarg, 1, C_CONFIG_SIZE_MAX);
 		break;
 	case OPT_FEATURES:
 		options.features = number("--features", optarg, 0, UINT64_MAX);

@@ -19,6 +19,7 @@ struct options {
 	uint64_t size;
 	unsigned queues;
 	unsigned mem_slots;
+	unsigned config_size; /* bytes of config space at most */
 	uint32_t blk_size;
 	uint32_t zoned; /* sectors of a zone; 0: no zones */
 	bool flash;

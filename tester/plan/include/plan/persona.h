@@ -95,6 +95,8 @@ bool vhu_profile_has_phase(const char *profile, enum vhu_phase phase);
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered);
 /* Bytes of config space that it asks for; 0: it never asks. */
 size_t vhu_profile_config(const char *profile, enum vhu_device device);
+/* Whether it reads config space at connection set-up, and gives up where there is no CONFIG. */
+bool vhu_profile_needs_config(const char *profile, enum vhu_device device);
 /* Whether its rings come up two by two, as parts of their own (QEMU's network devices). */
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
 /*
