@@ -67,6 +67,11 @@ void vhu_vring_spoil(struct vhu_vring *v)
 	v->spoilt = true;
 }
 
+bool vhu_vring_spoilt(const struct vhu_vring *v)
+{
+	return v->spoilt;
+}
+
 uint32_t vhu_vring_first_base(const struct vhu_vring *v)
 {
 	return v->ops->first_base(v);

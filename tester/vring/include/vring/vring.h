@@ -148,6 +148,7 @@ int vhu_vring_flip(struct vhu_vring *v, const char *at, uint64_t value, uint64_t
 void vhu_vring_still(struct vhu_vring *v);
 /* Its memory is somebody's buffer: until the next reset nothing in it is the device's fault. */
 void vhu_vring_spoil(struct vhu_vring *v);
+bool vhu_vring_spoilt(const struct vhu_vring *v);	/* so, or by a flip */
 
 /* --- descriptors ----------------------------------------------------------------------------- */
 
