@@ -2,11 +2,13 @@
  * Two local processes that flood each other with vhost-user messages: how fast, with and without somebody
  * watching.
  *
- *   bench-flood LISTEN CONNECT flood|ping N
+ *   bench-flood LISTEN CONNECT flood|backend|ping N
  *
- * One process listens at LISTEN and reads as back-ends do, header and payload apart; the other one connects
- * to CONNECT (a proxy's socket, or the same) and sends N messages: `flood` without waiting, an answered one
- * last; `ping` each answered, so that N counts both directions. Prints the seconds that it took.
+ * One process listens at LISTEN and reads header and payload apart; the other one connects to CONNECT (a
+ * proxy's socket, or the same) and sends N messages: `flood` without waiting, an answered one last, with as
+ * little around each message as there can be; `backend` the same, but as back-ends read: they wait in poll,
+ * and receive the header with room for descriptors; `ping` each answered, so that N counts both directions.
+ * Prints the seconds that it took, and the processor's seconds of both.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -43,6 +46,15 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static double processor_seconds(int who)
+{
+	struct rusage r;
+
+	getrusage(who, &r);
+	return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+	       (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1e-6;
+}
+
 static bool get(int fd, void *bytes, size_t len)
 {
 	for (size_t at = 0; at < len;) {
@@ -65,12 +77,29 @@ static void put(int fd, const struct message *m)
 		die("send");
 }
 
-static void serve(int listener)
+/* As libvhost-user, DPDK and others do. */
+static bool wait_for_header(int fd, struct message *m)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))];
+	struct iovec iov = {m, HEADER};
+	struct msghdr h = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	ssize_t n;
+
+	if (poll(&ready, 1, -1) != 1)
+		return false;
+	n = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
+	return n > 0 && get(fd, (char *)m + n, HEADER - (size_t)n);
+}
+
+static void serve(int listener, bool as_backend)
 {
 	int fd = accept(listener, NULL, NULL);
 	struct message m;
 
-	while (fd >= 0 && get(fd, &m, HEADER) && m.size <= PAYLOAD && get(fd, m.payload, m.size))
+	while (fd >= 0 && (as_backend ? wait_for_header(fd, &m) : get(fd, &m, HEADER)) && m.size <= PAYLOAD &&
+	       get(fd, m.payload, m.size))
 		if (m.request == GET_FEATURES) {
 			m.flags = VERSION | REPLY;
 			m.size = PAYLOAD;
@@ -117,7 +146,8 @@ static void ask(int fd)
 int main(int argc, char **argv)
 {
 	long n = argc == 5 ? strtol(argv[4], NULL, 10) : 0;
-	bool ping = argc == 5 && !strcmp(argv[3], "ping");
+	bool ping = argc == 5 && !strcmp(argv[3], "ping"),
+	     as_backend = argc == 5 && !strcmp(argv[3], "backend");
 	struct message m = {
 		.request = SET_VRING_NUM, .flags = VERSION, .size = PAYLOAD, .payload = {0, 0, 0, 0, 1}};
 	struct sockaddr_un a;
@@ -125,8 +155,8 @@ int main(int argc, char **argv)
 	pid_t child;
 	int listener, fd;
 
-	if (n < 1 || (!ping && strcmp(argv[3], "flood"))) {
-		fprintf(stderr, "usage: bench-flood LISTEN CONNECT flood|ping N\n");
+	if (n < 1 || (!ping && !as_backend && strcmp(argv[3], "flood"))) {
+		fprintf(stderr, "usage: bench-flood LISTEN CONNECT flood|backend|ping N\n");
 		return 2;
 	}
 	a = address(argv[1]);
@@ -136,7 +166,7 @@ int main(int argc, char **argv)
 		die(argv[1]);
 	child = fork();
 	if (child == 0)
-		serve(listener);
+		serve(listener, as_backend);
 	fd = connect_to(argv[2]);
 	ask(fd);
 	start = now();
@@ -147,9 +177,10 @@ int main(int argc, char **argv)
 			put(fd, &m);
 	if (!ping)
 		ask(fd);
-	printf("%.6f\n", now() - start);
+	printf("%.6f ", now() - start);
 	close(fd);
 	waitpid(child, NULL, 0);
+	printf("%.6f\n", processor_seconds(RUSAGE_SELF) + processor_seconds(RUSAGE_CHILDREN));
 	unlink(argv[1]);
 	return 0;
 }
