@@ -55,13 +55,16 @@ static bool look_up(struct vhu_run *r, uint64_t iova, struct vhu_iommu_map *ret)
 	if (i) {
 		*ret = t->maps[i - 1];
 	} else {
+		const struct vhu_layout *l = r->plan->recorded ? vhu_run_io_layout(r) : &r->plan->layout;
 		const struct vhu_region_layout *at =
-			vhu_layout_region(&r->plan->layout, iova - VHU_IOVA_SHIFT, 1);
+			l ? vhu_layout_region(l, iova - VHU_IOVA_SHIFT, 1) : NULL;
 
 		if (!at)
 			return false;
-		*ret = (struct vhu_iommu_map){
-			.iova = at->gpa + VHU_IOVA_SHIFT, .size = at->size, .gpa = at->gpa, .perm = 3};
+		*ret = (struct vhu_iommu_map){.iova = at->gpa + VHU_IOVA_SHIFT,
+					      .size = at->size,
+					      .gpa = r->plan->recorded ? at->uaddr : at->gpa,
+					      .perm = 3};
 	}
 	for (size_t k = i; k < t->n_maps; k++)
 		clip(ret, &t->maps[k], iova);
@@ -91,7 +94,8 @@ static bool send_update(struct vhu_conn *c, uint64_t iova)
 	f.flags |= VHU_C_HEADER_NEED_REPLY;
 	vhu_frame_set(&f, VHU_PL_IOTLB, "iova", piece.iova);
 	vhu_frame_set(&f, VHU_PL_IOTLB, "size", piece.size);
-	vhu_frame_set(&f, VHU_PL_IOTLB, "uaddr", vhu_moment_uaddr(&m, piece.gpa));
+	vhu_frame_set(&f, VHU_PL_IOTLB, "uaddr",
+		      r->plan->recorded ? piece.gpa : vhu_moment_uaddr(&m, piece.gpa));
 	vhu_frame_set(&f, VHU_PL_IOTLB, "perm", piece.perm);
 	vhu_frame_set(&f, VHU_PL_IOTLB, "type", VHU_C_IOTLB_UPDATE);
 	vhu_conn_send_aside(c, &f);
@@ -120,6 +124,63 @@ bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f)
 		return true;
 	serve(c, f);
 	return false;
+}
+
+/* --- of a replay: the table holds user addresses in place of guest addresses --------------------------- */
+
+static bool has_iommu(const struct vhu_conn *c)
+{
+	return c->r->plan->recorded && (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM));
+}
+
+bool vhu_run_captured_uaddr(struct vhu_conn *c, uint64_t iova, uint64_t len, uint64_t *ret)
+{
+	struct vhu_iommu_map piece;
+	uint64_t done = 0, n;
+
+	if (!has_iommu(c)) {
+		*ret = iova;
+		return true;
+	}
+	while (done < len) {
+		if (!look_up(c->r, iova + done, &piece))
+			return false;
+		n = piece.gpa + (iova + done - piece.iova);
+		if (!done)
+			*ret = n;
+		else if (n != *ret + done)
+			return false;
+		done += piece.size - (iova + done - piece.iova);
+	}
+	return true;
+}
+
+void vhu_run_captured_iotlb(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	uint64_t type = vhu_frame_u64(f, "type");
+	struct vhu_iommu_map map = {.iova = vhu_frame_u64(f, "iova"),
+				    .size = vhu_frame_u64(f, "size"),
+				    .gpa = vhu_frame_u64(f, "uaddr")};
+
+	map.perm = type == VHU_C_IOTLB_UPDATE ? (unsigned)vhu_frame_u64(f, "perm") : 0;
+	/* One that wraps is nowhere. */
+	if ((type == VHU_C_IOTLB_UPDATE || type == VHU_C_IOTLB_INVALIDATE) && map.size &&
+	    map.iova + map.size > map.iova)
+		add_map(c->r, &map);
+}
+
+void vhu_run_io_missed(struct vhu_conn *c, const struct vhu_frame *f)
+{
+	struct vhu_iommu_run *t = &c->r->iommu;
+	uint64_t iova = vhu_frame_u64(f, "iova"), page = iova - iova % VHU_C_LOG_PAGE;
+
+	if (!c->r->io || f->defects || vhu_frame_row(f) != vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) ||
+	    !has_iommu(c) || vhu_frame_u64(f, "type") != VHU_C_IOTLB_MISS)
+		return;
+	t->repeats = t->last == page ? t->repeats + 1 : 0;
+	t->last = page;
+	if (t->repeats < REPEATS_MAX)
+		send_update(c, iova);
 }
 
 static bool is_iotlb(const struct vhu_frame *f)

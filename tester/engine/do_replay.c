@@ -7,8 +7,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "internal.h"
+
+enum { INFLIGHT_MAX = 64 << 20 };
 
 static struct vhu_conn *conn_of(struct vhu_run *r, const struct vhu_step *s)
 {
@@ -114,6 +117,31 @@ static void fit_inflight(struct vhu_run *r, struct vhu_frame *f)
 	vhu_frame_set(f, VHU_PL_INFLIGHT, "mmap_offset", r->inflight.offset);
 }
 
+/*
+ * With requests of our own the rings stand elsewhere than when the buffer was given back; nothing is in
+ * flight between two messages, so that it may be a fresh one.
+ */
+static void clear_inflight(struct vhu_run *r)
+{
+	static const uint8_t zeroes[4096];
+	uint64_t at = r->inflight.offset, end;
+	struct stat st;
+
+	if (!replay_of(r)->ios || r->inflight.fd < 0 || fstat(r->inflight.fd, &st) < 0 ||
+	    __builtin_add_overflow(at, r->inflight.size, &end))
+		return;
+	/* What the back-end says of its size need not be so. */
+	end = VHU_MIN(end, (uint64_t)VHU_MIN(st.st_size, (off_t)INFLIGHT_MAX));
+	while (at < end) {
+		ssize_t n = pwrite(r->inflight.fd, zeroes, VHU_MIN(end - at, (uint64_t)sizeof(zeroes)),
+				   (off_t)at);
+
+		if (n <= 0)
+			return;
+		at += (uint64_t)n;
+	}
+}
+
 static bool build(struct vhu_conn *c, const struct vhu_step_recorded *rec, struct vhu_frame *f)
 {
 	const struct vhu_step_send send = {.fds = rec->fds, .n_fds = rec->n_fds, .fds_given = true};
@@ -132,8 +160,10 @@ static bool build(struct vhu_conn *c, const struct vhu_step_recorded *rec, struc
 		}
 		memcpy(f->payload, rec->payload, rec->n_payload);
 	}
-	if (rec->inflight)
+	if (rec->inflight) {
 		fit_inflight(c->r, f);
+		clear_inflight(c->r);
+	}
 	return vhu_run_attach_fds(c, f, &send);
 }
 
@@ -370,6 +400,7 @@ void vhu_do_answer(struct vhu_run *r, const struct vhu_step *s)
 
 	if (s->answer.channel != VHU_CHAN_MAIN) {
 		compare_backend(c, s);
+		push(c, s);
 		return;
 	}
 	while (!done && !r->stop) {

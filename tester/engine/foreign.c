@@ -189,6 +189,14 @@ static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, bool 
 	put_index(c, ring->used, (uint16_t)ring->base);
 }
 
+/* With an IOMMU its parts are where that says. False: it does not say. */
+static bool find_ring(struct vhu_conn *c, struct vhu_ring_state *ring, bool packed)
+{
+	return vhu_run_captured_uaddr(c, ring->desc, vhu_ring_desc_len(ring->num), &ring->desc) &&
+	       vhu_run_captured_uaddr(c, ring->avail, vhu_ring_avail_len(ring->num, packed), &ring->avail) &&
+	       vhu_run_captured_uaddr(c, ring->used, vhu_ring_used_len(ring->num, packed), &ring->used);
+}
+
 void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
@@ -218,6 +226,6 @@ void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
 		   vhu_run_io_resumes(c->r, (unsigned)vhu_frame_u64(f, "index"))) {
 		return;
 	}
-	if (!ring->started && next.addr_set)
+	if (!ring->started && next.addr_set && find_ring(c, &next, packed))
 		prepare(c, &next, packed);
 }

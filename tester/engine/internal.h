@@ -81,6 +81,8 @@ struct vhu_conn {
 		bool answered;
 	} inbox[VHU_INBOX_MAX];
 	size_t n_inbox;
+	uint64_t asides[VHU_INBOX_MAX]; /* of messages beside the steps that are not answered yet */
+	size_t n_asides;
 	size_t since; /* step at which it was opened */
 	unsigned wanted[VHU_MSG_MAX]; /* requests of each kind that steps were looked for, since then */
 	uint64_t requests; /* seen in all */
@@ -371,6 +373,7 @@ bool vhu_run_kick(struct vhu_conn *c, unsigned queue, const struct vhu_step *s);
 /* Whether the back-end can tell us of used buffers: by the call descriptor in service, or by messages. */
 bool vhu_run_has_call(const struct vhu_run *r, unsigned queue);
 /* Whether that is by messages, on this connection. */
+bool vhu_conn_kicks_inband(const struct vhu_conn *c, unsigned queue);
 bool vhu_conn_calls_inband(const struct vhu_conn *c, unsigned queue);
 /* A call or error that came as a message. */
 void vhu_run_signalled(struct vhu_conn *c, const struct vhu_frame *f);
@@ -404,6 +407,8 @@ void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s);
 /* Looks at what the device left in memory, and lets go of it; rings that live go on with the next request. */
 void vhu_run_io_end(struct vhu_run *r);
 /* Whether a ring that starts goes on where it stopped, since nothing was said of it. */
+/* The guest as the driver has it; NULL: there is none. */
+const struct vhu_layout *vhu_run_io_layout(const struct vhu_run *r);
 bool vhu_run_io_resumes(const struct vhu_run *r, unsigned queue);
 void vhu_run_io_release(struct vhu_run *r);
 
@@ -458,6 +463,15 @@ void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t
 
 /* --- do_iotlb.c -------------------------------------------------------------------------------------- */
 
+/*
+ * Of a replay: where the captured IOMMU says that these bytes are, by what it has told the back-end. False:
+ * it has not, or they are apart. Without an IOMMU addresses are what they are.
+ */
+bool vhu_run_captured_uaddr(struct vhu_conn *c, uint64_t iova, uint64_t len, uint64_t *ret);
+/* What the captured front-end has told of translations. */
+void vhu_run_captured_iotlb(struct vhu_conn *c, const struct vhu_frame *f);
+/* A back-end that misses a translation which was told, or one of our own memory, gets it (again). */
+void vhu_run_io_missed(struct vhu_conn *c, const struct vhu_frame *f);
 /* A request of the back-end about translations came: answered, or left in the inbox (true). */
 bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
 

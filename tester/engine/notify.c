@@ -34,16 +34,39 @@ bool vhu_run_has_call(const struct vhu_run *r, unsigned queue)
 	return false;
 }
 
+bool vhu_conn_kicks_inband(const struct vhu_conn *c, unsigned queue)
+{
+	return inband(c) && state_of(c, queue) && !state_of(c, queue)->kick_fd;
+}
+
+/* Of a replay: between what was recorded, and unanswered like it. */
+static bool kick_aside(struct vhu_conn *c, unsigned queue)
+{
+	struct vhu_frame f = {0};
+	struct vhu_err err = {0};
+
+	if (vhu_frame_request(&f, VHU_MSG_VRING_KICK, &err) < 0) {
+		vhu_run_broken(c->r, "%s", err.text);
+		return false;
+	}
+	vhu_frame_set(&f, VHU_PL_VRING_STATE, "index", queue);
+	vhu_conn_send_aside(c, &f);
+	vhu_frame_done(&f);
+	return true;
+}
+
 bool vhu_run_kick(struct vhu_conn *c, unsigned queue, const struct vhu_step *s)
 {
 	struct vhu_script_item item = {.msg = VHU_MSG_VRING_KICK, .queue = queue, .need_reply = true};
 	struct vhu_moment m = vhu_run_moment(c);
 	struct vhu_step step;
 
-	if (!vhu_conn_live(c) || !inband(c) || !state_of(c, queue) || state_of(c, queue)->kick_fd) {
+	if (!vhu_conn_live(c) || !vhu_conn_kicks_inband(c, queue)) {
 		vhu_vring_kick(vhu_driver_ring(c->r->driver, queue));
 		return true;
 	}
+	if (c->r->plan->recorded)
+		return kick_aside(c, queue);
 	step = (struct vhu_step){.where = s->where, .note = s->note, .requirement = s->requirement,
 				 .within_ms = s->within_ms};
 	return vhu_run_item(c, &item, &step, &m);

@@ -70,8 +70,12 @@ static void VHU_PRINTF(2, 3) give_up(struct vhu_run *r, const char *format, ...)
 
 /* --- the guest as it is now ------------------------------------------------------------------------ */
 
-static bool gpa_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret)
+static bool gpa_of(struct vhu_conn *c, uint64_t addr, uint64_t len, uint64_t *ret)
 {
+	uint64_t uaddr;
+
+	if (!vhu_run_captured_uaddr(c, addr, len, &uaddr))
+		return false;
 	for (size_t i = 0; i < c->r->n_foreign; i++) {
 		const struct vhu_foreign *g = &c->r->foreign[i];
 
@@ -87,11 +91,11 @@ static bool gpa_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint6
 /* A driver that has not said DRIVER_OK is not there yet; one that reconnects does not say it again. */
 static bool driver_ready(const struct vhu_session *s)
 {
-	return !(vhu_session_pfeatures(s) & VHU_P(STATUS)) || !s->status ||
+	return !(vhu_session_pfeatures(s) & VHU_P(STATUS)) || !s->status_set ||
 	       s->status & VHU_C_STATUS_DRIVER_OK;
 }
 
-static bool ring_layout(const struct vhu_conn *c, const struct vhu_ring_state *ring,
+static bool ring_layout(struct vhu_conn *c, const struct vhu_ring_state *ring,
 			struct vhu_ring_layout *ret)
 {
 	bool packed = vhu_session_features(&c->oracle.session) & VHU_V(VIRTIO_F_RING_PACKED);
@@ -468,8 +472,11 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 	const struct vhu_ring_state *ring;
 	struct vhu_ring_layout layout;
 
-	if (!wanted(c->r) || !row || row->scope != VHU_SCOPE_RING || queue >= VHU_SESSION_RINGS ||
-	    !io_of(c->r))
+	if (!wanted(c->r) || !row || !io_of(c->r))
+		return;
+	if (row->msg == VHU_MSG_IOTLB_MSG)
+		vhu_run_captured_iotlb(c, f);
+	if (row->scope != VHU_SCOPE_RING || queue >= VHU_SESSION_RINGS)
 		return;
 	note_base(c->r, row, f, queue);
 	if (which_fd(row) >= 0)
@@ -531,25 +538,14 @@ static void push_ring(struct vhu_conn *c, const struct vhu_step *s, unsigned que
 
 static bool possible(struct vhu_conn *c)
 {
-	const struct vhu_session *s = &c->oracle.session;
-
-	if (c->r->plan->device != VHU_DEV_BLK)
-		return false;
-	if (vhu_session_features(s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
-		snprintf(c->r->e->opts.replay->no_io, sizeof(c->r->e->opts.replay->no_io),
-			 "a session with an IOMMU gets no requests of ours");
-	else if (vhu_session_pfeatures(s) & VHU_P(INBAND_NOTIFICATIONS))
-		snprintf(c->r->e->opts.replay->no_io, sizeof(c->r->e->opts.replay->no_io),
-			 "a session with in-band notifications gets no requests of ours");
-	else if (!s->postcopy_listening)
-		return true;
-	return false;
+	return c->r->plan->device == VHU_DEV_BLK && !c->oracle.session.postcopy_listening;
 }
 
-/* A pipe, say, is nothing that our driver signals by. */
-static bool can_kick(const struct vhu_replay_io *io, unsigned queue)
+/* A pipe, say, is nothing that our driver signals by; without a descriptor messages do. */
+static bool can_kick(const struct vhu_conn *c, unsigned queue)
 {
-	return vhu_fd_kind(io->fd[queue][VHU_VRING_KICK]) == VHU_FDK_EVENTFD;
+	return vhu_fd_kind(c->r->io->fd[queue][VHU_VRING_KICK]) == VHU_FDK_EVENTFD ||
+	       vhu_conn_kicks_inband(c, queue);
 }
 
 void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s)
@@ -560,9 +556,14 @@ void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s)
 		return;
 	vhu_driver_features(c->r->driver, c->features);
 	for (unsigned q = 0; q < c->r->n_rings && !c->r->stop; q++)
-		if (io->lives[q] && can_kick(io, q) && works(&c->oracle.session.ring[q]) &&
+		if (io->lives[q] && can_kick(c, q) && works(&c->oracle.session.ring[q]) &&
 		    io->layout.ring[q].size >= CHAIN)
 			push_ring(c, s, q);
+}
+
+const struct vhu_layout *vhu_run_io_layout(const struct vhu_run *r)
+{
+	return r->io ? &r->io->layout : NULL;
 }
 
 bool vhu_run_io_resumes(const struct vhu_run *r, unsigned queue)

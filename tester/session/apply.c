@@ -229,6 +229,7 @@ static void reset_device(struct vhu_session *s, const struct vhu_frame *f)
 static void set_status(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->status = vhu_frame_u64(f, "u64");
+	s->status_set = true;
 }
 
 static void set_backend_req_fd(struct vhu_session *s, const struct vhu_frame *f)

@@ -53,6 +53,7 @@ bool vhu_msg_by_chance(const struct vhu_msg_row *row)
 	case VHU_MSG_BACKEND_VRING_CALL:
 	case VHU_MSG_BACKEND_VRING_ERR:
 	case VHU_MSG_BACKEND_IOTLB_MSG:
+	case VHU_MSG_BACKEND_VRING_HOST_NOTIFIER_MSG:
 		return true;
 	case VHU_MSG_GPU_GET_PROTOCOL_FEATURES:
 	case VHU_MSG_GPU_SET_PROTOCOL_FEATURES:

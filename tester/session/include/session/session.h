@@ -77,6 +77,7 @@ struct vhu_session {
 	uint64_t queue_num;		/* answer of GET_QUEUE_NUM; 0: not asked */
 	uint64_t mem_slots;
 	uint64_t status;
+	bool status_set;		/* by SET_STATUS; a driver that reconnects does not say it again */
 	bool backend_channel;
 	bool memory_set;
 	bool log_set, inflight_set;

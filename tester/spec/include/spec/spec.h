@@ -210,8 +210,8 @@ const struct vhu_msg_row *vhu_msg_by_id(enum vhu_channel channel, uint32_t id);
 /* By name without VHOST_USER_ (older names too), on any channel; NULL if there is none. */
 const struct vhu_msg_row *vhu_msg_by_name(const char *name);
 /*
- * Whether the guest's traffic, or somebody who operates the back-end, brings it about, so that nothing which
- * the front-end says makes it come again.
+ * Whether the guest's traffic, the back-end's leisure, or somebody who operates it brings it about, so that
+ * nothing which the front-end says makes it come again.
  */
 bool vhu_msg_by_chance(const struct vhu_msg_row *row);
 
