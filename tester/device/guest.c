@@ -304,7 +304,7 @@ void vhu_guest_catch_up(struct vhu_guest *g)
 	for (unsigned i = 0; i < g->opts.queues; i++) {
 		struct guest_queue *q = &g->queue[i];
 
-		vhu_guest_reap(q);
+		vhu_guest_reap(q, false);
 		/* Whoever serves it from now on has no part in that log. */
 		for (unsigned k = 0; k < g->opts.depth; k++)
 			q->slot[k].round = 0;

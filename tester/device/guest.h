@@ -109,8 +109,8 @@ struct vhu_guest {
 
 /* guest_queue.c */
 void *vhu_guest_thread(void *queue);
-/* Takes what came back: the thread's, or whoever it rests for. */
-void vhu_guest_reap(struct guest_queue *q);
+/* Takes what came back; `refill`: sends more meanwhile where that takes long. */
+void vhu_guest_reap(struct guest_queue *q, bool refill);
 void vhu_guest_tell(void *queue, const struct vhu_ring_event *event);
 
 /* guest_wait.c */

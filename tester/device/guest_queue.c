@@ -13,6 +13,7 @@
 enum {
 	STATUS_AT = GUEST_HEADER, /* behind the header, in its line of the cache */
 	STATUS_NONE = 0xff,
+	STEP = 8, /* requests whose data is looked at between two times that some go */
 };
 
 static const uint64_t second = 1000000000;
@@ -121,49 +122,6 @@ static inline void complete(struct guest_queue *q, struct guest_slot *s, const s
 		recovered(q, s);
 }
 
-/* Requests that went together and came back together took as long as each other. */
-static void complete_all(struct guest_queue *q, unsigned n, uint64_t now)
-{
-	uint64_t sent_ns = q->slot[q->used[0].chain].sent_ns;
-	unsigned alike = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		struct guest_slot *s = &q->slot[q->used[i].chain];
-
-		if (s->sent_ns != sent_ns) {
-			vhu_histogram_add(&q->latency, now - sent_ns, alike);
-			sent_ns = s->sent_ns;
-			alike = 0;
-		}
-		alike++;
-		complete(q, s, &q->used[i]);
-		q->free[q->n_free++] = q->used[i].chain;
-	}
-	vhu_histogram_add(&q->latency, now - sent_ns, alike);
-}
-
-void vhu_guest_reap(struct guest_queue *q)
-{
-	uint32_t first = vhu_hot_due(q->hot);
-	unsigned n = vhu_hot_reap(q->hot, q->used);
-	uint64_t now;
-
-	if (n == 0)
-		return;
-	/* Another processor has written the status bytes: they come together. */
-	for (unsigned i = 0; i < n; i++)
-		__builtin_prefetch(q->slot[q->used[i].chain].header, 1);
-	now = vhu_now_ns();
-	if (q->slept_ns)
-		vhu_guest_awoke(q, n, now);
-	complete_all(q, n, now);
-	if (__builtin_expect(q->g->log.page != NULL, 0))
-		vhu_guest_log_used(q, first, n);
-	q->last_ns = now;
-	vhu_guest_count(&q->counts.ios, n);
-	vhu_guest_count(&q->counts.bytes, (uint64_t)n * q->g->opts.bs);
-}
-
 /* --- what goes ------------------------------------------------------------------------------------- */
 
 static inline void fill(struct guest_queue *q, uint16_t chain, struct guest_slot *s, uint64_t now)
@@ -235,6 +193,61 @@ static void fill_up(struct guest_queue *q)
 	send(q, n);
 }
 
+/* --- one after the other --------------------------------------------------------------------------- */
+
+/* Requests that went together and came back together took as long as each other. */
+static void complete_some(struct guest_queue *q, const struct vhu_hot_used *used, unsigned n, uint64_t now)
+{
+	uint64_t sent_ns = q->slot[used[0].chain].sent_ns;
+	unsigned alike = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct guest_slot *s = &q->slot[used[i].chain];
+
+		if (s->sent_ns != sent_ns) {
+			vhu_histogram_add(&q->latency, now - sent_ns, alike);
+			sent_ns = s->sent_ns;
+			alike = 0;
+		}
+		alike++;
+		complete(q, s, &used[i]);
+		q->free[q->n_free++] = used[i].chain;
+	}
+	vhu_histogram_add(&q->latency, now - sent_ns, alike);
+}
+
+/* Where data is looked at that takes its time: what is done with goes again, and keeps the device busy. */
+static void complete_all(struct guest_queue *q, unsigned n, uint64_t now, bool refill)
+{
+	unsigned step = refill && q->generation ? STEP : n;
+
+	for (unsigned i = 0; i < n; i += step) {
+		complete_some(q, &q->used[i], VHU_MIN(step, n - i), now);
+		if (i + step < n)
+			fill_up(q);
+	}
+}
+
+void vhu_guest_reap(struct guest_queue *q, bool refill)
+{
+	uint32_t first = vhu_hot_due(q->hot);
+	unsigned n = vhu_hot_reap(q->hot, q->used);
+
+	if (n == 0)
+		return;
+	/* Another processor has written the status bytes: they come together. */
+	for (unsigned i = 0; i < n; i++)
+		__builtin_prefetch(q->slot[q->used[i].chain].header, 1);
+	q->last_ns = vhu_now_ns();
+	if (q->slept_ns)
+		vhu_guest_awoke(q, n, q->last_ns);
+	if (__builtin_expect(atomic_load_explicit(&q->g->log.round, memory_order_acquire), 0))
+		vhu_guest_log_used(q, first, n);
+	complete_all(q, n, q->last_ns, refill);
+	vhu_guest_count(&q->counts.ios, n);
+	vhu_guest_count(&q->counts.bytes, (uint64_t)n * q->g->opts.bs);
+}
+
 /* The rings begin anew: what was in flight goes once more. */
 static void send_again(struct guest_queue *q)
 {
@@ -284,7 +297,7 @@ void *vhu_guest_thread(void *queue)
 	while ((want = atomic_load_explicit(&q->g->want, memory_order_acquire)) != GUEST_QUIT) {
 		if (want == GUEST_PAUSE) {
 			/* A guest goes on for a moment after its back-end went. */
-			vhu_guest_reap(q);
+			vhu_guest_reap(q, q->running);
 			if (q->running)
 				fill_up(q);
 			rest(q, GUEST_PAUSED, want);
@@ -292,8 +305,8 @@ void *vhu_guest_thread(void *queue)
 		}
 		if (!q->running)
 			vhu_hot_disarm(q->hot);
-		vhu_guest_reap(q);
 		q->running = want == GUEST_RUN;
+		vhu_guest_reap(q, q->running);
 		if (q->running)
 			fill_up(q);
 		if (finished(q, want))
