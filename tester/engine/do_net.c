@@ -17,8 +17,8 @@ enum {
 	POSTED_MAX = 64,      /* receive buffers of a ring */
 	CHUNK_MAX = 16,	      /* frames on their way on a pair */
 	ATTEMPTS = 3,	      /* of a frame that is lost */
-	PROBE_MS = 1000,      /* for a peer that returns frames to show itself … */
-	PROBE_AGAIN_MS = 100, /* … where none did in another case */
+	PROBE_MS = 3000,      /* for a peer that returns frames to show itself … */
+	PROBE_AGAIN_MS = 300, /* … where none did in another case */
 	BUFFER = 2048,
 	NO_ROOM = -2, /* in a ring that nobody looks at */
 	BEACON = 98,  /* bytes of the plainest frame: long enough to be known when its end is missing */
@@ -201,6 +201,7 @@ static bool probe(struct traffic *t, unsigned pair)
 		return false;
 	}
 	t->r->loops[pair] = true;
+	t->r->e->no_peer = false;
 	for (; (f = vhu_net_frame(t->net, n)); n++) {
 		if (!f->rewritten)
 			continue;

@@ -5,17 +5,25 @@
 
 NAME is a row of BACKENDS. Exit 77 with the reason where the program is not installed.
 """
+import glob
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
+# Back-ends that connect to a front-end that listens.
+CLIENTS = {'dpdk-testpmd-client'}
 # name: program (a path, or looked for on PATH), command, options, cases.
 # A baseline NAME.json beside this file holds the known findings; docs/findings.md justifies each.
 CORE = ['cases/core']
+# Frames through one port that returns them, in both forms of rings.
+NET = ['--device', 'net', '--ring', 'both']
+FRAMES = ['cases/net'] + sorted(os.path.relpath(case, ROOT) for case in glob.glob(f'{ROOT}/cases/qemu/net-frames*.json'))
 BACKENDS = {
     'qemu-storage-daemon': (
         'qemu-storage-daemon',
@@ -23,6 +31,10 @@ BACKENDS = {
         '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={socket},writable=on,num-queues=4',
         ['--device', 'blk'], CORE + ['cases/blk']),
     'dpdk-testpmd': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}}', ['--device', 'net'], CORE),
+    'dpdk-testpmd-1-pair': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 1', NET, FRAMES),
+    'dpdk-testpmd-4-pairs': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4', NET, FRAMES),
+    # It connects, as to QEMU with server=on.
+    'dpdk-testpmd-client': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4 client=1', NET, ['cases/qemu/net-frames.json']),
     'openvswitch': (
         '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE}/openvswitch.sh {{socket}}',
         ['--device', 'net'], CORE),
@@ -57,10 +69,23 @@ def main(build, name):
     baseline = os.path.join(HERE, name + '.json')
     if os.path.exists(baseline):
         options = options + ['--baseline', baseline]
-    run = subprocess.run([os.path.join(os.path.abspath(build), 'vhu-conform'), '--spawn', command, '--memory', 'memfd'] + options +
-                         cases,
-                         cwd=ROOT, stdin=subprocess.DEVNULL)
+    conform = [os.path.join(os.path.abspath(build), 'vhu-conform'), '--memory', 'memfd'] + options + cases
+    if name in CLIENTS:
+        return run_client(conform, command)
+    run = subprocess.run(conform + ['--spawn', command], cwd=ROOT, stdin=subprocess.DEVNULL)
     return run.returncode
+
+
+def run_client(conform, command):
+    """The back-end is started beside us, and connects whenever we listen."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'socket')
+        with subprocess.Popen(shlex.split(command.format(socket=path)), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as backend:
+            try:
+                return subprocess.run(conform + ['--listen', path], cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+            finally:
+                backend.kill()
 
 
 if __name__ == '__main__':

@@ -100,7 +100,7 @@ static unsigned net_config(struct session *s, uint8_t *to)
 	PUT_CONFIG(to, NET_status, fault(cfg_net_status) ? 4 : 1);
 	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
 	PUT_CONFIG(to, NET_mtu,
-		   fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : MTU);
+		   fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : s->mtu ? s->mtu : MTU);
 	PUT_CONFIG(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
 	PUT_CONFIG(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
 	PUT_CONFIG(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
@@ -113,7 +113,7 @@ const struct device device_net = {
 	.name = "net", .capabilities = "{\"type\":\"net\",\"features\":[]}", .open = small_open,
 	.close = small_nothing, .features = net_features, .features_set = small_features_set,
 	.reset = net_reset, .config = net_config, .set_config = small_refuse, .changed = small_unchanged,
-	.execute = net_execute, .keeps = net_keeps, .wants = net_wants,
+	.protocol_features = P(RARP) | P(MTU), .execute = net_execute, .keeps = net_keeps, .wants = net_wants,
 };
 
 /* --- scsi, vsock, fs --------------------------------------------------------------------------------- */

@@ -236,9 +236,11 @@ static bool offload(const struct session *s, uint8_t *header, uint8_t *frame, si
 
 static bool too_long(const struct session *s, const uint8_t *header, size_t len)
 {
-	if (fault(net_mtu_drop) && len == MTU + FRAME_MIN)
+	const size_t mtu = s->mtu ? s->mtu : MTU;
+
+	if (fault(net_mtu_drop) && len == mtu + FRAME_MIN)
 		return true;
-	return has(s, V(VIRTIO_NET_F_MTU)) && !GET(header, gso_type) && len > MTU + FRAME_MIN + TAG;
+	return has(s, V(VIRTIO_NET_F_MTU)) && !GET(header, gso_type) && len > mtu + FRAME_MIN + TAG;
 }
 
 static void append(struct pair *p, struct frame *f)

@@ -19,6 +19,7 @@ struct device {
 	void (*close)(void);
 	/* Feature bits of the device type. */
 	uint64_t (*features)(void);
+	uint64_t protocol_features; /* of the device type */
 	/* Whether the device can work with these; NULL: with any. */
 	bool (*accepts)(uint64_t features);
 	/* The session's features became what s->features says. */

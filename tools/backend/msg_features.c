@@ -42,7 +42,7 @@ uint64_t session_protocol_offer(const struct session *s)
 {
 	uint64_t offer = protocol_features;
 
-	(void)s;
+	offer |= s->dev->protocol_features;
 	if (postcopy_possible())
 		offer |= P(PAGEFAULT);
 	if (options.has_pfeatures)

@@ -27,16 +27,6 @@ enum {
 	HALVES = 4,
 };
 
-/* Requests that we serve; others are unknown to us, whatever the tables say. */
-/* What other devices serve, which are only imitated here: it is taken, and nothing comes of it. */
-static enum result msg_taken(struct session *s, struct msg *m, struct reply *r)
-{
-	(void)s;
-	(void)m;
-	(void)r;
-	return options.exact ? RES_OK : RES_REFUSED;
-}
-
 /* Taken by a device that has pictures. */
 static enum result msg_gpu_set_socket(struct session *s, struct msg *m, struct reply *r)
 {
@@ -54,6 +44,7 @@ static enum result msg_gpu_set_socket(struct session *s, struct msg *m, struct r
 	return RES_OK;
 }
 
+/* Requests that we serve; others are unknown to us, whatever the tables say. */
 static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_FEATURES] = msg_get_features,
 	[MSG_MAIN_SET_FEATURES] = msg_set_features,
@@ -72,8 +63,6 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_GET_PROTOCOL_FEATURES] = msg_get_protocol_features,
 	[MSG_MAIN_SET_PROTOCOL_FEATURES] = msg_set_protocol_features,
 	[MSG_MAIN_GET_QUEUE_NUM] = msg_get_queue_num,
-	[MSG_MAIN_NET_SET_MTU] = msg_taken,
-	[MSG_MAIN_SEND_RARP] = msg_taken,
 	[MSG_MAIN_GPU_SET_SOCKET] = msg_gpu_set_socket,
 	[MSG_MAIN_SET_VRING_ENDIAN] = msg_set_vring_endian,
 	[MSG_MAIN_SET_VRING_ENABLE] = msg_set_vring_enable,
@@ -89,6 +78,8 @@ static msg_handler *const handlers[] = {
 	[MSG_MAIN_REM_MEM_REG] = msg_rem_mem_reg,
 	[MSG_MAIN_SET_STATUS] = msg_set_status,
 	[MSG_MAIN_VRING_KICK] = msg_vring_kick,
+	[MSG_MAIN_SEND_RARP] = msg_send_rarp,
+	[MSG_MAIN_NET_SET_MTU] = msg_net_set_mtu,
 	[MSG_MAIN_GET_SHMEM_CONFIG] = msg_get_shmem_config,
 	[MSG_MAIN_GET_VRING_BASE_SKIP_DRAIN] = msg_get_vring_base_skip_drain,
 	[MSG_MAIN_GET_STATUS] = msg_get_status,
@@ -307,6 +298,8 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 		if (fault(iotlb_short_crash) && m->request == MSG_MAIN_IOTLB_MSG)
 			fault_crash();
 		crash_of_size(m, row);
+		if (fault(net_rarp_size_crash) && m->request == MSG_MAIN_SEND_RARP)
+			fault_crash();
 		if (fault(mem_9_crash) && m->request == MSG_MAIN_SET_MEM_TABLE && m->size > row->max)
 			fault_crash();
 		remark("%s: payload of %u bytes", row->name, m->size);

@@ -55,6 +55,7 @@ struct session {
 	bool features_refused; /* the last one was not accepted */
 	uint8_t status;
 	bool status_seen; /* SET_STATUS came: DRIVER_OK counts */
+	uint16_t mtu;	  /* of the host, by NET_SET_MTU; 0: not told */
 
 	struct memory mem;
 	struct dirty_log log;
@@ -126,6 +127,7 @@ msg_handler msg_set_vring_num, msg_set_vring_addr, msg_set_vring_base, msg_get_v
 msg_handler msg_get_config, msg_set_config, msg_set_backend_req_fd;
 msg_handler msg_get_inflight_fd, msg_set_inflight_fd, msg_iotlb;
 msg_handler msg_get_shmem_config;
+msg_handler msg_net_set_mtu, msg_send_rarp;
 msg_handler msg_set_device_state_fd, msg_check_device_state, msg_get_shared_object;
 msg_handler msg_postcopy_advise, msg_postcopy_listen, msg_postcopy_end;
 
