@@ -121,6 +121,17 @@ static bool wait_until(struct traffic *t, bool (*done)(void *ctx), void *ctx, ui
 	return true;
 }
 
+static void tell_kept(struct traffic *t)
+{
+	struct vhu_step told = *t->s;
+
+	told.requirement = VHU_REQ_NETDEV_05;
+	told.note = NULL;
+	vhu_run_unmet(t->r, &told, VHU_FINDING_ROBUST, "every transmitted buffer comes back",
+		      "some did not until the deadline");
+	t->r->stop = true;
+}
+
 /* Puts a frame into the ring, `plain` or as the step wants it. Its number, or -1. */
 static int64_t send(struct traffic *t, unsigned pair, uint32_t len, bool plain)
 {
@@ -138,13 +149,16 @@ static int64_t send(struct traffic *t, unsigned pair, uint32_t len, bool plain)
 		spec.partial = t->f->partial;
 	}
 	number = vhu_net_send(t->net, &spec, &err);
-	if (number == -ENOSPC && t->f->expect == VHU_FRAMES_NONE && !enabled(t, 2 * pair + 1))
-		return NO_ROOM;
 	if (number == -ENOSPC && enabled(t, 2 * pair + 1)) {
 		vhu_run_publish(t->r, t->s, 2 * pair + 1, true);
 		if (!wait_until(t, sent_back, t, vhu_run_deadline(t->r, t->s)))
 			return -1;
 		number = vhu_net_send(t->net, &spec, &err);
+	}
+	if (number == -ENOSPC) {
+		if (t->r->loops[pair] && enabled(t, 2 * pair + 1))
+			tell_kept(t);
+		return NO_ROOM;
 	}
 	if (number < 0) {
 		vhu_run_broken(t->r, "%s: %s", t->s->where, err.text);
@@ -168,7 +182,8 @@ static bool beacon(struct traffic *t, unsigned pair, uint64_t deadline)
 
 		if (!post_all(t))
 			return false;
-		number = send(t, pair, BEACON, true);
+		if (first < 0 || vhu_net_unsent(t->net, pair) < CHUNK_MAX)
+			number = send(t, pair, BEACON, true);
 		if (number < 0)
 			return false;
 		first = first < 0 ? number : first;
@@ -393,9 +408,7 @@ static void expect_back(struct traffic *t)
 	}
 	if (!wait_until(t, sent_back, t, vhu_run_deadline(t->r, t->s)) || sent_back(t))
 		return;
-	vhu_run_unmet(t->r, t->s, VHU_FINDING_ROBUST, "every transmitted buffer comes back",
-		      "some did not until the deadline");
-	t->r->stop = true;
+	tell_kept(t);
 }
 
 /* What rings that are disabled have by now is theirs: the fence shows that they are. */

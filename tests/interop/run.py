@@ -5,7 +5,6 @@
 
 NAME is a row of BACKENDS. Exit 77 with the reason where the program is not installed.
 """
-import glob
 import os
 import shlex
 import shutil
@@ -23,7 +22,7 @@ CLIENTS = {'dpdk-testpmd-client'}
 CORE = ['cases/core']
 # Frames through one port that returns them, in both forms of rings.
 NET = ['--device', 'net', '--ring', 'both']
-FRAMES = ['cases/net'] + sorted(os.path.relpath(case, ROOT) for case in glob.glob(f'{ROOT}/cases/qemu/net-frames*.json'))
+FRAMES = ['cases/net', 'cases/qemu/net-frames.json', 'cases/qemu/net-frames-reconnect.json']
 BACKENDS = {
     'qemu-storage-daemon': (
         'qemu-storage-daemon',
@@ -31,10 +30,11 @@ BACKENDS = {
         '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={socket},writable=on,num-queues=4',
         ['--device', 'blk'], CORE + ['cases/blk']),
     'dpdk-testpmd': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}}', ['--device', 'net'], CORE),
-    'dpdk-testpmd-1-pair': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 1', NET, FRAMES),
-    'dpdk-testpmd-4-pairs': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4', NET, FRAMES),
+    'dpdk-testpmd-1-pair': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 1', NET + ['--queues', '2'], FRAMES),
+    'dpdk-testpmd-4-pairs': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4', NET + ['--queues', '8'], FRAMES),
     # It connects, as to QEMU with server=on.
-    'dpdk-testpmd-client': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4 client=1', NET, ['cases/qemu/net-frames.json']),
+    'dpdk-testpmd-client': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4 client=1', NET + ['--queues', '8'],
+                            ['cases/qemu/net-frames.json']),
     'openvswitch': (
         '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE}/openvswitch.sh {{socket}}',
         ['--device', 'net'], CORE),
