@@ -93,14 +93,16 @@ static unsigned net_config(struct session *s, uint8_t *to)
 {
 	static const uint8_t mac[CFGLEN_NET_mac] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 	static unsigned reads;
+	unsigned mtu = s->mtu ? s->mtu : MTU;
 
 	memcpy(to + CFG_NET_mac, mac, sizeof(mac));
 	if (fault(cfg_net_mac))
 		to[CFG_NET_mac] |= 1;
 	PUT_CONFIG(to, NET_status, fault(cfg_net_status) ? 4 : 1);
 	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
-	PUT_CONFIG(to, NET_mtu,
-		   fault(cfg_net_mtu) ? MTU_FLOOR - 1 : fault(cfg_net_mtu_moves) ? MTU + reads++ : s->mtu ? s->mtu : MTU);
+	if (fault(cfg_net_mtu_moves))
+		mtu += reads++;
+	PUT_CONFIG(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : mtu);
 	PUT_CONFIG(to, NET_speed, fault(cfg_net_speed) ? 0x80000000 : SPEED_10G);
 	PUT_CONFIG(to, NET_duplex, fault(cfg_net_duplex) ? 2 : FULL_DUPLEX);
 	PUT_CONFIG(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
