@@ -409,13 +409,28 @@ static void drop_scratch(struct compile *c)
 	free(c->used_macros);
 }
 
+/*
+ * The file was found right against the union: what is wrong now is that this target's numbers fit no such case. That
+ * says nothing of the file, and the other cases go on.
+ */
+static void skip_misfit(struct compile *c, const struct vhu_buf *told)
+{
+	const char *text = vhu_buf_text(told);
+
+	c->plan->skip = NULL;
+	vhu_plan_skip(c, "on this target %.*s", (int)strcspn(text, "\n"), text);
+}
+
 int vhu_case_compile(const struct vhu_case_set *set, const struct entry *e,
 		     const struct vhu_compile_opts *opts, struct report *r, struct vhu_plan **ret,
 		     struct vhu_err *err)
 {
 	struct path root = {.source = &e->file->source};
 	struct node top = {e->file->source.root, &root, NULL};
-	struct compile c = {.report = r,
+	struct vhu_buf told = {0};
+	struct vhu_diags diags = {.text = &told};
+	struct report misfits = {.diags = &diags};
+	struct compile c = {.report = opts->facts ? &misfits : r,
 			    .arena = vhu_arena_new(),
 			    .set = set,
 			    .file = e->file,
@@ -434,6 +449,10 @@ int vhu_case_compile(const struct vhu_case_set *set, const struct entry *e,
 	else
 		compile_all(&c, e, &top);
 	drop_scratch(&c);
+	if (misfits.errors && !c.oom)
+		skip_misfit(&c, &told);
+	c.oom |= told.failed || (misfits.errors && !c.plan->skip);
+	vhu_buf_done(&told);
 	if (c.oom)
 		result = vhu_err_set(err, -ENOMEM, "%s: out of memory", e->file->source.file);
 	else if (r->errors != errors)
