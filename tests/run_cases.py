@@ -43,6 +43,9 @@ def give_back(before):
 
 # The reference as other disks.
 DISKS = [['--flash'], ['--zoned', '2048']]
+# As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at.
+OTHERS = [['--features', '0x100000200'], ['--features', '0x140000200', '--protocol-features', '0x1'],
+          ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder']]
 
 
 def run(build, arguments, disk=None):
@@ -91,6 +94,7 @@ def main(build):
         runs = [run(build, ['cases/core', 'cases/blk']), run(build, ['--ring', 'packed', 'cases/core', 'cases/blk'])]
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
+        runs += [run(build, ['cases/core', 'cases/blk'], other) for other in OTHERS]
         runs.append(run(build, PERSONAS))
         runs.append(run(build, ['cases/core'], ['--one-shot']))
         forgive_the_end(runs[-1][0])

@@ -199,8 +199,11 @@ static bool execute(struct ring *r, uint16_t head, bool lost)
 
 bool ring_reorders(const struct ring *r)
 {
+	/* With translations to wait for, only one of two may be possible now. */
+	uint64_t in_order = V(VIRTIO_F_IN_ORDER) | V(VIRTIO_F_ACCESS_PLATFORM);
+
 	/* of a packed ring the descriptors of those that wait are written over: there have to be copies */
-	return fault(in_order_swap) || (options.reorder && !(r->s->features & V(VIRTIO_F_IN_ORDER)) &&
+	return fault(in_order_swap) || (options.reorder && !(r->s->features & in_order) &&
 					(format_of(r) == &split_format || inflight_tracks(r)));
 }
 
@@ -234,8 +237,9 @@ static void complete(struct ring *r)
 	while (!r->broken && !r->stalled && r->done != r->last_avail) {
 		if (ring_reorders(r) && format_of(r) == &split_format &&
 		    (uint16_t)(r->last_avail - r->done) > 1) {
-			execute(r, split_head(r, (uint16_t)(r->done + 1)), false);
-			execute(r, split_head(r, r->done), false);
+			if (!execute(r, split_head(r, (uint16_t)(r->done + 1)), false) ||
+			    !execute(r, split_head(r, r->done), false))
+				halt(r);
 			r->done = (uint16_t)(r->done + 2);
 			continue;
 		}
@@ -505,6 +509,7 @@ int ring_kick(struct ring *r)
 	if (!r->started) {
 		if (!try_map(r))
 			return -EFAULT;
+		set_polled(r, options.poll);
 		ring_start(r);
 	}
 	iotlb_ask_again(r->s);
