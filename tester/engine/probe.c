@@ -111,7 +111,7 @@ static void collect(struct probe *p, struct vhu_facts *ret)
 		if (!ask(p, VHU_MSG_GET_PROTOCOL_FEATURES, &m))
 			return;
 		ret->pfeatures = vhu_frame_u64(&p->conn.answer, "u64");
-		/* As a case negotiates: what lacks its own needs may be refused, and with it all that follows. */
+		/* As a case negotiates: what lacks its own needs may be refused, and all else with it. */
 		p->conn.pfeatures = m.pfeatures = vhu_features_with_needs(
 			VHU_NS_PROTOCOL, VHU_DEV_ANY,
 			ret->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, VHU_DEV_ANY));

@@ -410,8 +410,8 @@ static void drop_scratch(struct compile *c)
 }
 
 /*
- * The file was found right against the union: what is wrong now is that this target's numbers fit no such case. That
- * says nothing of the file, and the other cases go on.
+ * The file was found right against the union: what is wrong now is that this target's numbers fit no such
+ * case. That says nothing of the file, and the other cases go on.
  */
 static void skip_misfit(struct compile *c, const struct vhu_buf *told)
 {
