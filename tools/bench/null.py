@@ -56,12 +56,13 @@ def throughput(args, socket, cpus):
 
 
 def latency(args, socket, cpus):
-    times, words = [], []
+    times, words, requests = [], [], []
     for _ in range(args.pairs):
         words.append(bare(args.build, '1', '1', '--line'))
+        requests.append(1e9 / bare(args.build, '1', str(args.seconds)))
         times.append(guest(args.build, socket, 1, args.seconds, cpus[0])['latency_ns']['p50'])
-    print(f'depth 1: p50 {statistics.median(times):.0f} ns, a word there and back {statistics.median(words):.0f} ns',
-          flush=True)
+    print(f'depth 1: p50 {statistics.median(times):.0f} ns, a word there and back {statistics.median(words):.0f} ns, '
+          f'a request of two bare threads {statistics.median(requests):.0f} ns', flush=True)
 
 
 def memory(args, socket):
