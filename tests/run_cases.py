@@ -95,6 +95,7 @@ def main(build):
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
         runs += [run(build, ['cases/core', 'cases/blk'], other) for other in OTHERS]
+        runs.append(run(build, ['--device', 'net', 'cases/net'], ['--device', 'net', '--queues', '8', '--latency', '100']))
         runs.append(run(build, PERSONAS))
         runs.append(run(build, ['cases/core'], ['--one-shot']))
         forgive_the_end(runs[-1][0])

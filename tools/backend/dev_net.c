@@ -123,9 +123,12 @@ unsigned net_wants(struct session *s, struct ring *r, unsigned waiting)
 
 	if (!receives(s, r))
 		return waiting;
+	/* With a latency the first frame may be on its way, in the buffers that were counted for it. */
+	if (r->done != r->last_avail)
+		return 0;
 	p->buffers = 0;
 	s->iotlb.stalled = false;
-	while (r->done == r->last_avail && p->first && !p->buffers && !s->iotlb.stalled)
+	while (p->first && !p->buffers && !s->iotlb.stalled)
 		p->buffers = buffers_for(s, r, p, waiting);
 	return p->buffers;
 }

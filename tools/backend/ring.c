@@ -204,6 +204,7 @@ bool ring_reorders(const struct ring *r)
 
 	/* of a packed ring the descriptors of those that wait are written over: there have to be copies */
 	return fault(in_order_swap) || (options.reorder && !(r->s->features & in_order) &&
+					!r->s->dev->wants && /* it fills its buffers in turn */
 					(format_of(r) == &split_format || inflight_tracks(r)));
 }
 
