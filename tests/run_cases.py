@@ -43,6 +43,8 @@ def give_back(before):
 
 # The reference as other disks.
 DISKS = [['--flash'], ['--zoned', '2048']]
+# As a network device that serves its control queue, behind one pair and behind two.
+CONTROLS = [['--control-queue', '--queues', '3'], ['--control-queue', '--queues', '5']]
 # As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at.
 OTHERS = [['--features', '0x100000200'], ['--features', '0x140000200', '--protocol-features', '0x1'],
           ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder']]
@@ -94,6 +96,7 @@ def main(build):
         runs = [run(build, ['cases/core', 'cases/blk']), run(build, ['--ring', 'packed', 'cases/core', 'cases/blk'])]
         runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
         runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
+        runs += [run(build, ['--device', 'net', 'cases/net'], ['--device', 'net'] + control) for control in CONTROLS]
         runs += [run(build, ['cases/core', 'cases/blk'], other) for other in OTHERS]
         runs.append(run(build, ['--device', 'net', 'cases/net'], ['--device', 'net', '--queues', '8', '--latency', '100']))
         runs.append(run(build, PERSONAS))

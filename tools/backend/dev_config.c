@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "buffers.h"
+#include "dev_net.h"
 #include "dev_small.h"
 #include "fault.h"
 
@@ -86,20 +87,20 @@ static uint64_t net_features(void)
 	return V(VIRTIO_NET_F_MAC) | V(VIRTIO_NET_F_STATUS) | V(VIRTIO_NET_F_MTU) | V(VIRTIO_NET_F_CTRL_VQ) |
 	       V(VIRTIO_NET_F_MQ) | V(VIRTIO_NET_F_RSS) | V(VIRTIO_NET_F_SPEED_DUPLEX) |
 	       V(VIRTIO_NET_F_MRG_RXBUF) | V(VIRTIO_NET_F_CSUM) | V(VIRTIO_NET_F_GUEST_CSUM) |
-	       V(VIRTIO_NET_F_HOST_TSO4) | V(VIRTIO_NET_F_GUEST_TSO4) | V(VIRTIO_NET_F_HASH_REPORT);
+	       V(VIRTIO_NET_F_HOST_TSO4) | V(VIRTIO_NET_F_GUEST_TSO4) | V(VIRTIO_NET_F_HASH_REPORT) |
+	       net_ctrl_features();
 }
 
 static unsigned net_config(struct session *s, uint8_t *to)
 {
-	static const uint8_t mac[CFGLEN_NET_mac] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 	static unsigned reads;
 	unsigned mtu = s->mtu ? s->mtu : MTU;
 
-	memcpy(to + CFG_NET_mac, mac, sizeof(mac));
+	memcpy(to + CFG_NET_mac, net_mac(), CFGLEN_NET_mac);
 	if (fault(cfg_net_mac))
 		to[CFG_NET_mac] |= 1;
 	PUT_CONFIG(to, NET_status, fault(cfg_net_status) ? 4 : 1);
-	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : s->n_rings / 2);
+	PUT_CONFIG(to, NET_max_virtqueue_pairs, fault(cfg_net_pairs) ? 0 : net_pairs(s));
 	if (fault(cfg_net_mtu_moves))
 		mtu += reads++;
 	PUT_CONFIG(to, NET_mtu, fault(cfg_net_mtu) ? MTU_FLOOR - 1 : mtu);

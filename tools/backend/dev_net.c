@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buffers.h"
+#include "dev_net.h"
 #include "dev_small.h"
 #include "fault.h"
 
@@ -80,6 +81,7 @@ static void drop_first(struct pair *p)
 void net_reset(struct session *s)
 {
 	(void)s;
+	net_ctrl_reset();
 	for (unsigned i = 0; i < PAIRS_MAX; i++)
 		while (pairs[i].first)
 			drop_first(&pairs[i]);
@@ -87,7 +89,8 @@ void net_reset(struct session *s)
 
 static bool receives(const struct session *s, const struct ring *r)
 {
-	return r->index % 2 == 0 && r->index + 1 < s->n_rings && r->index / 2 < PAIRS_MAX;
+	return r->index % 2 == 0 && r->index + 1 < s->n_rings && r->index / 2 < PAIRS_MAX &&
+	       !net_ctrl_ring(s, r);
 }
 
 bool net_keeps(const struct session *s, const struct ring *r)
@@ -316,6 +319,8 @@ static void split_up(struct ring *r, const struct pair *p)
 
 int64_t net_execute(struct session *s, struct ring *r, struct chain *c)
 {
+	if (net_ctrl_ring(s, r))
+		return net_ctrl_execute(s, c);
 	if (receives(s, r))
 		split_up(r, &pairs[r->index / 2]);
 	if (receives(s, r))

@@ -1,7 +1,8 @@
 /*
  * Devices without a medium. dev_config.c: those whose control plane is all that there is; their requests come
  * back unserved. dev_bus.c: those with small requests of a fixed form.
- * dev_media.c: those with a control queue. dev_hosts.c: those with a host behind. dev_net.c: network.
+ * dev_media.c: those with a control queue. dev_hosts.c: those with a host behind. dev_net.c: network; its
+ * control queue, where it is served, is dev_net_ctrl.c.
  */
 #ifndef BACKEND_DEV_SMALL_H
 #define BACKEND_DEV_SMALL_H

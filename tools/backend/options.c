@@ -49,6 +49,7 @@ enum {
 	OPT_FD = UCHAR_MAX + 1,
 	OPT_BLK_SIZE,
 	OPT_CONFIG,
+	OPT_CONTROL_QUEUE,
 	OPT_FEATURES,
 	OPT_FLASH,
 	OPT_LATENCY,
@@ -87,6 +88,7 @@ static const struct option table[] = {
 	{"blk-size", required_argument, NULL, OPT_BLK_SIZE},
 	{"flash", no_argument, NULL, OPT_FLASH},
 	{"zoned", required_argument, NULL, OPT_ZONED},
+	{"control-queue", no_argument, NULL, OPT_CONTROL_QUEUE},
 	{"mem-slots", required_argument, NULL, OPT_MEM_SLOTS},
 	{"config-size", required_argument, NULL, OPT_CONFIG_SIZE},
 	{"features", required_argument, NULL, OPT_FEATURES},
@@ -125,6 +127,7 @@ static const char help[] =
 	"      --blk-size BYTES     logical block size (512)\n"
 	"      --flash              offer wear figures and secure erase\n"
 	"      --zoned SECTORS      a flash disk of empty zones; the first is written as any disk\n"
+	"      --control-queue      serve the control queue of a network device, behind its pairs\n"
 	"To look like another back-end:\n"
 	"      --features MASK      offer only these of the virtio features\n"
 	"      --protocol-features MASK  offer only these of the protocol features\n"
@@ -272,6 +275,9 @@ static void look_option(int c)
 		break;
 	case OPT_LIKE:
 		like_capture(optarg);
+		break;
+	case OPT_CONTROL_QUEUE:
+		options.control_queue = true;
 		break;
 	case OPT_FLASH:
 		options.flash = true;

@@ -23,6 +23,7 @@ struct options {
 	uint32_t blk_size;
 	uint32_t zoned; /* sectors of a zone; 0: no zones */
 	bool flash;
+	bool control_queue; /* of a network device: it is served */
 	bool read_only, null, verbose;
 	uint64_t latency_ns; /* how long each request takes */
 	bool reorder;	     /* requests are executed in another order than they came */
