@@ -145,7 +145,6 @@ void vhu_front_take_features(struct front *f, const struct choice *c)
 	const uint64_t kept = BIT30 | VHU_V(VHOST_F_LOG_ALL);
 
 	f->facts.features = (c->features & ~kept) | (f->facts.features_offered & BIT30);
-	f->facts.has_mtu = c->features & VHU_V(VIRTIO_NET_F_MTU);
 }
 
 void vhu_front_prepare_start(struct front *f, const struct choice *c)

@@ -54,6 +54,9 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	if (!v.exactly && vhu_facts_host_managed(&c->facts))
 		v.named |= VHU_V(VIRTIO_BLK_F_ZONED);
 	plan->features = choose(c, VHU_NS_VIRTIO, &v, c->facts.features);
+	/* A machine has an MTU of its own only where its user gives one, as a case does that names it. */
+	if (!v.exactly && c->facts.device == VHU_DEV_NET && vhu_profile_is_real(plan->profile))
+		plan->features &= ~VHU_V(VIRTIO_NET_F_MTU) | v.named;
 	/* Logging is switched on by `log`, whatever a case needs. */
 	if (!v.exactly)
 		plan->features &= ~log_all;

@@ -424,7 +424,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_ANNOUNCES:
 		return !(f->features & VHU_V(VIRTIO_NET_F_GUEST_ANNOUNCE));
 	case WHEN_HAS_MTU:
-		return f->has_mtu;
+		return f->features & VHU_V(VIRTIO_NET_F_MTU);
 	case WHEN_SINCE_7:
 		return w->profile->version >= 700;
 	case WHEN_SINCE_10:

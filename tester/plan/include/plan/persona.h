@@ -68,7 +68,7 @@ struct vhu_facts_of_front {
 	bool no_status;		      /* leave the status messages out */
 	bool reconnected;	      /* not the first connection of this device */
 	bool has_area;		      /* an inflight area is at hand */
-	bool logging, postcopy, has_mtu;
+	bool logging, postcopy;
 	uint8_t status; /* as the back-end told last; kept up by the walk */
 	unsigned part;	/* of those that a device has: only this one, counted from 1; 0: all */
 };
