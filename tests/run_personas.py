@@ -41,7 +41,10 @@ def leaves_out(case):
 def record(build, device, more, folder):
     """(case, recording)"""
     target = [os.path.join(build, 'vhu-backend'), '--socket', '{socket}', '--device', device, '--queues', '40', *more]
-    subprocess.run([os.path.join(build, 'vhu-conform'), '--spawn', shlex.join(target).replace("'{socket}'", '{socket}'),
+    if device == 'blk':
+        target += ['--image', '{image}']
+    command = ' '.join(word if word in ('{socket}', '{image}') else shlex.quote(word) for word in target)
+    subprocess.run([os.path.join(build, 'vhu-conform'), '--spawn', command,
                     '--device', device, '--quiet', '--record', folder] + [f'cases/{name}' for name in PERSONAS],
                    cwd=ROOT, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     for where, _folders, files in os.walk(folder):

@@ -58,6 +58,7 @@ static int make_image(struct vhu_target *t, uint64_t size, struct vhu_err *err)
 
 	if (!size)
 		size = default_image_size;
+	t->image_size = size;
 	if (fd < 0)
 		return vhu_err_errno(err, -errno, "target: cannot make the image '%s'", t->image_path);
 	if (size > INT64_MAX || ftruncate(fd, (off_t)size) < 0)
@@ -471,4 +472,36 @@ const char *vhu_target_socket(const struct vhu_target *t)
 const char *vhu_target_image(const struct vhu_target *t)
 {
 	return t->image;
+}
+
+uint64_t vhu_target_image_size(const struct vhu_target *t)
+{
+	return t->image ? t->image_size : 0;
+}
+
+int vhu_target_grow_image(struct vhu_target *t, uint64_t by, struct vhu_err *err)
+{
+	uint64_t size;
+
+	if (!t->image)
+		return vhu_err_set(err, -ENOTSUP, "%s has no image of ours", t->name);
+	if (__builtin_add_overflow(t->image_size, by, &size) || size > INT64_MAX)
+		return vhu_err_set(err, -EFBIG, "the image cannot grow by %llu bytes",
+				   (unsigned long long)by);
+	if (truncate(t->image, (off_t)size) < 0)
+		return vhu_err_errno(err, -errno, "the image cannot grow to %llu bytes",
+				     (unsigned long long)size);
+	t->image_grown = true;
+	return 0;
+}
+
+int vhu_target_restore_image(struct vhu_target *t, struct vhu_err *err)
+{
+	if (!t->image_grown)
+		return 0;
+	vhu_target_stop(t);
+	t->image_grown = false;
+	return truncate(t->image, (off_t)t->image_size) < 0
+		       ? vhu_err_errno(err, -errno, "the image does not get its size back")
+		       : 0;
 }

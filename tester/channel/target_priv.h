@@ -20,6 +20,8 @@ struct vhu_target {
 	const char *dir; /* ours: removed with what is in it */
 	const char *image_path;
 	const char *image;   /* the same, if the command names it */
+	uint64_t image_size;
+	bool image_grown;
 	const char *program; /* last part of argv[0] */
 	const char *after_start;
 	char **words; /* the command as it was given, NULL at its end */

@@ -212,6 +212,7 @@ static void on_backend_frame(void *ctx, struct vhu_frame *f)
 	bool ok = acceptable(c, f);
 
 	c->requests++;
+	c->config_changes += f->request == VHU_ID_BACKEND_CONFIG_CHANGE_MSG;
 	vhu_conn_observe(c, f, false);
 	vhu_run_io_missed(c, f);
 	vhu_run_signalled(c, f);

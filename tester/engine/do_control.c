@@ -624,6 +624,9 @@ void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 	case VHU_TARGET_IDLE:
 		judge_idle(r, s);
 		break;
+	case VHU_TARGET_GROW:
+		vhu_run_grow(r, s);
+		break;
 	}
 	if (rc < 0)
 		vhu_run_broken(r, "%s", err.text);

@@ -214,6 +214,7 @@ static void run_steps(struct vhu_run *r)
 static void run_case(struct vhu_run *r)
 {
 	char where[40];
+	struct vhu_err err = {0};
 	struct vhu_step start = {.where = where, .requirement = r->plan->requirements[0]};
 
 	snprintf(where, sizeof(where), "start: %s", vhu_state_name(r->plan->start));
@@ -228,6 +229,8 @@ static void run_case(struct vhu_run *r)
 	/* A back-end that hung is of no use to the next case. */
 	if (r->res->deadline && vhu_target_spawned(r->e->target))
 		vhu_target_stop(r->e->target);
+	if (vhu_target_restore_image(r->e->target, &err) < 0)
+		vhu_run_broken(r, "%s", err.text);
 }
 
 static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)

@@ -39,6 +39,7 @@ struct vhu_engine {
 	uint64_t rtt_ns;	  /* the shortest round trip seen; 0: none yet */
 	unsigned rings;		  /* indexes below this exist, by the probe; 0: unknown */
 	uint64_t capacity;	  /* blk: sectors, from the probe */
+	bool growth_unseen[2];	  /* blk: in a case before it did not notice; [1]: did not tell */
 	bool no_peer;		  /* net: in a case before, nobody returned frames */
 	size_t config_size;	  /* bytes of config space that the target gives */
 	struct vhu_holdings held; /* as last seen */
@@ -86,6 +87,7 @@ struct vhu_conn {
 	size_t since; /* step at which it was opened */
 	unsigned wanted[VHU_MSG_MAX]; /* requests of each kind that steps were looked for, since then */
 	uint64_t requests; /* seen in all */
+	uint64_t config_changes; /* that it has told of */
 
 	/* of a replay: messages on the main channel that no step has looked at yet */
 	struct vhu_frame came[VHU_CAME_MAX];
@@ -479,6 +481,11 @@ bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
 
 /* Whether a recording said what stands at this place of the file. */
 bool vhu_run_is_filled(const struct vhu_run *r, int fd, uint64_t at);
+
+/* --- do_grow.c --------------------------------------------------------------------------------------- */
+
+/* The target's disk grows behind its back; once it has noticed the case goes on, else it is SKIP. */
+void vhu_run_grow(struct vhu_run *r, const struct vhu_step *s);
 
 /* --- do_log.c ---------------------------------------------------------------------------------------- */
 

@@ -217,6 +217,7 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 		rc = failure(p, err);
 	} else {
 		facts.spawn = vhu_target_spawned(e->target);
+		facts.image = vhu_target_image_size(e->target);
 		facts.one_shot = vhu_target_one_shot(e->target);
 		facts.hugetlb = vhu_mem_free_hugepages() > 0;
 		if (e->opts.queues)
@@ -233,6 +234,7 @@ int vhu_engine_probe(struct vhu_engine *e, struct vhu_facts *ret, struct vhu_err
 
 void vhu_engine_meet(struct vhu_engine *e)
 {
+	struct vhu_recording *recording = e->recording;
 	struct probe *p;
 
 	if (!vhu_target_spawned(e->target) || vhu_target_one_shot(e->target) || vhu_target_running(e->target))
@@ -240,8 +242,11 @@ void vhu_engine_meet(struct vhu_engine *e)
 	p = begin(e);
 	if (!p)
 		return;
+	/* No part of the case that is about to be recorded. */
+	e->recording = NULL;
 	/* The first session of all may leave something behind for good. */
 	look(p);
 	look(p);
+	e->recording = recording;
 	end(p);
 }

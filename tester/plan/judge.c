@@ -409,6 +409,7 @@ static void model_target(struct model *m, const struct vhu_step *s)
 	case VHU_TARGET_STOP:
 	case VHU_TARGET_CONTINUE:
 	case VHU_TARGET_IDLE:
+	case VHU_TARGET_GROW:
 		break;
 	}
 }

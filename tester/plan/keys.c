@@ -20,7 +20,7 @@ const char *const vhu_words_pattern[] = {"stamp", "fill", "seed", "zero", NULL};
 const char *const vhu_words_keep[] = {"memory", "rings", "inflight", "log", NULL};
 const char *const vhu_words_base[] = {"used", "avail", "saved", NULL};
 const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "await-exit", "idle",
-	NULL};
+	"grow", NULL};
 const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", "capabilities-beside",
 	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path",
 	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "again",
@@ -238,7 +238,8 @@ static const struct shape step_reconnect = {SHAPE_OBJECT, "step_reconnect", KEYS
 static const struct shape target_word = {SHAPE_WORD, .words = vhu_words_target};
 static const struct shape signal_word = {SHAPE_WORD, .words = vhu_words_signal};
 static const struct shape step_target = {SHAPE_OBJECT, "step_target", KEYS(
-	{"target", &target_word, true}, {"signal", &signal_word}, {"expect", &outcomes}, EVERY)};
+	{"target", &target_word, true}, {"signal", &signal_word}, {"by", &vhu_shape_count},
+	{"expect", &outcomes}, EVERY)};
 static const struct shape program_word = {SHAPE_WORD, .words = vhu_words_program};
 static const struct shape step_program = {SHAPE_OBJECT, "step_program", KEYS(
 	{"program", &program_word, true}, {"expect", &outcomes}, EVERY)};

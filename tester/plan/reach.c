@@ -129,7 +129,7 @@ static void follow(struct reach *r, const struct vhu_step *s)
 		return;
 	case VHU_VERB_TARGET:
 		if (s->target.op == VHU_TARGET_STOP || s->target.op == VHU_TARGET_CONTINUE ||
-		    s->target.op == VHU_TARGET_IDLE)
+		    s->target.op == VHU_TARGET_IDLE || s->target.op == VHU_TARGET_GROW)
 			return;
 		end_all(r, s);
 		r->gone = s->target.op == VHU_TARGET_RESTART ? NULL : s;

@@ -5,6 +5,8 @@
 #include "internal.h"
 #include "plan/script.h"
 
+static const uint64_t growth_max = UINT64_C(1) << 40; /* bytes */
+
 static void get_profile(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	struct node profile = NODE_GET(n, "profile");
@@ -118,6 +120,21 @@ void vhu_verb_phase(struct compile *c, const struct node *n, struct vhu_step *st
 			      vhu_words_phase[p->phase]);
 }
 
+static void get_growth(struct compile *c, const struct node *n, struct vhu_step *step)
+{
+	struct node by = NODE_GET(n, "by");
+	bool grows = step->target.op == VHU_TARGET_GROW;
+
+	if (!by.json != !grows)
+		vhu_diag_key(c->report, n->path, "'by' goes with \"target\": \"grow\": how many bytes");
+	if (!grows || !by.json || !vhu_get_count(c, &by, "the bytes", 1, growth_max, &step->target.by))
+		return;
+	if (step->target.by % VHU_C_SECTOR_SIZE)
+		vhu_diag(c->report, by.path, "a disk grows by sectors of %d bytes", VHU_C_SECTOR_SIZE);
+	if (c->facts.known && c->facts.spawn && !c->facts.image)
+		vhu_plan_skip(c, "needs a disk that we made: {image} in the command of --spawn");
+}
+
 void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *step)
 {
 	static const int signals[] = {SIGKILL, SIGTERM, SIGINT, SIGABRT};
@@ -127,6 +144,7 @@ void vhu_verb_target(struct compile *c, const struct node *n, struct vhu_step *s
 	step->target.signal = signals[vhu_get_word(n, "signal", vhu_words_signal, 0)];
 	if (signal.json && step->target.op != VHU_TARGET_KILL)
 		vhu_diag_key(c->report, signal.path, "'signal' goes with \"target\": \"kill\"");
+	get_growth(c, n, step);
 	if (!c->needs_spawn)
 		vhu_diag(c->report, n->path,
 			 "only a process of ours obeys 'target': \"needs\": {\"spawn\": true} is missing");

@@ -107,6 +107,7 @@ static inline struct vhu_facts work_facts(void)
 		.config_size = 60,
 		.capacity = 131072,
 		.spawn = true,
+		.image = true,
 		.hugetlb = true,
 	};
 

@@ -151,6 +151,51 @@ static void a_folder_that_was_given(void **state)
 	close(connect_it(c));
 }
 
+static uint64_t size_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_size;
+}
+
+static void an_image_that_grows(void **state)
+{
+	enum { MADE = 8192, MORE = 512 };
+	struct ctx *c = *state;
+	struct vhu_target_opts o = ourselves(c, "serve {socket} {image}");
+	const char *image;
+	int fd;
+
+	o.image_size = MADE;
+	target_new(c, &o);
+	image = vhu_target_image(c->target);
+	assert_int_equal(vhu_target_restore_image(c->target, &c->err), 0);
+	fd = connect_it(c);
+	assert_int_equal(vhu_target_grow_image(c->target, MORE, &c->err), 0);
+	assert_int_equal(size_of(image), MADE + MORE);
+	assert_int_equal(vhu_target_image_size(c->target), MADE);
+	assert_true(vhu_target_running(c->target));
+	assert_int_equal(vhu_target_grow_image(c->target, UINT64_MAX, &c->err), -EFBIG);
+	assert_int_equal(vhu_target_grow_image(c->target, INT64_MAX, &c->err), -EFBIG);
+	/* Who knows the other size has to go. */
+	assert_int_equal(vhu_target_restore_image(c->target, &c->err), 0);
+	assert_int_equal(size_of(image), MADE);
+	assert_false(vhu_target_running(c->target));
+	close(fd);
+}
+
+static void no_image_that_could_grow(void **state)
+{
+	struct ctx *c = *state;
+	struct vhu_target_opts o = ourselves(c, "serve {socket}");
+
+	target_new(c, &o);
+	assert_int_equal(vhu_target_image_size(c->target), 0);
+	assert_int_equal(vhu_target_grow_image(c->target, 512, &c->err), -ENOTSUP);
+	assert_non_null(strstr(c->err.text, "no image of ours"));
+}
+
 /* --- connecting ---------------------------------------------------------------------------- */
 
 static void nobody_is_there(void **state)
@@ -323,6 +368,8 @@ static int run_all(void)
 		TEST(options_that_cannot_be),
 		TEST(a_tmpdir_that_is_too_long),
 		TEST(a_folder_that_was_given),
+		TEST(an_image_that_grows),
+		TEST(no_image_that_could_grow),
 		TEST(nobody_is_there),
 		TEST(another_kind_of_socket),
 		TEST(connections_to_a_listener),

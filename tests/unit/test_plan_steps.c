@@ -219,7 +219,8 @@ static void test_connections(void **state)
 				 "{\"close\": \"backend\"}, {\"close\": \"write\"},\n"
 				 "{\"target\": \"kill\"}, {\"target\": \"await-exit\"}, {\"target\": "
 				 "\"restart\"}, {\"target\": \"kill\", \"signal\": \"TERM\"},"
-				 "{\"program\": \"again\", \"expect\": \"dead\"}, {\"program\": \"end\"}");
+				 "{\"program\": \"again\", \"expect\": \"dead\"}, {\"program\": \"end\"},"
+				 "{\"target\": \"restart\"}, {\"target\": \"grow\", \"by\": 4096}");
 	const struct vhu_step *s = p->steps;
 
 	assert_int_equal(p->n_conns, 3);
@@ -252,6 +253,8 @@ static void test_connections(void **state)
 	assert_int_equal(s[13].program.op, VHU_DO_PROGRAM_AGAIN);
 	assert_int_equal(s[13].expect, VHU_OUT_DEAD);
 	assert_int_equal(s[14].program.op, VHU_DO_PROGRAM_END);
+	assert_int_equal(s[16].target.op, VHU_TARGET_GROW);
+	assert_int_equal(s[16].target.by, 4096);
 	vhu_plan_free(p);
 }
 

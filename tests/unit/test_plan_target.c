@@ -111,6 +111,12 @@ static void test_poorer_targets(void **state)
 	p = compile(&facts, false);
 	assert_string_equal(p->skip, "needs a target that we start and stop ourselves: --spawn");
 	vhu_plan_free(p);
+	facts.spawn = true;
+	facts.image = false;
+	load("owned", "\"needs\": {\"spawn\": true},", "{\"target\": \"grow\", \"by\": 512}");
+	p = compile(&facts, false);
+	assert_string_equal(p->skip, "needs a disk that we made: {image} in the command of --spawn");
+	vhu_plan_free(p);
 	load("owned", "\"needs\": {\"hugetlb\": true},", FENCE);
 	facts.hugetlb = false;
 	p = compile(&facts, false);

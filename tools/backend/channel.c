@@ -197,7 +197,11 @@ void channel_ring_started(struct ring *r)
 
 void channel_config_changed(struct session *s)
 {
+	if (fault(grow_no_channel_crash) && s->channel.src.fd < 0)
+		fault_crash();
 	s->config_pending = true;
+	if (fault(grow_suspended))
+		send_late(s, 0);
 	channel_tell(s);
 }
 

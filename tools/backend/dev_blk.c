@@ -49,7 +49,7 @@ static bool scatter_tail(struct request *q, const uint8_t *from, size_t len)
 
 static bool in_range(uint64_t sector, uint64_t sectors)
 {
-	uint64_t capacity = blk.store.size / C_SECTOR_SIZE;
+	uint64_t capacity = (fault(grow_io_old) ? blk.opened : blk.store.size) / C_SECTOR_SIZE;
 
 	if (fault(blk_oob_overflow) && sector + sectors < sector)
 		fault_crash();
@@ -536,6 +536,7 @@ static int blk_open(void)
 	blk.flash = options.flash || zone || fault(blk_lifetime_reserved) || fault(blk_erase_unsupp) ||
 		    fault(blk_erase_flags) || fault(cfg_erase_0);
 	r = store_open(&blk.store, options.image, options.size, read_only);
+	blk.opened = blk.store.size;
 	return r == 0 && zone ? zones_open(zone) : r;
 }
 
@@ -574,8 +575,12 @@ static bool blk_load(struct session *s, const uint8_t *bytes, uint32_t len)
 
 static bool blk_changed(struct session *s)
 {
+	bool changed = store_resized(&blk.store);
+
 	(void)s;
-	return store_resized(&blk.store);
+	if (fault(grow_told_only))
+		blk.store.size = blk.opened;
+	return changed;
 }
 
 const struct device device_blk = {

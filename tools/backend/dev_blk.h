@@ -20,6 +20,7 @@ enum {
 
 struct blk {
 	struct store store;
+	uint64_t opened; /* bytes that it had at the start: only planted faults look at it */
 	bool read_only;
 	bool flash;	     /* wear figures and secure erase */
 	bool writeback;	     /* the cache mode that config space shows */

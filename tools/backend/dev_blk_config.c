@@ -109,9 +109,11 @@ static void put_geometry(uint8_t *to, uint64_t sectors)
 
 unsigned blk_config(struct session *s, uint8_t *to)
 {
-	uint64_t sectors = blk.store.size / C_SECTOR_SIZE;
+	uint64_t sectors = (fault(grow_config_old) ? blk.opened : blk.store.size) / C_SECTOR_SIZE;
 	uint32_t block = blk_block_size();
 
+	if (fault(grow_config_twice) && blk.store.size > blk.opened)
+		sectors += (blk.store.size - blk.opened) / C_SECTOR_SIZE;
 	if (fault(cfg_capacity_blocks))
 		PUT_CONFIG(to, BLK_capacity, sectors / (block / C_SECTOR_SIZE));
 	else

@@ -389,6 +389,8 @@ static void dispatch(struct session *s)
 	s->messages++;
 	if (fault(inband_cross_hang) && s->asked == MSG_BACKEND_BACKEND_VRING_CALL)
 		fault_hang();
+	if (fault(breq_waits_crash) && s->asked)
+		fault_crash();
 	s->mem.hidden = 0;
 	if (fault(log_late) && m->request != MSG_MAIN_GET_VRING_BASE)
 		log_catch_up(s);

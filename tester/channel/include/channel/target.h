@@ -101,6 +101,12 @@ const char *vhu_target_name(const struct vhu_target *t);
 const char *vhu_target_socket(const struct vhu_target *t);	/* its path */
 /* The image that the command names ({image} or VHU_IMAGE); NULL if it names none. */
 const char *vhu_target_image(const struct vhu_target *t);
+/* The size that it was made with, in bytes; 0: there is none. */
+uint64_t vhu_target_image_size(const struct vhu_target *t);
+/* Makes it that many bytes larger than it was made, behind the process's back. -ENOTSUP: there is none. */
+int vhu_target_grow_image(struct vhu_target *t, uint64_t by, struct vhu_err *err);
+/* One that has grown gets its size back, and the process that knows the other size is ended. */
+int vhu_target_restore_image(struct vhu_target *t, struct vhu_err *err);
 
 /* Splits a command line as a shell splits words (quotes and backslashes, nothing else). */
 int vhu_words_split(const char *text, char ***ret_words, size_t *ret_n, struct vhu_err *err);

@@ -232,7 +232,7 @@ struct vhu_step_phase {
 
 enum vhu_target_op {
 	VHU_TARGET_KILL, VHU_TARGET_STOP, VHU_TARGET_CONTINUE, VHU_TARGET_RESTART, VHU_TARGET_AWAIT_EXIT,
-	VHU_TARGET_IDLE
+	VHU_TARGET_IDLE, VHU_TARGET_GROW
 };
 
 /* What is done with another process of the target's program; most start it in one of its ways. */
@@ -488,7 +488,7 @@ struct vhu_step {
 		struct vhu_step_reconnect reconnect;	/* RECONNECT, and CONNECT (conn is the new one) */
 		/* unread: answers were on their way (captures) */
 		struct { bool main, backend, write_side, unread; } close;
-		struct { enum vhu_target_op op; int signal; } target;
+		struct { enum vhu_target_op op; int signal; uint64_t by; } target; /* GROW: bytes */
 		struct { enum vhu_program_op op; } program;
 		struct vhu_step_ring ring;
 		struct vhu_step_io io;
@@ -519,6 +519,7 @@ struct vhu_facts {
 	uint64_t capacity;		/* blk: sectors */
 	bool read_only;
 	bool spawn;			/* we can kill and restart it */
+	bool image;			/* its disk is a file that we made for it */
 	bool one_shot;
 	bool hugetlb;			/* huge pages are free here */
 	uint64_t rtt_ns;		/* of the first GET_FEATURES */
