@@ -32,7 +32,7 @@ static uint64_t latency(void)
 {
 	if (fault(state_stop_no_drain) || fault(vring_base_reply_used) || fault(blk_inflight_leak) ||
 	    fault(memslot_rem_in_io_crash))
-		return FAULT_LATENCY_NS;
+		return options.latency_ns > FAULT_LATENCY_NS ? options.latency_ns : FAULT_LATENCY_NS;
 	return options.latency_ns;
 }
 
