@@ -3,7 +3,7 @@
 
     run_tests.py BUILD [SANITIZED_BUILD…]
 
-In further folders the suites `interop`, `style` and `mutants` are left out: they say nothing new there. Skips are
+In further folders the suites `interop`, `style`, `mutants` and `tsan` are left out: they say nothing new there. Skips are
 printed with their reasons. The last line is `N passed, N failed, N skipped`.
 """
 import json
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-ONLY_ONCE = {'interop', 'style', 'mutants'}
+ONLY_ONCE = {'interop', 'style', 'mutants', 'tsan'}
 # A test program may say how many tests it holds: cmocka's closing lines, or `N passed, N failed, N skipped`.
 COUNTS = re.compile(r'^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$', re.M)
 CMOCKA_PASSED = re.compile(r'^\[  PASSED  \] (\d+) test\(s\)\.', re.M)
