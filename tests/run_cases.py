@@ -44,7 +44,7 @@ def give_back(before):
 # The reference as other disks.
 DISKS = [['--flash'], ['--zoned', '2048']]
 # As a network device that serves its control queue, behind one pair and behind two.
-CONTROLS = [['--control-queue', '--queues', '3'], ['--control-queue', '--queues', '5']]
+CONTROLS = [['--control-queue', '--queues', '2'], ['--control-queue', '--queues', '4']]
 # As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at.
 OTHERS = [['--features', '0x100000200'], ['--features', '0x140000200', '--protocol-features', '0x1'],
           ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder']]

@@ -244,10 +244,27 @@ static void tell_dead(struct traffic *t, unsigned pair)
 	t->r->stop = true;
 }
 
+/* The pair that the step names, else the one that sent it, unless the device steers by hashes. */
+static void judge_pair(struct traffic *t, const struct vhu_net_frame *f)
+{
+	const bool named = t->f->arrive >= 0;
+	struct vhu_step told = *t->s;
+
+	if (named && f->pair_came != (unsigned)t->f->arrive)
+		vhu_run_unmet(t->r, t->s, VHU_FINDING_RULE, "frames come on the pair they are steered to",
+			      "a frame of pair %u came on pair %u, not on %d", f->pair, f->pair_came,
+			      t->f->arrive);
+	if (named || f->pair_came == f->pair || t->c->features & VHU_V(VIRTIO_NET_F_RSS))
+		return;
+	told.requirement = VHU_REQ_NETDEV_34;
+	told.note = NULL;
+	vhu_run_unmet(t->r, &told, VHU_FINDING_RULE, "frames come back on the pair that sent them",
+		      "a frame of pair %u came on pair %u", f->pair, f->pair_came);
+}
+
 static void judge_frame(struct traffic *t, uint32_t number)
 {
 	const struct vhu_net_frame *f = vhu_net_frame(t->net, number);
-	struct vhu_step told = *t->s;
 
 	if (f->harm[0])
 		vhu_run_unmet(t->r, t->s, VHU_FINDING_ROBUST, "the frame as it was sent",
@@ -255,12 +272,8 @@ static void judge_frame(struct traffic *t, uint32_t number)
 	if (f->came > 1)
 		vhu_run_unmet(t->r, t->s, VHU_FINDING_QUIRK, "each frame once",
 			      "a frame of %u bytes, pair %u, came %u times", f->len, f->pair, f->came);
-	if (!f->came || f->pair_came == f->pair || (t->c->features & VHU_V(VIRTIO_NET_F_RSS)))
-		return;
-	told.requirement = VHU_REQ_NETDEV_34;
-	told.note = NULL;
-	vhu_run_unmet(t->r, &told, VHU_FINDING_RULE, "frames come back on the pair that sent them",
-		      "a frame of pair %u came on pair %u", f->pair, f->pair_came);
+	if (f->came)
+		judge_pair(t, f);
 }
 
 /* Rings that were disabled have given nothing. */

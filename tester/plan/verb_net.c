@@ -43,15 +43,20 @@ void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *s
 	static const uint32_t first_pair[] = {0}, shortest[] = {FRAME_MIN};
 	struct vhu_step_frames *f = &step->frames;
 	struct node count = NODE_GET(n, "frames"), header = NODE_GET(n, "header");
-	struct node pairs = NODE_GET(n, "pairs");
+	struct node pairs = NODE_GET(n, "pairs"), arrive = NODE_GET(n, "arrive");
 	uint64_t u = 0;
 
-	*f = (struct vhu_step_frames){.pairs = first_pair, .n_pairs = 1, .sizes = shortest, .n_sizes = 1};
+	*f = (struct vhu_step_frames){
+		.pairs = first_pair, .n_pairs = 1, .sizes = shortest, .n_sizes = 1, .arrive = -1};
 	if (!c->device_is_net)
 		vhu_diag(c->report, n->path,
 			 "'frames' are a network device's: \"needs\": {\"device\": [\"net\"]} is missing");
 	if (vhu_get_count(c, &count, "'frames'", 1, FRAMES_MAX, &u))
 		f->count = (uint32_t)u;
+	if (arrive.json && vhu_get_count(c, &arrive, "a pair", 0, PAIRS_MAX - 1, &u)) {
+		f->arrive = (int)u;
+		vhu_queue_use(c, arrive.path, 2 * (unsigned)u);
+	}
 	if (json_is_string(pairs.json)) {
 		bool on = vhu_get_word(n, "pairs", vhu_words_pairs, 0) == 0;
 

@@ -109,6 +109,7 @@ static unsigned net_config(struct session *s, uint8_t *to)
 	PUT_CONFIG(to, NET_rss_max_key_size, fault(cfg_net_rss_key) ? RSS_KEY / 2 : RSS_KEY);
 	PUT_CONFIG(to, NET_rss_max_indirection_table_length,
 		   fault(cfg_net_rss_table) ? RSS_TABLE / 2 : RSS_TABLE);
+	PUT_CONFIG(to, NET_supported_hash_types, net_rss_types());
 	return CONFIG_SIZE_NET;
 }
 

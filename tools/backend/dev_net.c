@@ -272,19 +272,30 @@ static struct ring *other_end(struct session *s, unsigned pair)
 	return &s->rings[pair * 2];
 }
 
-static void loop_back(struct session *s, struct ring *rx, struct pair *p, struct chain *c)
+/* The ring that gets a frame of a pair; NULL: the frame is lost. */
+static struct ring *receiver(struct session *s, unsigned pair, const uint8_t *frame, size_t len)
+{
+	int steered = net_rss_pair(frame, len);
+	struct ring *rx = steered < 0 ? other_end(s, pair) : &s->rings[steered * 2];
+
+	/* A disabled ring gives its guest nothing. */
+	if (pairs[rx->index / 2].n == WAITING_MAX ||
+	    (!rx->enabled && !fault(state_disabled_receives) && !fault(net_spread)))
+		return NULL;
+	if (fault(net_empty_crash) && !format_of(rx)->waiting(rx))
+		fault_crash();
+	return rx;
+}
+
+static void loop_back(struct session *s, unsigned pair, struct chain *c)
 {
 	size_t header = header_size(s), given = given_size(s), len = c->out_len - header;
 	uint8_t asked[HEADER_MAX] = {0};
 	struct frame *f;
+	struct ring *rx;
 
-	if (c->out_len < header + FRAME_MIN || len > FRAME_MAX || p->n == WAITING_MAX)
+	if (c->out_len < header + FRAME_MIN || len > FRAME_MAX)
 		return;
-	/* A disabled ring gives its guest nothing: the frame is lost. */
-	if (!rx->enabled && !fault(state_disabled_receives) && !fault(net_spread))
-		return;
-	if (fault(net_empty_crash) && !format_of(rx)->waiting(rx))
-		fault_crash();
 	if ((fault(net_pieces_crash) && c->desc_out > 2) ||
 	    (fault(net_header_alone) && c->first_out != header)) {
 		if (fault(net_pieces_crash))
@@ -297,13 +308,14 @@ static void loop_back(struct session *s, struct ring *rx, struct pair *p, struct
 	chain_gather(c, asked, header);
 	chain_gather(c, f->bytes + given, len);
 	f->len = given + len;
-	if ((fault(net_flags_drop) && GET(asked, flags) >> 3) || too_long(s, asked, len) ||
+	rx = receiver(s, pair, f->bytes + given, len);
+	if (!rx || (fault(net_flags_drop) && GET(asked, flags) >> 3) || too_long(s, asked, len) ||
 	    !offload(s, asked, f->bytes + given, len)) {
 		free(f);
 		return;
 	}
 	memcpy(f->bytes, asked, given);
-	append(p, f);
+	append(&pairs[rx->index / 2], f);
 	rx->enabled = rx->enabled || fault(state_disabled_receives) || fault(net_spread);
 	ring_wake(rx);
 }
@@ -326,14 +338,13 @@ int64_t net_execute(struct session *s, struct ring *r, struct chain *c)
 	if (receives(s, r))
 		return pairs[r->index / 2].first ? receive(s, &pairs[r->index / 2], c) : 0;
 	if (r->index % 2 == 1 && r->index / 2 < PAIRS_MAX) {
-		struct ring *rx = other_end(s, r->index / 2);
 		uint64_t len = c->out_len;
 
 		if (fault(net_short_crash) && len < header_size(s))
 			fault_crash();
 		if (fault(net_runt_stuck) && len < header_size(s) + FRAME_MIN)
 			return NO_COMPLETION;
-		loop_back(s, rx, &pairs[rx->index / 2], c);
+		loop_back(s, r->index / 2, c);
 		return fault(net_sent_len) ? (int64_t)len : 0;
 	}
 	return 0;

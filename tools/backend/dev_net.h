@@ -1,5 +1,5 @@
 /*
- * The network device's control queue (dev_net_ctrl.c), for its frames and its config space.
+ * The network device's control queue (dev_net_ctrl.c, dev_net_rss.c), for its frames and its config space.
  */
 #ifndef BACKEND_DEV_NET_H
 #define BACKEND_DEV_NET_H
@@ -18,5 +18,13 @@ void net_ctrl_reset(void);
 /* Whether a ring is it, by what was negotiated. */
 bool net_ctrl_ring(const struct session *s, const struct ring *r);
 int64_t net_ctrl_execute(struct session *s, struct chain *c);
+
+/* Kinds of hash that there are. */
+uint64_t net_rss_types(void);
+void net_rss_off(void);
+/* Takes the parameters of a command; false if they are none. `data` has at least its fixed part. */
+bool net_rss_set(const struct session *s, const uint8_t *data, size_t len);
+/* The pair that gets a frame; -1: not steered. */
+int net_rss_pair(const uint8_t *frame, size_t len);
 
 #endif

@@ -51,6 +51,7 @@ const uint8_t *net_mac(void)
 void net_ctrl_reset(void)
 {
 	memcpy(mac, mac_of_birth, MAC);
+	net_rss_off();
 }
 
 bool net_ctrl_ring(const struct session *s, const struct ring *r)
@@ -124,7 +125,16 @@ static bool do_pairs(const struct session *s, unsigned command, const uint8_t *d
 	(void)command;
 	if (fault(net_ctrl_pairs_any) && pairs > net_pairs(s))
 		return true;
-	return s->features & V(VIRTIO_NET_F_MQ) && pairs && pairs <= net_pairs(s);
+	if (!(s->features & V(VIRTIO_NET_F_MQ)) || !pairs || pairs > net_pairs(s))
+		return false;
+	net_rss_off();
+	return true;
+}
+
+static bool do_rss(const struct session *s, unsigned command, const uint8_t *data, size_t len)
+{
+	(void)command;
+	return net_rss_set(s, data, len);
 }
 
 static bool do_offloads(const struct session *s, unsigned command, const uint8_t *data, size_t len)
@@ -142,7 +152,8 @@ static const struct {
 	bool (*act)(const struct session *s, unsigned command, const uint8_t *data, size_t len);
 } commands[] = {
 	{CLASS_RX, 0, 5, do_rx},       {CLASS_MAC, 0, 0, do_mac_table}, {CLASS_MAC, 1, 1, do_mac},
-	{CLASS_VLAN, 0, 1, do_vlan},   {CLASS_MQ, 0, 0, do_pairs},      {CLASS_OFFLOADS, 0, 0, do_offloads},
+	{CLASS_VLAN, 0, 1, do_vlan},   {CLASS_MQ, 0, 0, do_pairs},      {CLASS_MQ, 1, 1, do_rss},
+	{CLASS_OFFLOADS, 0, 0, do_offloads},
 };
 
 static bool act(const struct session *s, const uint8_t *bytes, size_t len)

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "dev_net.h"
 #include "device.h"
 #include "fault.h"
 #include "like.h"
@@ -127,7 +128,7 @@ static const char help[] =
 	"      --blk-size BYTES     logical block size (512)\n"
 	"      --flash              offer wear figures and secure erase\n"
 	"      --zoned SECTORS      a flash disk of empty zones; the first is written as any disk\n"
-	"      --control-queue      serve the control queue of a network device, behind its pairs\n"
+	"      --control-queue      serve the control queue of a network device, one more than --queues\n"
 	"To look like another back-end:\n"
 	"      --features MASK      offer only these of the virtio features\n"
 	"      --protocol-features MASK  offer only these of the protocol features\n"
@@ -433,5 +434,8 @@ const struct device *options_parse(int argc, char **argv)
 		exit(fflush(stdout) || fault(prog_capabilities_status) ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
 	check();
+	/* It comes behind the pairs that were asked for. */
+	if (dev == &device_net && net_ctrl_on() && options.queues <= C_VRING_INDEX_MAX)
+		options.queues++;
 	return dev;
 }

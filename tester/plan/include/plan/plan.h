@@ -325,6 +325,7 @@ struct vhu_step_frames {
 	bool partial;			/* the checksum is left to the device */
 	struct vhu_chain_elem header;	/* OUT by layout: fields that are not 0 */
 	enum vhu_frames_expect expect;
+	int arrive;			/* the pair on which all have to come; -1: not said */
 };
 
 struct vhu_step_await {
