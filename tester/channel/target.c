@@ -385,6 +385,14 @@ bool vhu_target_one_shot(const struct vhu_target *t)
 	return t->one_shot;
 }
 
+void vhu_target_answered(struct vhu_target *t)
+{
+	if (++t->answered < 2)
+		return;
+	t->lives_on = !t->one_shot_asked;
+	t->one_shot = t->one_shot_asked;
+}
+
 void vhu_target_set_one_shot(struct vhu_target *t)
 {
 	t->one_shot = !t->lives_on;

@@ -291,6 +291,7 @@ static int start_process(struct vhu_target *t, struct vhu_err *err)
 	t->expect_exit = false;
 	t->sent_signal = 0;
 	t->served = 0;
+	t->answered = 0;
 	vhu_close(&t->ready_fd);
 	unlink(t->socket);
 	if (t->inherits_socket) {
@@ -350,11 +351,7 @@ int vhu_target_end_one_shot(struct vhu_target *t, struct vhu_err *err)
 			       err);
 	if (r != -ETIME)
 		return r;
-	/* It ended with one session and outlives another: its end had another reason. */
-	t->lives_on = !t->one_shot_asked;
-	t->one_shot = t->one_shot_asked;
-	if (t->one_shot)
-		vhu_target_stop(t);
+	vhu_target_stop(t);
 	return 0;
 }
 

@@ -29,7 +29,8 @@ struct vhu_target {
 	uint64_t timeout_ns;
 	bool one_shot;
 	bool one_shot_asked; /* not only found out */
-	bool lives_on;	     /* found out to be none after all */
+	bool lives_on;	     /* one process of it has answered on several connections: it is none */
+	unsigned answered;   /* connections of this process on which it has spoken */
 	bool inherits_socket; /* {fd} */
 	bool names_socket;    /* the command says where its socket is */
 

@@ -52,6 +52,8 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	int match = f->defects ? -1 : vhu_session_match(&c->oracle.session, f);
 	uint64_t serial = match >= 0 ? c->oracle.session.pending[match].serial : 0;
 
+	if (!c->heard)
+		vhu_target_answered(c->r->e->target);
 	c->heard = true;
 	/* What it asked before this answer is seen before: at the reply to GET_VRING_BASE that counts. */
 	vhu_conn_backend_catch_up(c);

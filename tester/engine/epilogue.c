@@ -85,7 +85,7 @@ static void prove_alive(struct vhu_run *r)
 		r->closing = closing;
 }
 
-/* A one-shot program ends with its session, in order; what goes on has to serve. */
+/* A one-shot program ends with its session, in order; any other has to serve the next. */
 static void prove_sound(struct vhu_run *r)
 {
 	struct vhu_err err = {0};

@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+static const uint64_t leaving_ns = UINT64_C(1000000000);
+
 #define MS UINT64_C(1000000)
 
 uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s)
@@ -148,7 +150,13 @@ void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s)
 	struct vhu_run *r = c->r;
 
 	remember_close(c, s);
-	if (vhu_target_spawned(r->e->target) && !r->exited)
+	if (!vhu_target_spawned(r->e->target) || r->exited)
+		return;
+	/* One that takes nobody in after a session is most likely on its way out. */
+	if (!c->heard && r->session_over)
+		vhu_run_wait(r, target_gone, r, VHU_MIN(vhu_run_deadline(r, s), vhu_now_ns() + leaving_ns),
+			     false);
+	else
 		vhu_run_settle(r, vhu_run_settle_ns(r));
 }
 
@@ -383,6 +391,49 @@ static void accept_close(struct vhu_exchange *x)
 		vhu_run_wait(r, target_gone, r, vhu_run_deadline(r, x->s), false);
 }
 
+/*
+ * A back-end that serves one at a time may turn away who comes before it has seen that the one before has
+ * left. Who comes then is served.
+ */
+static bool turned_away(struct vhu_exchange *x)
+{
+	struct vhu_conn *c = x->c;
+	struct vhu_run *r = c->r;
+
+	if (c->heard || !r->session_over || r->exited)
+		return false;
+	if (!vhu_conn_open(r, c) || !vhu_conn_fence(c, x->s, NULL))
+		return false;
+	vhu_run_unmet(r, x->s, VHU_FINDING_QUIRK, "a connection that is served",
+		      "one right behind another was turned away, the next one was served");
+	r->stop = true;
+	return true;
+}
+
+/* The end of the connection as an answer. False: what there is to tell has been told, or will be. */
+static bool settle_close(struct vhu_exchange *x, uint32_t accepted, uint32_t borne)
+{
+	struct vhu_run *r = x->c->r;
+	bool wanted = matches(VHU_OUT_CLOSES, accepted), exited;
+
+	x->c->close_told = true;
+	remember_close(x->c, x->s);
+	if (wanted || matches(VHU_OUT_CLOSES, borne))
+		accept_close(x);
+	else
+		vhu_run_closed_at(x->c, x->s);
+	exited = r->exited;
+	/* A death is told as one, once the step is over. */
+	if (exited && (!vhu_run_exit_forgiven(r) || r->stop))
+		return false;
+	if (wanted || matches(VHU_OUT_CLOSES, borne))
+		return true;
+	/* It went with the session before: what was asked of it is lost, and no answer. */
+	if (exited && !x->c->heard)
+		r->stop = true;
+	return !r->stop && !turned_away(x);
+}
+
 uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 {
 	struct vhu_run *r = x->c->r;
@@ -402,17 +453,8 @@ uint32_t vhu_exchange_settle(struct vhu_exchange *x)
 			tell_deadline(x->c, x->s, vhu_outcomes_describe(accepted, text, sizeof(text)));
 		return 0;
 	}
-	if (outcome == VHU_OUT_CLOSES) {
-		x->c->close_told = true;
-		remember_close(x->c, x->s);
-		if (matches(outcome, accepted))
-			accept_close(x);
-		else
-			vhu_run_closed_at(x->c, x->s);
-		/* A death is told as one, once the step is over. */
-		if (r->exited && (!vhu_run_exit_forgiven(r) || r->stop))
-			return 0;
-	}
+	if (outcome == VHU_OUT_CLOSES && !settle_close(x, accepted, skipped | tolerated))
+		return 0;
 	if (!matches(outcome, accepted) && matches(outcome, skipped))
 		vhu_run_skip(r, "%s: the rest of the case is about another answer", x->s->where);
 	else if (!matches(outcome, accepted))

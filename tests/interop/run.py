@@ -37,7 +37,7 @@ BACKENDS = {
                             ['cases/qemu/net-frames.json']),
     'openvswitch': (
         '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE}/openvswitch.sh {{socket}}',
-        ['--device', 'net'], CORE),
+        ['--device', 'net', '--timeout', '20000'], CORE),
     'virtiofsd': (
         '/usr/lib/qemu/virtiofsd',
         f'/usr/lib/qemu/virtiofsd --socket-path={{socket}} -f -o source={HERE} -o sandbox=chroot',

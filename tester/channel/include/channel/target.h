@@ -70,12 +70,11 @@ bool vhu_target_spawned(const struct vhu_target *t);
 bool vhu_target_running(const struct vhu_target *t);	/* a spawned one; false for others */
 pid_t vhu_target_pid(const struct vhu_target *t);	/* 0 if not ours or not running */
 bool vhu_target_one_shot(const struct vhu_target *t);
-/* Declares it one-shot: found out from an orderly exit after a session, unless it has outlived one. */
+/* Declares it one-shot: found out from an orderly exit after a session; not one known to serve several. */
 void vhu_target_set_one_shot(struct vhu_target *t);
-/*
- * The session of a one-shot target is over: waits a few seconds for its end. One that stays is stopped if the
- * user calls it one-shot, and is taken for none from now on if that was only found out. Others: 0 at once.
- */
+/* It has spoken on the connection that was given out last; told once for each. */
+void vhu_target_answered(struct vhu_target *t);
+/* The session of a one-shot target is over: waits a few seconds for its end, and stops one that stays. */
 int vhu_target_end_one_shot(struct vhu_target *t, struct vhu_err *err);
 const struct vhu_exit *vhu_target_exit(const struct vhu_target *t);
 /* Forgets the last exit, so that the next start begins clean. */
