@@ -14,6 +14,7 @@ import sys
 
 SOUND = '--rw randrw --verify --ios 2000'
 LOAD = SOUND + ' --timeout 500'
+KILLED = '--rw randrw --verify --runtime 0.8 --crash-every 100'
 # Some faults show once in a while: the ring's second lap, an eighth chain.
 MOVE = '--rw randrw --verify --runtime 0.3'
 
@@ -26,6 +27,9 @@ LOADS = [
     ('packed', None, SOUND + ' --ring packed', ()),
     ('packed, in order, 100 slots', None, SOUND + ' --ring packed --in-order --ring-size 100', ()),
     ('packed, indirect, polled', None, SOUND + ' --ring packed --indirect --notify poll --queues 2', ()),
+    ('killed', None, KILLED, ()),
+    ('packed, killed', None, KILLED + ' --ring packed', ()),
+    ('packed, killed, without event index', None, KILLED + ' --ring packed --notify event', ()),
     # ids, lengths and indexes that lie
     ('id of another descriptor', 'used-id-last', LOAD, ('RING-01',)),
     ('used twice', 'used-dup', LOAD, ('RING-02',)),

@@ -121,12 +121,18 @@ static void check_call(struct guest_queue *q)
 	struct vhu_ring_event event = {.breach = q->g->opts.event_idx ? VHU_BREACH_CALL_MISSING_EVENT_IDX
 								      : VHU_BREACH_CALL_MISSING};
 	struct epoll_event called;
+	int n;
 
 	if (q->call_missing || (q->g->opts.in_order && q->await > 1) || !vhu_hot_ready(q->hot, q->await))
 		return;
-	while (epoll_wait(q->epoll, &called, 1, (int)(q->g->opts.timeout_ns / 1000000)) == 1)
-		if (called.data.u32 || atomic_load_explicit(&q->g->want, memory_order_acquire) != GUEST_RUN)
+	/* What woke us may have been that we are to pause, since the device is gone. */
+	do {
+		if (atomic_load_explicit(&q->g->want, memory_order_acquire) != GUEST_RUN)
 			return;
+		n = epoll_wait(q->epoll, &called, 1, (int)(q->g->opts.timeout_ns / 1000000));
+		if (n == 1 && called.data.u32)
+			return;
+	} while (n == 1);
 	q->call_missing = true;
 	vhu_guest_count(&q->counts.ring, 1);
 	snprintf(event.text, sizeof(event.text), "%u requests came back, and nobody called for %llu ms",
