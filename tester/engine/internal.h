@@ -549,8 +549,6 @@ int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struc
 int vhu_run_wait_rings(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns);
 /* No connection is left that could bring anything. */
 bool vhu_run_connection_lost(const struct vhu_run *r);
-/* What was waited for is there, but nobody called: a finding, after which no further step makes sense. */
-void vhu_run_missing_call(struct vhu_run *r, const struct vhu_step *s);
 /* The connection or the process is gone while requests were waited for. */
 void vhu_run_gone(struct vhu_run *r, const struct vhu_step *s);
 /* Makes what was added to a ring visible and kicks it. */

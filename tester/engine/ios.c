@@ -253,7 +253,7 @@ static bool ios_done(void *ctx)
 }
 
 /* The data is there, but nobody called: in a guest, this request hangs. */
-void vhu_run_missing_call(struct vhu_run *r, const struct vhu_step *s)
+static void tell_missing_call(struct vhu_run *r, const struct vhu_step *s)
 {
 	bool event_idx = r->conns[s->conn].features & VHU_V(VIRTIO_RING_F_EVENT_IDX);
 	bool inband = false;
@@ -296,6 +296,35 @@ void vhu_run_gone(struct vhu_run *r, const struct vhu_step *s)
 			      "the back-end closed the connection");
 }
 
+static uint64_t calls_of(const struct vhu_run *r)
+{
+	uint64_t n = 0;
+
+	for (unsigned q = 0; q < r->n_rings; q++)
+		n += r->rings[q].calls;
+	return n;
+}
+
+struct call_wait {
+	const struct vhu_run *r;
+	uint64_t calls;
+};
+
+static bool called_since(void *ctx)
+{
+	const struct call_wait *w = ctx;
+
+	return calls_of(w->r) != w->calls;
+}
+
+/* Who was done in the last moment before the deadline may be about to call. */
+static bool call_comes(struct vhu_run *r, uint64_t calls)
+{
+	struct call_wait w = {.r = r, .calls = calls};
+
+	return vhu_run_wait(r, called_since, &w, vhu_now_ns() + vhu_run_settle_ns(r), false) == 0;
+}
+
 static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag, size_t want)
 {
 	struct io_wait w = {.r = r, .tag = tag, .want = want};
@@ -307,12 +336,15 @@ static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *ta
 		return false;
 	if (rc == -ETIME) {
 		size_t before = outstanding(r, tag);
+		uint64_t calls = calls_of(r);
 
 		/* Woken by the deadline alone: what is there now was not signalled. */
-		if (vhu_driver_poll(r->driver), outstanding(r, tag) <= want && before > want)
-			vhu_run_missing_call(r, s);
-		else
+		if (vhu_driver_poll(r->driver), outstanding(r, tag) > want || before <= want)
 			tell_lost(r, s, tag);
+		else if (call_comes(r, calls))
+			return true;
+		else if (!r->stop)
+			tell_missing_call(r, s);
 		return false;
 	}
 	if (outstanding(r, tag) > want) {
