@@ -58,6 +58,8 @@ LOADS = [
     ('status of four bytes', 'blk-status-wide', LOAD, ('RING-18',)),
     # the stop
     ('stops with requests in flight', 'state-stop-no-drain', '--runtime 0.3 --reconnect-every 50', ('VRING-13',)),
+    ('packed: stops with requests in flight', 'state-stop-no-drain',
+     '--ring packed --runtime 0.3 --reconnect-every 50', ('VRING-13',)),
     ('completes after the stop', 'state-stop-no-drain', '--runtime 0.3 --reconnect-every 50', ('VRING-60',)),
 ]
 

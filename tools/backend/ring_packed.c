@@ -146,6 +146,8 @@ static void packed_stop(struct ring *r)
 		r->base = spot_word(r->take) | (uint32_t)spot_word(r->put) << 16;
 	if (fault(packed_base_no_wrap))
 		r->base &= ~(uint32_t)FIRST_BASE;
+	if (fault(state_stop_no_drain))
+		return; /* what was taken is still to come */
 	free(r->taken);
 	free(r->given);
 	r->taken = NULL;
