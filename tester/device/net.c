@@ -243,7 +243,10 @@ static void judge_csum(struct vhu_io *io, const uint8_t *header, unsigned flags,
 
 	if (!has(io->d->net, VHU_V(VIRTIO_NET_F_GUEST_CSUM))) {
 		if (flags)
-			TELL(io, VHU_BREACH_NET_FLAGS, "flags %u, must be 0 without GUEST_CSUM", flags);
+			TELL(io,
+			     flags == VHU_C_NET_F_DATA_VALID ? VHU_BREACH_NET_DATA_VALID
+							     : VHU_BREACH_NET_FLAGS,
+			     "flags %u, must be 0 without GUEST_CSUM", flags);
 		return;
 	}
 	if ((flags & VHU_C_NET_F_NEEDS_CSUM) && start + offset + 2 > frame_len)

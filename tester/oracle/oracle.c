@@ -319,8 +319,11 @@ static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs, bool packed)
 {
 	if (obs->intended && !out_of_bounds(obs->breach, packed))
 		return VHU_FINDING_QUIRK;
-	/* Without MRG_RXBUF the field was new with VERSION_1, and is often left as it is. */
-	if (obs->breach == VHU_BREACH_NET_NUM_BUFFERS_ONE)
+	/*
+	 * Without MRG_RXBUF num_buffers was new with VERSION_1, and is often left as it is. That DATA_VALID
+	 * needs GUEST_CSUM is held to be an error of the text by those who write it.
+	 */
+	if (obs->breach == VHU_BREACH_NET_NUM_BUFFERS_ONE || obs->breach == VHU_BREACH_NET_DATA_VALID)
 		return VHU_FINDING_QUIRK;
 	return harmless(obs->breach) ? VHU_FINDING_RULE : VHU_FINDING_ROBUST;
 }

@@ -125,6 +125,8 @@ static void test_headers(void **state)
 		enum vhu_breach breach;
 	} rows[] = {
 		{0, 1, VHU_BREACH_NET_FLAGS},
+		{0, 2, VHU_BREACH_NET_DATA_VALID},
+		{0, 3, VHU_BREACH_NET_FLAGS},
 		{1, 1, VHU_BREACH_NET_GSO},
 		{FIELD_NUM_BUFFERS, 2, VHU_BREACH_NET_NUM_BUFFERS_ONE},
 	};

@@ -197,7 +197,7 @@ static void offload_faults(const struct session *s, const uint8_t *header, uint8
 static void header_faults(const struct session *s, uint8_t *header, size_t len)
 {
 	if (fault(net_flags) && !has(s, V(VIRTIO_NET_F_GUEST_CSUM)))
-		SET(header, flags, C_NET_F_DATA_VALID);
+		SET(header, flags, C_NET_F_NEEDS_CSUM);
 	if (fault(net_gso_type) && !has(s, V(VIRTIO_NET_F_GUEST_TSO4)))
 		SET(header, gso_type, C_NET_GSO_TCPV4);
 	if (fault(net_gso_csum) && GET(header, gso_type))
