@@ -34,18 +34,10 @@ static json_t *number(uint64_t x)
 
 static json_t *hex(const uint8_t *bytes, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
-	char *text = malloc(2 * len + 1);
-	json_t *json;
+	size_t cap = 3 * len + 1;
+	char *text = malloc(cap);
+	json_t *json = text ? json_string(vhu_hex_format(bytes, len, text, cap)) : NULL;
 
-	if (!text)
-		return NULL;
-	for (size_t i = 0; i < len; i++) {
-		text[2 * i] = digits[bytes[i] >> 4];
-		text[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	text[2 * len] = '\0';
-	json = json_string(text);
 	free(text);
 	return json;
 }
