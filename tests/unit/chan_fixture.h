@@ -22,6 +22,7 @@
 #include <wire/frame.h>
 
 #include "fds_open.h"
+#include "send_fds.h"
 
 /* Long enough that a test which gets there has failed. */
 static const uint64_t patience_ns = UINT64_C(20000000000);
@@ -177,21 +178,7 @@ static inline size_t put_frame(uint8_t *out, uint32_t request, uint32_t size, ui
 
 static inline void peer_sends(struct ctx *c, const void *bytes, size_t len, const int *fds, size_t n_fds)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * VHU_FRAME_FDS_MAX)] = {0};
-	struct iovec iov = {(void *)bytes, len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n_fds) {
-		struct cmsghdr *cmsg = (struct cmsghdr *)control;
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-	}
-	assert_int_equal(sendmsg(c->peer, &msg, MSG_NOSIGNAL), len);
+	send_bytes(c->peer, bytes, len, fds, n_fds);
 }
 
 /* What one recvmsg gives; descriptors are closed, their marks kept. */

@@ -43,6 +43,21 @@ static inline void work_end(struct work *w)
 		abort();
 }
 
+/* The folder of a test that needs one. */
+static struct work work;
+
+static inline int work_set_up(void **state)
+{
+	work_start(&work);
+	return 0;
+}
+
+static inline int work_tear_down(void **state)
+{
+	work_end(&work);
+	return 0;
+}
+
 static inline void work_folder(const char *path)
 {
 	if (mkdir(path, 0777) < 0)

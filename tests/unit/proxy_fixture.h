@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 
 #include "fds_open.h"
+#include "send_fds.h"
 
 enum { NEED_REPLY = 9, PLAIN = 1, REPLY = 5 };
 
@@ -119,24 +120,6 @@ static inline void connect_both(struct fixture *f)
 	run(f);
 	f->be = accept4(f->target_fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(f->be >= 0);
-}
-
-static inline void send_bytes(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds)
-{
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 253)] = {0};
-	struct cmsghdr *cmsg = (struct cmsghdr *)control;
-	struct iovec iov = {(void *)bytes, len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n_fds) {
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-	}
-	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), len);
 }
 
 static inline size_t message(uint8_t *out, uint32_t id, uint32_t flags, uint32_t size)

@@ -10,20 +10,6 @@
 #include "oracle/oracle.h"
 #include "plan_case.h"
 
-static struct work work;
-
-static int set_up(void **state)
-{
-	work_start(&work);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	work_end(&work);
-	return 0;
-}
-
 /* A case on a disk that may be written and killed. */
 static struct vhu_plan *plan_of(const char *start, const char *steps)
 {
@@ -470,5 +456,5 @@ int main(void)
 		cmocka_unit_test(test_assert),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, work_set_up, work_tear_down);
 }

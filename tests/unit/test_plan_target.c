@@ -11,20 +11,6 @@
 #define FENCE "{\"fence\": true}"
 #define BIT30 VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
 
-static struct work work;
-
-static int set_up(void **state)
-{
-	work_start(&work);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	work_end(&work);
-	return 0;
-}
-
 static void load(const char *start, const char *extra, const char *steps)
 {
 	work_case("x.json", start, extra, steps);
@@ -443,5 +429,5 @@ int main(void)
 		cmocka_unit_test(test_opts),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, work_set_up, work_tear_down);
 }

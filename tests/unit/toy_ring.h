@@ -48,6 +48,24 @@ static inline void expect_none(void)
 	assert_int_equal(n_events, 0);
 }
 
+/* All `total` chains that ever were in the ring came back, each of the last n once. */
+static inline void round_ends(size_t n, size_t total)
+{
+	bool back[CHAINS] = {false};
+
+	for (size_t i = 0; i < n; i++) {
+		size_t c = (size_t)used[i].cookie - 1;
+
+		assert_true(c < n && !back[c]);
+		back[c] = true;
+	}
+	assert_int_equal(vhu_vring_avail_idx(ring), (uint16_t)total);
+	assert_int_equal(vhu_vring_seen_idx(ring), (uint16_t)total);
+	assert_int_equal(vhu_vring_used_idx(ring), (uint16_t)total);
+	assert_false(vhu_vring_pending(ring));
+	assert_int_equal(vhu_vring_inflight(ring), 0);
+}
+
 /* Exactly one, of that kind. */
 static inline struct vhu_ring_event expect(enum vhu_breach breach)
 {
