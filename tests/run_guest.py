@@ -74,6 +74,7 @@ HANDOVERS = [
     ('marks the first page only', 'log-first-page', MOVE + ' --bs 16K', ('LOG-01',)),
     ('marks no used entries', 'log-used-none', MOVE, ('LOG-02',)),
     ('packed: marks no used entries', 'packed-log-none', MOVE + ' --ring packed', ('LOG-28',)),
+    ('writes behind the log', 'log-tail', MOVE, ('LOG-25',)),
     ('counts bits from the top', 'log-bit-order', MOVE, ('LOG-01', 'LOG-02')),
     ('drops the state', 'devstate-load-forgets', MOVE, ('DEVSTATE-07',)),
     ('refuses to move the state', 'devstate-refused', MOVE, ('DEVSTATE-02',)),

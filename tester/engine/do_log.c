@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+enum { GUARD = 4096 }; /* bytes behind the log, at least */
+
 bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_script_item *what)
 {
 	struct vhu_script_item item = *what;
@@ -27,20 +29,38 @@ bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const st
 
 /* --- dirty log ----------------------------------------------------------------------------------------- */
 
-/* One bit a page from guest address 0 to the end of the highest region. */
 static uint64_t log_size(const struct vhu_mem *mem)
 {
 	uint64_t top = 0;
 
 	for (size_t i = 0; i < vhu_mem_regions(mem); i++)
 		top = VHU_MAX(top, vhu_mem_region(mem, i)->at.gpa + vhu_mem_region(mem, i)->at.size);
-	return (top / VHU_C_LOG_PAGE / 8 + 4096) & ~UINT64_C(4095);
+	return vhu_layout_log_size(top);
+}
+
+/* What lies in the file before the log and behind it is none of the back-end's. */
+static void audit(struct vhu_run *r)
+{
+	static const struct vhu_step step = {.where = "the dirty log", .requirement = VHU_REQ_LOG_25};
+	const struct vhu_log_run *log = &r->log;
+
+	for (uint64_t i = 0; i < log->file_size; i++) {
+		if (!log->file[i] || i - log->offset < log->size)
+			continue;
+		vhu_run_unmet(r, &step, VHU_FINDING_ROBUST, "marks in the log alone",
+			      "byte 0x%llx of its file was written, the log is 0x%llx bytes from 0x%llx on",
+			      (unsigned long long)i, (unsigned long long)log->size,
+			      (unsigned long long)log->offset);
+		return;
+	}
 }
 
 void vhu_run_log_release(struct vhu_run *r)
 {
-	if (r->log.map)
-		munmap(r->log.map, r->log.size);
+	if (r->log.file) {
+		audit(r);
+		munmap(r->log.file, r->log.file_size);
+	}
 	vhu_close(&r->log.fd);
 	r->log = (struct vhu_log_run){.fd = -1};
 }
@@ -52,17 +72,19 @@ bool vhu_run_log_make(struct vhu_run *r, uint64_t offset)
 	vhu_run_log_release(r);
 	log->offset = offset;
 	log->size = log_size(vhu_driver_mem(r->driver));
+	log->file_size = (offset + log->size + GUARD - 1) / GUARD * GUARD + GUARD;
 	log->fd = memfd_create("dirty-log", MFD_CLOEXEC);
-	if (log->fd < 0 || ftruncate(log->fd, (off_t)(offset + log->size)) < 0) {
+	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->file_size) < 0) {
 		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
 		return false;
 	}
-	log->map = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, (off_t)offset);
-	if (log->map == MAP_FAILED) {
-		log->map = NULL;
+	log->file = mmap(NULL, log->file_size, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, 0);
+	if (log->file == MAP_FAILED) {
+		log->file = NULL;
 		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
 		return false;
 	}
+	log->map = log->file + offset;
 	return true;
 }
 

@@ -118,8 +118,8 @@ struct vhu_io_run {
 
 struct vhu_log_run {
 	int fd;
-	uint64_t size, offset;
-	uint8_t *map;
+	uint64_t size, offset, file_size;
+	uint8_t *file, *map; /* map: the log in it */
 };
 
 /* A range that a case has mapped; the latest that covers an IOVA counts. */

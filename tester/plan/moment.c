@@ -206,14 +206,13 @@ static void fill_set_config(struct fill *x)
 		x->f->payload[head] = x->m->writes ? x->m->written : 1;
 }
 
-/* One bit for each page up to the end of the highest region. */
 static uint64_t log_size(const struct vhu_layout *l)
 {
 	uint64_t top = 0;
 
 	for (size_t i = 0; i < l->n_regions; i++)
 		top = VHU_MAX(top, l->region[i].gpa + l->region[i].size);
-	return (top / VHU_C_LOG_PAGE / 8 + VHU_C_LOG_PAGE) & ~(uint64_t)(VHU_C_LOG_PAGE - 1);
+	return vhu_layout_log_size(top);
 }
 
 static void fill_log(struct fill *x)

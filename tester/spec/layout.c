@@ -213,3 +213,8 @@ uint64_t vhu_layout_uaddr(const struct vhu_layout *l, uint64_t gpa)
 
 	return r ? r->uaddr + (gpa - r->gpa) : 0;
 }
+
+uint64_t vhu_layout_log_size(uint64_t top)
+{
+	return (top / VHU_C_LOG_PAGE / 64 + 2) * sizeof(uint64_t);
+}

@@ -48,6 +48,8 @@ static bool mark_page(struct dirty_log *log, uint64_t page)
 		return false;
 	}
 	__atomic_fetch_or(&log->map.at[page / BITS], (uint8_t)(1U << bit), __ATOMIC_RELEASE);
+	if (fault(log_tail))
+		log->map.at[log->size] = 1;
 	log->touched = true;
 	return true;
 }

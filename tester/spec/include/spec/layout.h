@@ -66,6 +66,9 @@ const struct vhu_region_layout *vhu_layout_region(const struct vhu_layout *l, ui
 /* The user address of a gpa inside a region; 0 if it is in none. */
 uint64_t vhu_layout_uaddr(const struct vhu_layout *l, uint64_t gpa);
 
+/* Bytes of a dirty log of guest memory that ends at `top`: in words of 64 bits, and one to spare. */
+uint64_t vhu_layout_log_size(uint64_t top);
+
 /* Bytes of the parts of a ring. */
 uint64_t vhu_ring_desc_len(uint32_t size);
 uint64_t vhu_ring_avail_len(uint32_t size, bool packed);
