@@ -187,7 +187,6 @@ static int begin(struct vhu_judge *j, const struct vhu_record *r, bool seen, str
 		code = vhu_sessions_oracle(j->sessions, s, &o, err);
 	if (code < 0)
 		return code;
-	o->session.device = j->config.device;
 	vhu_oracle_tell(o, found, j);
 	s->losses = j->losses;
 	s->number = ++j->counts.sessions;
@@ -210,6 +209,14 @@ static int find(struct vhu_judge *j, const struct vhu_record *r, struct vhu_one_
 	s->losses = j->losses;
 	*ret = s;
 	return 0;
+}
+
+/* It may come out late. */
+static enum vhu_device device_of(const struct vhu_judge *j, uint32_t connection)
+{
+	return j->config.device == VHU_DEV_ANY && j->config.guess
+		       ? vhu_device_guess_of(j->config.guess, connection)
+		       : j->config.device;
 }
 
 /* --- messages --------------------------------------------------------------------------------------- */
@@ -266,6 +273,7 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 	if (code < 0)
 		return code;
 	f.layout = (unsigned)vhu_frame_payload(&f) + 1; /* it stays as it is */
+	o->session.device = device_of(j, r->connection);
 	o->partial = s->partial;
 	j->session = s;
 	judge_frame(j, o, &f, r);
@@ -322,7 +330,7 @@ static int judge_exit(struct vhu_judge *j, const struct vhu_record *r, struct vh
 	if (!s || !s->back_end || s->back_end != r->tgid || !crashed(status))
 		return 0;
 	snprintf(text, sizeof(text), "its end by signal %d", WTERMSIG(status));
-	vhu_oracle_init(&o, j->config.device, 0, found, j);
+	vhu_oracle_init(&o, device_of(j, r->connection), 0, found, j);
 	j->session = s;
 	vhu_oracle_observe(&o, &obs);
 	return j->code;

@@ -21,6 +21,7 @@ struct replay_run {
 	const struct vhu_replay_cli *o;
 	struct vhu_trace *trace;
 	struct vhu_divergence_view view;
+	uint32_t first; /* session that is played */
 	struct vhu_plan *plan;
 	struct vhu_buf notes, text;
 	json_t *divergences;
@@ -131,6 +132,7 @@ static int load(struct replay_run *x, struct vhu_err *err)
 {
 	struct vhu_replay_opts opts = {
 		.session = (uint32_t)x->o->session,
+		.socket = x->o->socket,
 		.until = (uint32_t)x->o->until,
 		.spawned = vhu_target_cli_spawns(&x->o->target),
 		.io = x->o->io,
@@ -143,12 +145,15 @@ static int load(struct replay_run *x, struct vhu_err *err)
 		return code;
 	vhu_buf_puts(&x->notes, x->trace->notes);
 	opts.device =
-		x->o->target.device != VHU_DEV_ANY ? x->o->target.device : vhu_trace_guess_device(x->trace);
+		x->o->target.device != VHU_DEV_ANY ? x->o->target.device : vhu_trace_guess_device(x->trace, &opts);
 	x->view = (struct vhu_divergence_view){x->trace, opts.device};
 	if (x->o->io && opts.device != VHU_DEV_BLK)
 		return vhu_err_set(err, -EINVAL,
-				   "--io: the capture is of no block device\n"
-				   "  if it is one, say --device blk");
+				   "--io: what is played is of %s, and only disks do I/O here\n"
+				   "  if it is one, say --device blk; --socket and --session choose others",
+				   opts.device == VHU_DEV_ANY ? "a device that the capture does not tell"
+							      : vhu_device_row(opts.device)->name);
+	x->first = vhu_trace_first(x->trace, &opts);
 	return vhu_plan_from_trace(x->trace, &opts, &x->plan, &x->notes, err);
 }
 
@@ -169,6 +174,7 @@ static int open_target(struct replay_run *x, struct vhu_err *err)
 
 	cli.device = x->view.device;
 	cli.like = x->o->parsed.rest.items[0];
+	cli.like_session = x->first;
 	x->replay = (struct vhu_replay){.paced = x->o->paced,
 					.keep_going = x->o->keep_going,
 					.ios = x->o->io ? IOS_A_RING : 0,

@@ -193,7 +193,7 @@ int vhu_reference_command(const struct vhu_target_cli *t, struct vhu_reference *
 	/* Other devices have no disk, and an image that was not made is none that can be used up. */
 	bool disk = t->device == VHU_DEV_ANY || t->device == VHU_DEV_BLK || t->device == VHU_DEV_SCSI;
 	struct vhu_reference r = {0};
-	char path[PATH_MAX], queues[24];
+	char path[PATH_MAX], queues[24], session[16];
 	size_t n = 0;
 	int code = find_reference(path, sizeof(path), err);
 
@@ -202,8 +202,10 @@ int vhu_reference_command(const struct vhu_target_cli *t, struct vhu_reference *
 	snprintf(queues, sizeof(queues), "%llu",
 		 (unsigned long long)(t->queues ? t->queues : REFERENCE_QUEUES));
 	code |= add_word(&r, &n, path) | add_word(&r, &n, "--socket") | add_word(&r, &n, "{socket}");
+	snprintf(session, sizeof(session), "%u", t->like_session);
 	if (t->like)
-		code |= add_word(&r, &n, "--like") | add_word(&r, &n, t->like);
+		code |= add_word(&r, &n, "--like-session") | add_word(&r, &n, session) |
+			add_word(&r, &n, "--like") | add_word(&r, &n, t->like);
 	if (t->queues || !t->like)
 		code |= add_word(&r, &n, "--queues") | add_word(&r, &n, queues);
 	if (t->device != VHU_DEV_ANY)

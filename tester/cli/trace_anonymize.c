@@ -61,7 +61,8 @@ static int copy_records(const struct vhu_trace_opts *o, struct copy *c)
 			continue;
 		vhu_arena_reset(c->arena);
 		if (code == 0)
-			code = vhu_scrubber_record(c->scrubber, &r, c->arena, &scrubbed, &err);
+			code = vhu_scrubber_record(c->scrubber, vhu_trace_device_of(c->in, &r), &r, c->arena,
+						   &scrubbed, &err);
 		if (code == 0)
 			code = vhu_trace_writer_put(c->out, &scrubbed, &err);
 		if (code < 0)
@@ -92,7 +93,7 @@ static int copy(const struct vhu_trace_opts *o, struct copy *c)
 		vhu_err_errno(&err, -ENOMEM, "anonymize");
 		code = vhu_trace_complain(&err);
 	} else if (vhu_scrubber_meta(meta, texts, &m, &err) < 0 ||
-		   vhu_scrubber_new(c->in->device, &c->scrubber, &err) < 0) {
+		   vhu_scrubber_new(&c->scrubber, &err) < 0) {
 		code = vhu_trace_complain(&err);
 	} else if (vhu_trace_next(c->in, &first) != 1) {
 		code = VHU_EXIT_USAGE;

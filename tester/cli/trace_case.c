@@ -40,7 +40,7 @@ int vhu_command_case(const struct vhu_trace_opts *o)
 
 	if (code)
 		return code;
-	opts.device = o->device != VHU_DEV_ANY ? o->device : vhu_trace_guess_device(trace);
+	opts.device = o->device != VHU_DEV_ANY ? o->device : vhu_trace_guess_device(trace, &opts);
 	if (vhu_plan_from_trace(trace, &opts, &plan, &notes, &err) < 0 ||
 	    vhu_plan_to_case(plan, slash ? slash + 1 : path, &text, &err) < 0)
 		code = vhu_trace_complain(&err);

@@ -158,6 +158,7 @@ static int judge_all(struct vhu_judge *j, struct vhu_trace_input *in)
 	int more;
 
 	while ((more = vhu_trace_next(in, &r)) > 0) {
+		vhu_trace_device_of(in, &r);
 		vhu_trace_reader_position(in->reader, &number, &offset);
 		if (vhu_judge_record(j, &r, number, offset, &err) < 0)
 			return vhu_trace_complain(&err);
@@ -168,7 +169,7 @@ static int judge_all(struct vhu_judge *j, struct vhu_trace_input *in)
 
 static int judge(struct check *c, struct vhu_trace_input *in)
 {
-	const struct vhu_judge_config config = {in->device, c->o->session, {c->o->strict, c->o->spec}};
+	const struct vhu_judge_config config = {in->device, in->guess, c->o->session, {c->o->strict, c->o->spec}};
 	const struct vhu_judge_counts *n;
 	struct vhu_judged d;
 	struct vhu_judge *j;

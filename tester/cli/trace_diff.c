@@ -297,7 +297,7 @@ int vhu_command_diff(const struct vhu_trace_opts *o)
 	if (code == VHU_EXIT_OK)
 		code = pair_sessions(o, &b, &pairs);
 	if (code == VHU_EXIT_OK) {
-		b.device = vhu_trace_device(o, b.trace[0]->meta);
+		b.device = vhu_trace_session_device(o, b.trace[0], o->session);
 		code = compare(o, &b, &pairs);
 	}
 	free(pairs.items);

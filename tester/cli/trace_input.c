@@ -1,11 +1,14 @@
 /* What the commands of vhu-trace read, and how they speak. */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/arena.h"
+#include "plan/plan.h"
 #include "trace_command.h"
+
+enum { AHEAD = 20000 }; /* records */
 
 int vhu_trace_complain(const struct vhu_err *err)
 {
@@ -38,41 +41,62 @@ void vhu_trace_tell_notes(const char *path, const char *notes)
 	}
 }
 
-enum vhu_device vhu_trace_device(const struct vhu_trace_opts *o, const char *meta)
-{
-	const struct vhu_device_row *row = NULL;
-	const char *name;
-	json_t *root;
+/* --- record by record ------------------------------------------------------------------------------- */
 
-	if (o->device != VHU_DEV_ANY)
-		return o->device;
-	root = json_loads(meta, 0, NULL);
-	name = json_string_value(json_object_get(json_object_get(root, "target"), "device"));
-	if (name)
-		row = vhu_device_by_name(name);
-	json_decref(root);
-	return row ? row->device : VHU_DEV_ANY;
+void vhu_trace_tame(struct vhu_buf *line)
+{
+	for (size_t i = 0; i < line->len; i++)
+		if (((unsigned char)line->data[i] < ' ' && line->data[i] != '\n') || line->data[i] == 0x7f)
+			line->data[i] = '.';
 }
 
-/* --- record by record ------------------------------------------------------------------------------- */
+/* A file can be looked at twice: what its sessions are of is known from the start. */
+static void look_ahead(struct vhu_trace_input *in)
+{
+	struct vhu_trace_reader *reader = NULL;
+	struct vhu_err err = {0};
+	struct vhu_record r;
+	struct stat st;
+
+	if (stat(in->path, &st) < 0 || !S_ISREG(st.st_mode) || vhu_trace_reader_new(in->path, &reader, &err) < 0)
+		return;
+	vhu_trace_reader_borrow(reader);
+	for (size_t i = 0; i < AHEAD && vhu_trace_reader_next(reader, in->arena, &r, &err) > 0; i++) {
+		vhu_device_guess_note(in->guess, &r);
+		vhu_arena_reset(in->arena);
+	}
+	vhu_trace_reader_free(reader);
+}
 
 int vhu_trace_open(const struct vhu_trace_opts *o, struct vhu_trace_input *ret)
 {
-	struct vhu_trace_input in = {.path = o->files[0]};
+	struct vhu_trace_input in = {.path = o->files[0], .device = o->device};
 	struct vhu_err err = {0};
 
 	if (vhu_trace_reader_new(in.path, &in.reader, &err) < 0)
 		return vhu_trace_complain(&err);
 	in.arena = vhu_arena_new();
-	if (!in.arena) {
+	in.guess = vhu_device_guess_new(vhu_trace_reader_meta(in.reader));
+	if (!in.arena || !in.guess) {
 		vhu_trace_reader_free(in.reader);
+		vhu_arena_free(in.arena);
+		vhu_device_guess_free(in.guess);
 		vhu_err_errno(&err, -ENOMEM, "%s", in.path);
 		return vhu_trace_complain(&err);
 	}
 	vhu_trace_reader_borrow(in.reader);
-	in.device = vhu_trace_device(o, vhu_trace_reader_meta(in.reader));
+	if (o->device == VHU_DEV_ANY)
+		look_ahead(&in);
 	*ret = in;
 	return VHU_EXIT_OK;
+}
+
+enum vhu_device vhu_trace_device_of(struct vhu_trace_input *in, const struct vhu_record *r)
+{
+	if (in->device != VHU_DEV_ANY)
+		return in->device;
+	vhu_device_guess_note(in->guess, r);
+	return vhu_device_guess_of(in->guess, r->connection);
 }
 
 int vhu_trace_next(struct vhu_trace_input *in, struct vhu_record *ret)
@@ -100,6 +124,7 @@ void vhu_trace_close(struct vhu_trace_input *in)
 		vhu_trace_tell_notes(in->path, "no closing record: the recorder was cut off");
 	vhu_trace_reader_free(in->reader);
 	vhu_arena_free(in->arena);
+	vhu_device_guess_free(in->guess);
 }
 
 /* --- a whole capture --------------------------------------------------------------------------------- */
@@ -114,6 +139,14 @@ int vhu_trace_take(const char *path, struct vhu_trace **ret)
 	if (!(*ret)->complete)
 		vhu_trace_tell_notes(path, "no closing record: the recorder was cut off");
 	return VHU_EXIT_OK;
+}
+
+enum vhu_device vhu_trace_session_device(const struct vhu_trace_opts *o, const struct vhu_trace *t,
+					 uint32_t session)
+{
+	const struct vhu_replay_opts opts = {.session = session};
+
+	return o->device != VHU_DEV_ANY ? o->device : vhu_trace_guess_device(t, &opts);
 }
 
 const struct vhu_session_ref *vhu_trace_pick(const struct vhu_trace *t, const char *path, uint32_t session)

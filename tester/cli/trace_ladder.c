@@ -79,12 +79,13 @@ int vhu_command_ladder(const struct vhu_trace_opts *o)
 	/* A picture is of one session; text may go on. */
 	if (o->session || o->svg || !t->n_sessions) {
 		s = vhu_trace_pick(t, o->files[0], o->session);
-		code = s ? draw(o, s, vhu_trace_device(o, t->meta), &out) : VHU_EXIT_USAGE;
+		code = s ? draw(o, s, vhu_trace_session_device(o, t, s->connection), &out) : VHU_EXIT_USAGE;
 	}
 	for (size_t i = 0; !s && i < t->n_sessions && code == VHU_EXIT_OK; i++) {
 		if (i)
 			vhu_buf_puts(&out, "\n");
-		code = draw(o, &t->sessions[i], vhu_trace_device(o, t->meta), &out);
+		code = draw(o, &t->sessions[i], vhu_trace_session_device(o, t, t->sessions[i].connection),
+			    &out);
 	}
 	if (code == VHU_EXIT_OK)
 		code = write_out(o, &out);

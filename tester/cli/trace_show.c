@@ -86,15 +86,7 @@ static void add_details(const struct vhu_record *r, struct vhu_buf *out)
 	add_bytes(r, out);
 }
 
-/* Texts of a capture may hold anything: what a terminal would obey becomes a dot. */
-static void tame(struct vhu_buf *line)
-{
-	for (size_t i = 0; i < line->len; i++)
-		if (((unsigned char)line->data[i] < ' ' && line->data[i] != '\n') || line->data[i] == 0x7f)
-			line->data[i] = '.';
-}
-
-static void add_line(const struct vhu_trace_opts *o, const struct vhu_trace_input *in,
+static void add_line(const struct vhu_trace_opts *o, struct vhu_trace_input *in,
 		     const struct vhu_record *r, struct vhu_buf *out)
 {
 	uint64_t ns = r->t_ns >= in->first_ns ? r->t_ns - in->first_ns : 0;
@@ -104,7 +96,7 @@ static void add_line(const struct vhu_trace_opts *o, const struct vhu_trace_inpu
 		snprintf(session, sizeof(session), "[%" PRIu32 "]", r->connection);
 	vhu_buf_printf(out, "%6" PRIu32 " %5" PRIu64 ".%06" PRIu64 " %-4s ", r->seq, ns / 1000000000,
 		       ns % 1000000000 / 1000, session);
-	vhu_record_describe(r, in->device, out);
+	vhu_record_describe(r, vhu_trace_device_of(in, r), out);
 	if (o->verbose)
 		add_details(r, out);
 	vhu_buf_puts(out, "\n");
@@ -123,7 +115,7 @@ static int show(const struct vhu_trace_opts *o, struct vhu_trace_input *in, cons
 			continue;
 		vhu_buf_reset(&line);
 		add_line(o, in, &r, &line);
-		tame(&line);
+		vhu_trace_tame(&line);
 		if (line.len && fwrite(line.data, line.len, 1, stdout) != 1)
 			break; /* told at the end */
 	}

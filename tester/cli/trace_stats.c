@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "plan/plan.h"
 #include "trace/stats.h"
 #include "trace_command.h"
 
@@ -45,12 +46,36 @@ static void print_kinds(const struct vhu_trace_stats *s)
 		       k.row ? "" : vhu_channel_name(k.channel), k.reply ? " reply" : "");
 }
 
+static enum vhu_device session_device(const struct vhu_trace_input *in, const struct vhu_session_count *c)
+{
+	return in->device != VHU_DEV_ANY ? in->device : vhu_device_guess_of(in->guess, c->connection);
+}
+
 static const char *ending(const struct vhu_session_count *c)
 {
 	return !c->closed ? "open at the end" : c->closed_by_be ? "closed by the back-end" : "closed";
 }
 
-static void print_sessions(const struct vhu_trace_stats *s, bool all)
+/* What it is of, where, and between whom, as far as the capture says. */
+static void print_who(const struct vhu_trace_input *in, const struct vhu_session_count *c)
+{
+	enum vhu_device device = session_device(in, c);
+	const char *parts[] = {device == VHU_DEV_ANY ? "" : vhu_device_row(device)->name,
+			       c->path ? c->path : "", c->front_end, c->back_end};
+	static const char *const heads[] = {", ", ", ", ", ", " > "};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(parts); i++) {
+		struct vhu_buf tame = {0};
+
+		vhu_buf_puts(&tame, parts[i]);
+		vhu_trace_tame(&tame);
+		if (tame.len)
+			printf("%s%s", heads[i], vhu_buf_text(&tame));
+		vhu_buf_done(&tame);
+	}
+}
+
+static void print_sessions(const struct vhu_trace_input *in, const struct vhu_trace_stats *s, bool all)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 	const struct vhu_session_count *c = vhu_trace_stats_session(s, 0);
@@ -66,11 +91,12 @@ static void print_sessions(const struct vhu_trace_stats *s, bool all)
 		       c->bytes, c->opened ? "" : "start not seen, ", ending(c));
 		if (c->lost || c->gaps || c->marked)
 			printf(", lost %" PRIu64 " records, %" PRIu64 " gaps", c->lost, c->gaps);
+		print_who(in, c);
 		putchar('\n');
 	}
 }
 
-static void print_text(const struct vhu_trace_stats *s, bool all)
+static void print_text(const struct vhu_trace_input *in, const struct vhu_trace_stats *s, bool all)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 
@@ -85,7 +111,7 @@ static void print_text(const struct vhu_trace_stats *s, bool all)
 	if (t->messages)
 		print_kinds(s);
 	if (t->sessions)
-		print_sessions(s, all);
+		print_sessions(in, s, all);
 }
 
 /* --- JSON ------------------------------------------------------------------------------------------- */
@@ -105,23 +131,29 @@ static json_t *kinds_json(const struct vhu_trace_stats *s)
 	return list;
 }
 
-static json_t *sessions_json(const struct vhu_trace_stats *s)
+static json_t *sessions_json(const struct vhu_trace_input *in, const struct vhu_trace_stats *s)
 {
 	const struct vhu_session_count *c = vhu_trace_stats_session(s, 0);
 	json_t *list = json_array();
 
-	for (; c; c = vhu_trace_stats_session(s, c->connection))
-		json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I}",
-						      "session", (json_int_t)c->connection, "duration_ns",
-						      (json_int_t)(c->last_ns - c->first_ns), "messages",
-						      (json_int_t)c->messages, "bytes", (json_int_t)c->bytes,
-						      "start_seen", c->opened, "closed", c->closed,
-						      "closed_by_backend", c->closed_by_be, "lost",
-						      (json_int_t)c->lost, "gaps", (json_int_t)c->gaps));
+	for (; c; c = vhu_trace_stats_session(s, c->connection)) {
+		enum vhu_device device = session_device(in, c);
+		json_t *path = c->path ? json_string(c->path) : NULL; /* NULL as well: it is no UTF-8 */
+
+		json_array_append_new(
+			list, json_pack("{s:I, s:s?, s:o?, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I}", "session",
+					(json_int_t)c->connection, "device",
+					device == VHU_DEV_ANY ? NULL : vhu_device_row(device)->name, "socket",
+					path, "duration_ns", (json_int_t)(c->last_ns - c->first_ns),
+					"messages", (json_int_t)c->messages, "bytes", (json_int_t)c->bytes,
+					"start_seen", c->opened, "closed", c->closed, "closed_by_backend",
+					c->closed_by_be, "lost", (json_int_t)c->lost, "gaps",
+					(json_int_t)c->gaps));
+	}
 	return list;
 }
 
-static int print_json(const struct vhu_trace_stats *s)
+static int print_json(const struct vhu_trace_input *in, const struct vhu_trace_stats *s)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 	json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
@@ -130,7 +162,7 @@ static int print_json(const struct vhu_trace_stats *s)
 				 (json_int_t)t->fds, "duration_ns", (json_int_t)(t->last_ns - t->first_ns),
 				 "missing", (json_int_t)t->missing, "lost", (json_int_t)t->lost, "truncated",
 				 (json_int_t)t->truncated, "malformed", (json_int_t)t->malformed, "kinds",
-				 kinds_json(s), "sessions", sessions_json(s));
+				 kinds_json(s), "sessions", sessions_json(in, s));
 	_cleanup_(vhu_freep) char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	struct vhu_err err = {0};
 
@@ -161,9 +193,9 @@ int vhu_command_stats(const struct vhu_trace_opts *o)
 	if (more < 0)
 		code = -more;
 	if (code == VHU_EXIT_OK && o->json)
-		code = print_json(s);
+		code = print_json(&in, s);
 	else if (code == VHU_EXIT_OK)
-		print_text(s, o->verbose);
+		print_text(&in, s, o->verbose);
 	vhu_trace_close(&in);
 	vhu_trace_stats_free(s);
 	return vhu_trace_finish(code);

@@ -1,21 +1,44 @@
-/* Which device a capture is of. */
+/* Which device a session of a capture is of. */
 #include <jansson.h>
 #include <string.h>
 
-#include "plan/plan.h"
-#include "trace/trace.h"
-#include "wire/frame.h"
+#include "trace_plan.h"
+
+struct vhu_device_guess {
+	enum vhu_device said; /* by META, of all */
+	enum vhu_device found[VHU_CAP_CONNECTIONS_MAX + 1];
+	struct vhu_facts *facts[VHU_CAP_CONNECTIONS_MAX + 1]; /* of those that are not found yet */
+};
 
 /* META may say: {"target":{"device":"blk"}}. */
-static enum vhu_device by_meta(const struct vhu_trace *t)
+static enum vhu_device by_meta(const char *text)
 {
-	json_t *meta = json_loads(t->meta, 0, NULL);
+	json_t *meta = json_loads(text, 0, NULL);
 	const char *name = json_string_value(json_object_get(json_object_get(meta, "target"), "device"));
 	const struct vhu_device_row *row = name ? vhu_device_by_name(name) : NULL;
 	enum vhu_device device = row ? row->device : VHU_DEV_ANY;
 
 	json_decref(meta);
 	return device;
+}
+
+struct vhu_device_guess *vhu_device_guess_new(const char *meta)
+{
+	struct vhu_device_guess *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->said = by_meta(meta);
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(g->found); i++)
+		g->found[i] = VHU_DEV_ANY;
+	return g;
+}
+
+void vhu_device_guess_free(struct vhu_device_guess *g)
+{
+	for (size_t i = 0; g && i < VHU_ARRAY_SIZE(g->facts); i++)
+		free(g->facts[i]);
+	free(g);
 }
 
 /* What only one device has to do with. */
@@ -46,29 +69,63 @@ static void note_config(struct vhu_facts *facts, const struct vhu_frame *f)
 	facts->config_size = size;
 }
 
-/* Which device it speaks of by itself; else what it tells of it. */
-static enum vhu_device note_message(struct vhu_facts *facts, const struct vhu_record *r)
+/* What is offered and read; where the start was not seen, what a driver takes of it. */
+static bool tells(const struct vhu_msg_row *row, const struct vhu_record *r)
 {
-	const struct vhu_msg_row *row = vhu_record_is_message(r) ? vhu_record_row(r) : NULL;
-	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
-	enum vhu_device device = row ? by_message(row) : VHU_DEV_ANY;
-
-	if (!row || device != VHU_DEV_ANY || r->dir != VHU_CAP_DIR_BE || vhu_record_frame(r, &f, NULL) < 0 ||
-	    f.defects)
-		return device;
-	if (row->msg == VHU_MSG_GET_CONFIG)
-		note_config(facts, &f);
-	if (row->msg == VHU_MSG_GET_FEATURES)
-		facts->features |= vhu_frame_u64(&f, "u64");
-	return device;
+	return row->msg == VHU_MSG_SET_FEATURES ||
+	       (r->dir == VHU_CAP_DIR_BE && (row->msg == VHU_MSG_GET_CONFIG || row->msg == VHU_MSG_GET_FEATURES));
 }
 
-enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t)
+static enum vhu_device by_facts(struct vhu_device_guess *g, const struct vhu_record *r,
+				const struct vhu_msg_row *row)
 {
-	enum vhu_device device = by_meta(t);
-	struct vhu_facts facts = {0};
+	struct vhu_facts **facts = &g->facts[r->connection];
+	int fds[VHU_CAP_FDS_MAX];
+	struct vhu_frame f;
 
-	for (size_t i = 0; device == VHU_DEV_ANY && i < t->n_records; i++)
-		device = note_message(&facts, t->records[i]);
-	return device == VHU_DEV_ANY ? vhu_facts_device(&facts) : device;
+	if (!*facts)
+		*facts = calloc(1, sizeof(**facts));
+	if (!*facts || vhu_record_frame_borrow(r, fds, &f, NULL) < 0 || f.defects)
+		return VHU_DEV_ANY;
+	if (row->msg == VHU_MSG_GET_CONFIG)
+		note_config(*facts, &f);
+	else
+		(*facts)->features |= vhu_frame_u64(&f, "u64");
+	return vhu_facts_device(*facts);
+}
+
+void vhu_device_guess_note(struct vhu_device_guess *g, const struct vhu_record *r)
+{
+	enum vhu_device *found = &g->found[r->connection];
+	const struct vhu_msg_row *row =
+		g->said == VHU_DEV_ANY && *found == VHU_DEV_ANY ? vhu_record_row(r) : NULL;
+
+	if (!row)
+		return;
+	*found = by_message(row);
+	if (*found == VHU_DEV_ANY && tells(row, r))
+		*found = by_facts(g, r, row);
+	if (*found == VHU_DEV_ANY)
+		return;
+	free(g->facts[r->connection]);
+	g->facts[r->connection] = NULL;
+}
+
+enum vhu_device vhu_device_guess_of(const struct vhu_device_guess *g, uint32_t connection)
+{
+	return g->said != VHU_DEV_ANY ? g->said : g->found[connection];
+}
+
+enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t, const struct vhu_replay_opts *opts)
+{
+	struct vhu_device_guess *g = vhu_device_guess_new(t->meta);
+	enum vhu_device device = VHU_DEV_ANY;
+
+	for (size_t i = 0; g && i < t->n_records; i++)
+		vhu_device_guess_note(g, t->records[i]);
+	for (size_t i = 0; g && i < t->n_sessions && device == VHU_DEV_ANY; i++)
+		if (vhu_trace_chosen(t, opts, &t->sessions[i]))
+			device = vhu_device_guess_of(g, t->sessions[i].connection);
+	vhu_device_guess_free(g);
+	return device;
 }

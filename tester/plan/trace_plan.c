@@ -322,88 +322,19 @@ static int message(struct trace_compile *c, struct track *t, const struct vhu_re
 
 /* --- which sessions -------------------------------------------------------------------------------- */
 
-static const char *path_of(const struct vhu_session_ref *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (s->records[i]->path)
-			return s->records[i]->path;
-	return NULL;
-}
-
-/* Sessions of one file go to one back-end, unless their sockets say otherwise. */
-static bool chosen(const struct trace_compile *c, const struct vhu_session_ref *s, const char *path)
-{
-	const char *own = path_of(s);
-
-	if (c->opts->session)
-		return s->connection == c->opts->session;
-	return !path || !own || !strcmp(own, path);
-}
-
-static bool has_start(const struct vhu_session_ref *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (s->records[i]->channel == VHU_CAP_LIFE && (s->records[i]->kind == VHU_CAP_LIFE_CONNECT ||
-							       s->records[i]->kind == VHU_CAP_LIFE_ACCEPT))
-			return true;
-	return !s->messages;
-}
-
-static void tell_partial(struct trace_compile *c, const struct vhu_session_ref *s)
-{
-	uint64_t off = 0;
-
-	if (!s->partial && !has_start(s))
-		vhu_trace_note(c,
-			       "session %" PRIu32
-			       ": its start is not in the capture; what was set up before is missing",
-			       s->connection);
-	if (!s->partial)
-		return;
-	for (size_t i = 0; i < s->n && !off; i++)
-		if (vhu_record_is_message(s->records[i]) && s->records[i]->channel == VHU_CAP_MAIN) {
-			off = s->records[i]->stream_off;
-			break;
-		}
-	if (off)
-		vhu_trace_note(c,
-			       "session %" PRIu32 " began %" PRIu64
-			       " bytes before the capture: what was set up before is "
-			       "missing",
-			       s->connection, off);
-	else
-		vhu_trace_note(c, "session %" PRIu32 ": the recorder lost messages", s->connection);
-}
-
 static int choose(struct trace_compile *c)
 {
 	const struct vhu_trace *t = c->trace;
-	const char *path = NULL;
-	size_t left_out = 0;
 
 	c->tracks = calloc(t->n_sessions + 1, sizeof(*c->tracks));
 	if (!c->tracks)
 		return oom(c);
-	for (size_t i = 0; i < t->n_sessions && !c->opts->session && !path; i++)
-		path = t->sessions[i].messages ? path_of(&t->sessions[i]) : NULL;
-	for (size_t i = 0; i < t->n_sessions; i++) {
-		struct track *k = &c->tracks[c->n_tracks];
-
-		if (!chosen(c, &t->sessions[i], path)) {
-			left_out += t->sessions[i].messages > 0 && !c->opts->session;
-			continue;
+	for (size_t i = 0; i < t->n_sessions; i++)
+		if (vhu_trace_chosen(t, c->opts, &t->sessions[i])) {
+			c->tracks[c->n_tracks++].connection = t->sessions[i].connection;
+			vhu_trace_tell_partial(c, &t->sessions[i]);
 		}
-		k->connection = t->sessions[i].connection;
-		c->n_tracks++;
-		tell_partial(c, &t->sessions[i]);
-	}
-	if (left_out)
-		vhu_trace_note(c, "%zu sessions with other sockets are left out (--session chooses)",
-			       left_out);
-	if (!c->n_tracks && c->opts->session)
-		return vhu_err_set(c->err, -EINVAL, "there is no session %" PRIu32 " in the capture",
-				   c->opts->session);
-	return c->n_tracks ? 0 : vhu_err_set(c->err, -EINVAL, "there is no session in the capture");
+	return vhu_trace_tell_choice(c);
 }
 
 /* The chosen session with that number, or NULL. */

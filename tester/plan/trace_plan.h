@@ -66,6 +66,15 @@ struct vhu_step *vhu_trace_step(struct trace_compile *c, enum vhu_verb verb, con
 /* A line about what is played otherwise than it was. */
 void VHU_PRINTF(2, 3) vhu_trace_note(struct trace_compile *c, const char *format, ...);
 
+/*
+ * trace_sessions.c: whether a session is played; what is missing of it; which are left out. -EINVAL with text
+ * where none is played.
+ */
+bool vhu_trace_chosen(const struct vhu_trace *t, const struct vhu_replay_opts *opts,
+		      const struct vhu_session_ref *s);
+void vhu_trace_tell_partial(struct trace_compile *c, const struct vhu_session_ref *s);
+int vhu_trace_tell_choice(struct trace_compile *c);
+
 /* trace_came.c: a message of the back-end; what the front-end answered on its channel. -ENOMEM. */
 int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		   const struct vhu_frame *f);

@@ -17,17 +17,16 @@ struct renumber {
 };
 
 struct vhu_scrubber {
-	enum vhu_device device;
+	enum vhu_device device; /* of the record at hand */
 	struct renumber processes, sockets, objects, paths;
 };
 
-int vhu_scrubber_new(enum vhu_device device, struct vhu_scrubber **ret, struct vhu_err *err)
+int vhu_scrubber_new(struct vhu_scrubber **ret, struct vhu_err *err)
 {
 	struct vhu_scrubber *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return vhu_err_errno(err, -ENOMEM, "anonymize");
-	s->device = device;
 	*ret = s;
 	return 0;
 }
@@ -278,13 +277,14 @@ static int scrub_path(struct vhu_scrubber *s, const struct vhu_record *r, struct
 	return ret->path ? 0 : -ENOMEM;
 }
 
-int vhu_scrubber_record(struct vhu_scrubber *s, const struct vhu_record *r, struct vhu_arena *arena,
-			struct vhu_record *ret, struct vhu_err *err)
+int vhu_scrubber_record(struct vhu_scrubber *s, enum vhu_device device, const struct vhu_record *r,
+			struct vhu_arena *arena, struct vhu_record *ret, struct vhu_err *err)
 {
 	struct vhu_record out = *r;
 	uint8_t *bytes = NULL;
 	int code = 0;
 
+	s->device = device;
 	out.flags |= VHU_CAP_SCRUBBED;
 	out.tgid = renumbered(&s->processes, r->tgid);
 	out.tid = renumbered(&s->processes, r->tid);

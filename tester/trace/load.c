@@ -65,8 +65,8 @@ static void see_message(struct vhu_session_ref *s, const struct vhu_record *r)
 {
 	const struct vhu_msg_row *row;
 
-	if (r->flags & VHU_CAP_LOST_BEFORE || (s->messages == 0 && r->stream_off))
-		s->partial = true;
+	s->headless |= s->messages == 0 && vhu_record_is_headless(r);
+	s->partial |= s->headless || r->flags & VHU_CAP_LOST_BEFORE;
 	s->messages++;
 	if (r->channel != VHU_CAP_MAIN || r->dir != VHU_CAP_DIR_FE || r->len < VHU_C_HEADER_SIZE)
 		return;
@@ -79,6 +79,8 @@ static void see_message(struct vhu_session_ref *s, const struct vhu_record *r)
 
 static void see(struct vhu_session_ref *s, const struct vhu_record *r)
 {
+	if (!s->path)
+		s->path = r->path;
 	if (vhu_record_is_message(r))
 		see_message(s, r);
 	else if (r->channel == VHU_CAP_LIFE && r->kind == VHU_CAP_LIFE_LOST)

@@ -11,6 +11,7 @@ struct count {
 /* A session, and where its streams should go on. */
 struct session {
 	struct vhu_session_count told;
+	char *path;
 	uint64_t next[VHU_CHAN_MAX][2];
 };
 
@@ -45,6 +46,8 @@ void vhu_trace_stats_free(struct vhu_trace_stats *s)
 {
 	if (!s)
 		return;
+	for (size_t i = 0; i < s->n_sessions; i++)
+		free(s->sessions[i].path);
 	free(s->sessions);
 	free(s->by_connection);
 	free(s);
@@ -112,6 +115,8 @@ static void add_message(struct vhu_trace_stats *s, struct session *session, cons
 	enum vhu_channel channel = channels[r->channel];
 	struct count *c = count_of(s, r, channel);
 
+	if (!session->told.messages && vhu_record_is_headless(r))
+		session->told.opened = false;
 	c->messages++;
 	c->bytes += r->orig_len;
 	c->largest = VHU_MAX(c->largest, r->orig_len);
@@ -128,6 +133,18 @@ static void add_message(struct vhu_trace_stats *s, struct session *session, cons
 		session->told.marked |= (r->flags & VHU_CAP_LOST_BEFORE) != 0;
 	}
 	follow_stream(session, r, channel);
+}
+
+/* Who they are, and where they meet. */
+static void add_names(struct session *session, const struct vhu_record *r)
+{
+	struct vhu_session_count *c = &session->told;
+	bool from_front = r->dir == VHU_CAP_DIR_FE;
+
+	if (r->path && !session->path)
+		c->path = session->path = strdup(r->path);
+	if (r->comm && r->dir != VHU_CAP_DIR_NONE && !*(from_front ? c->front_end : c->back_end))
+		snprintf(from_front ? c->front_end : c->back_end, sizeof(c->front_end), "%s", r->comm);
 }
 
 static void add_life(struct vhu_trace_stats *s, struct session *session, const struct vhu_record *r)
@@ -167,6 +184,8 @@ int vhu_trace_stats_add(struct vhu_trace_stats *s, const struct vhu_record *r, s
 		if (!session)
 			return vhu_err_errno(err, -ENOMEM, "statistics");
 		session->told.last_ns = VHU_MAX(session->told.last_ns, r->t_ns);
+		if (r->path || r->comm)
+			add_names(session, r);
 	}
 	if (session && vhu_record_is_message(r))
 		add_message(s, session, r);

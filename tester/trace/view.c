@@ -153,6 +153,11 @@ bool vhu_record_is_reply(const struct vhu_record *r)
 	return vhu_record_is_message(r) && (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
 }
 
+bool vhu_record_is_headless(const struct vhu_record *r)
+{
+	return r->stream_off || r->flags & VHU_CAP_LOST_BEFORE;
+}
+
 const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_NAME_CAP])
 {
 	const struct vhu_msg_row *row = vhu_record_row(r);

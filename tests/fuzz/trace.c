@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 /* Record by record, as show, stats, check and anonymize do. */
 static void stream(const uint8_t *bytes, size_t len)
 {
-	const struct vhu_judge_config config = {VHU_DEV_ANY, 0, {true, VHU_SINCE_V11_1}};
+	const struct vhu_judge_config config = {VHU_DEV_ANY, NULL, 0, {true, VHU_SINCE_V11_1}};
 	struct vhu_arena *arena = vhu_arena_new(), *other = vhu_arena_new();
 	struct vhu_trace_reader *reader = NULL;
 	struct vhu_trace_stats *stats = NULL;
@@ -45,7 +45,7 @@ static void stream(const uint8_t *bytes, size_t len)
 
 	if (arena && other && !vhu_trace_reader_new_mem(bytes, len, &reader, NULL) &&
 	    !vhu_trace_stats_new(0, &stats, NULL) && !vhu_judge_new(&config, &judge, NULL) &&
-	    !vhu_scrubber_new(len & 1 ? VHU_DEV_ANY : VHU_DEV_NET, &scrubber, NULL) &&
+	    !vhu_scrubber_new(&scrubber, NULL) &&
 	    !vhu_filter_parse("!SET_OWNER index>=0 type=request|reply", &filter, NULL)) {
 		vhu_trace_reader_borrow(reader);
 		vhu_scrubber_meta(vhu_trace_reader_meta(reader), other, &meta, NULL);
@@ -56,7 +56,8 @@ static void stream(const uint8_t *bytes, size_t len)
 			vhu_filter_match(filter, &r);
 			vhu_trace_stats_add(stats, &r, NULL);
 			vhu_judge_record(judge, &r, number, offset, NULL);
-			if (!vhu_scrubber_record(scrubber, &r, other, &scrubbed, NULL)) {
+			if (!vhu_scrubber_record(scrubber, len & 1 ? VHU_DEV_ANY : VHU_DEV_NET, &r, other, &scrubbed,
+						 NULL)) {
 				vhu_buf_reset(&text);
 				vhu_record_encode(&scrubbed, 0, &text, NULL);
 			}
@@ -83,11 +84,12 @@ static void stream(const uint8_t *bytes, size_t len)
 /* As a plan, and that as a case, as replay and case do. */
 static void compile(const struct vhu_trace *t, bool io)
 {
-	const struct vhu_replay_opts opts = {.device = vhu_trace_guess_device(t), .spawned = true, .io = io};
+	struct vhu_replay_opts opts = {.spawned = true, .io = io};
 	struct vhu_buf notes = {0}, text = {0};
 	struct vhu_plan *plan = NULL;
 	struct vhu_err err;
 
+	opts.device = vhu_trace_guess_device(t, &opts);
 	if (!vhu_plan_from_trace(t, &opts, &plan, &notes, &err)) {
 		vhu_plan_to_case(plan, "any", &text, &err);
 		vhu_plan_free(plan);

@@ -22,6 +22,9 @@ enum {
 	CHANNEL_BACKEND = 2,
 	CHANNEL_GPU = 6,
 	UNASKED_BITS = 64,
+	CONNECTIONS = 65536,
+	TLV_PATH = 4,
+	TLV_HEAD = 4,
 	FROM_FRONT = 1,
 	FROM_BACK = 2,
 	HEADER_FLAGS = 4,
@@ -36,6 +39,8 @@ struct reading {
 	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
 	uint32_t rings;	     /* highest index that was used, plus 1 */
+	uint32_t session;    /* the sessions of its socket alone; 0: all */
+	uint64_t socket[CONNECTIONS]; /* what each goes over, as a hash; 0: not told */
 	uint32_t connection; /* whose state this is: */
 	uint64_t pfeatures;
 	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
@@ -227,13 +232,50 @@ static void new_connection(struct reading *r, uint32_t connection)
 	r->asked = 0;
 }
 
+/* --- whose answers count ------------------------------------------------------------------------------ */
+
+static uint64_t hash(const uint8_t *bytes, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ bytes[i]) * 0x100000001b3;
+	return h | 1;
+}
+
+/* The first record of a connection that names its socket tells it. */
+static void note_socket(struct reading *r, size_t len)
+{
+	size_t head = le16(r->packet + 2), at = PSEUDO_HEADER;
+	uint64_t *socket = &r->socket[file_connection(r) % CONNECTIONS];
+
+	while (!*socket && head <= len && at + TLV_HEAD <= head && le16(r->packet + at)) {
+		size_t size = le16(r->packet + at + 2);
+
+		if (size > head - at - TLV_HEAD)
+			return;
+		if (le16(r->packet + at) == TLV_PATH)
+			*socket = hash(r->packet + at + TLV_HEAD, size);
+		at += TLV_HEAD + ((size + 3) & ~(size_t)3);
+	}
+}
+
+static bool counts(const struct reading *r)
+{
+	uint32_t connection = file_connection(r);
+	uint64_t wanted = r->session ? r->socket[r->session % CONNECTIONS] : 0;
+
+	return !r->session || connection == r->session ||
+	       (wanted && r->socket[connection % CONNECTIONS] == wanted);
+}
+
 static void take_packet(struct reading *r, size_t len)
 {
 	size_t head = le16(r->packet + 2), from = r->packet[1];
 	const uint8_t *message;
 	uint32_t request, flags;
 
-	if (head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE)
+	if (head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE || !counts(r))
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
@@ -252,33 +294,43 @@ static void take_packet(struct reading *r, size_t len)
 		take_answer(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
 }
 
-void like_capture(const char *path)
+/* From the first record, which has to be ours, to the end. */
+static void read_all(struct reading *r, void (*take)(struct reading *r, size_t len))
+{
+	size_t len;
+
+	open_file(r);
+	len = next_packet(r);
+	if (len < PSEUDO_HEADER || r->packet[4] != CHANNEL_META)
+		refuse(r, "it is no capture of vhost-user: it does not begin with one's first record");
+	while ((len = next_packet(r)) >= PSEUDO_HEADER)
+		take(r, len);
+	fclose(r->file);
+}
+
+void like_capture(const char *path, uint32_t session)
 {
 	struct reading *r = calloc(1, sizeof(*r));
-	size_t len;
 
 	if (!r) {
 		complain("--like: out of memory");
 		exit(EXIT_FAILURE);
 	}
 	r->path = path;
+	r->session = session;
 	options.gpu_asks = false;
 	/* Requests of its own are made that it made then, whenever that may be. */
 	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
 			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP |
 			  1ULL << MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD;
-	open_file(r);
-	len = next_packet(r);
-	if (len < PSEUDO_HEADER || r->packet[4] != CHANNEL_META)
-		refuse(r, "it is no capture of vhost-user: it does not begin with one's first record");
-	while ((len = next_packet(r)) >= PSEUDO_HEADER)
-		take_packet(r, len);
+	if (session)
+		read_all(r, note_socket);
+	read_all(r, take_packet);
 	/* How many are served, whatever the number that is told. */
 	if (r->queue_num && options.queue_num <= C_VRING_INDEX_MAX + 1 && options.queue_num > r->rings)
 		r->rings = (uint32_t)options.queue_num;
 	options.base_low = r->told_low && !r->told_all;
 	if (r->rings)
 		options.queues = r->rings;
-	fclose(r->file);
 	free(r);
 }

@@ -55,6 +55,7 @@ enum {
 	OPT_FLASH,
 	OPT_LATENCY,
 	OPT_LIKE,
+	OPT_LIKE_SESSION,
 	OPT_LIST_FAULTS,
 	OPT_MEM_SLOTS,
 	OPT_CONFIG_SIZE,
@@ -96,6 +97,7 @@ static const struct option table[] = {
 	{"protocol-features", required_argument, NULL, OPT_PROTOCOL_FEATURES},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"reply-style", required_argument, NULL, OPT_REPLY_STYLE},
+	{"like-session", required_argument, NULL, OPT_LIKE_SESSION},
 	{"like", required_argument, NULL, OPT_LIKE},
 	{"fault", required_argument, NULL, 'F'},
 	{"list-faults", no_argument, NULL, OPT_LIST_FAULTS},
@@ -140,6 +142,7 @@ static const char help[] =
 	"                           served without their protocol feature; ack-always: need_reply is\n"
 	"                           answered without REPLY_ACK; may be given again\n"
 	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
+	"      --like-session N     before --like: the back-end of this session, where the capture has several\n"
 	"Faults:\n"
 	"  -F, --fault ID           misbehave; may be given again\n"
 	"      --list-faults        a line a fault: id, requirements, what it does wrong\n"
@@ -253,6 +256,8 @@ static void style_parse(const char *word)
 /* What makes it look like another back-end. */
 static void look_option(int c)
 {
+	static uint32_t session;
+
 	switch (c) {
 	case OPT_MEM_SLOTS:
 		options.mem_slots = (unsigned)number("--mem-slots", optarg, 1, MEM_SLOTS_MAX);
@@ -274,8 +279,11 @@ static void look_option(int c)
 	case OPT_REPLY_STYLE:
 		style_parse(optarg);
 		break;
+	case OPT_LIKE_SESSION:
+		session = (uint32_t)number("--like-session", optarg, 1, UINT16_MAX);
+		break;
 	case OPT_LIKE:
-		like_capture(optarg);
+		like_capture(optarg, session);
 		break;
 	case OPT_CONTROL_QUEUE:
 		options.control_queue = true;

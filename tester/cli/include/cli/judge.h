@@ -8,6 +8,7 @@
 #pragma once
 
 #include "oracle/oracle.h"
+#include "plan/plan.h"
 #include "trace/record.h"
 
 enum { VHU_JUDGE_KEPT = 10000 };
@@ -15,7 +16,8 @@ enum { VHU_JUDGE_KEPT = 10000 };
 struct vhu_judge;
 
 struct vhu_judge_config {
-	enum vhu_device device;		/* VHU_DEV_ANY: unknown */
+	enum vhu_device device;		/* of all sessions; VHU_DEV_ANY: */
+	const struct vhu_device_guess *guess;	/* what is known of each by now; borrowed, or NULL */
 	uint32_t only;			/* connection; 0: all */
 	struct vhu_judge_opts grade;
 };

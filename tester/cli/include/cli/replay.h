@@ -7,6 +7,7 @@ struct vhu_replay_cli {
 	struct vhu_target_cli target;	/* first: the common rows count from here */
 	bool io, paced, keep_going;
 	uint64_t session, until;	/* 0: all */
+	const char *socket;		/* NULL: the first session's */
 	struct vhu_words ignore;
 	const char *json;
 	uint64_t seed;

@@ -634,11 +634,13 @@ int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_
 
 /* --- from captures ----------------------------------------------------------------------------- */
 
+struct vhu_record;
 struct vhu_trace;
 
 struct vhu_replay_opts {
 	enum vhu_device device;
-	uint32_t session;		/* this connection alone; 0: all with the first one's socket */
+	uint32_t session;		/* this connection alone; 0: all with one socket: */
+	const char *socket;		/* this one; NULL: the first session's */
 	uint32_t until;			/* no record behind this one; 0: all */
 	bool spawned;			/* we can kill the target and start it again */
 	bool io;			/* requests will go through the rings: what they change may differ */
@@ -658,8 +660,23 @@ int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts 
  * name, and what came back, less what may differ; steps that are repeated for each ring are loops.
  */
 int vhu_plan_to_case(const struct vhu_plan *plan, const char *from, struct vhu_buf *out, struct vhu_err *err);
-/* The device that a capture is of, by what it says and by its messages; VHU_DEV_ANY if nothing tells. */
-enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t);
+/*
+ * The device that the sessions which these options choose are of, by what the capture says and by their
+ * messages; VHU_DEV_ANY if nothing tells.
+ */
+enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t, const struct vhu_replay_opts *opts);
+
+/* The first session that they choose; 0: none. */
+uint32_t vhu_trace_first(const struct vhu_trace *t, const struct vhu_replay_opts *opts);
+
+/* The device of each session of a capture, record by record. Out of memory it knows less. */
+struct vhu_device_guess;
+
+/* `meta` is the capture's META text. NULL: out of memory. */
+struct vhu_device_guess *vhu_device_guess_new(const char *meta);
+void vhu_device_guess_free(struct vhu_device_guess *g);
+void vhu_device_guess_note(struct vhu_device_guess *g, const struct vhu_record *r);
+enum vhu_device vhu_device_guess_of(const struct vhu_device_guess *g, uint32_t connection);
 
 /* The JSON Schema (draft 2020-12) of case files, generated from the same rows that parse them. malloc'ed. */
 char *vhu_case_schema(void);

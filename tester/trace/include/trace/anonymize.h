@@ -11,12 +11,14 @@
 struct vhu_arena;
 struct vhu_scrubber;
 
-/* `device` says which bytes of config space are private; of an unknown device all are. */
-int vhu_scrubber_new(enum vhu_device device, struct vhu_scrubber **ret, struct vhu_err *err);
+int vhu_scrubber_new(struct vhu_scrubber **ret, struct vhu_err *err);
 void vhu_scrubber_free(struct vhu_scrubber *s);
-/* What may be said of a record; parts in the arena or still those of `r`. */
-int vhu_scrubber_record(struct vhu_scrubber *s, const struct vhu_record *r, struct vhu_arena *arena,
-			struct vhu_record *ret, struct vhu_err *err);
+/*
+ * What may be said of a record; parts in the arena or still those of `r`. `device` says which bytes of config
+ * space are private; of an unknown device all are.
+ */
+int vhu_scrubber_record(struct vhu_scrubber *s, enum vhu_device device, const struct vhu_record *r,
+			struct vhu_arena *arena, struct vhu_record *ret, struct vhu_err *err);
 /* What may be said of the capture, made of its META text; in the arena. */
 int vhu_scrubber_meta(const char *meta, struct vhu_arena *arena, struct vhu_trace_meta *ret,
 		      struct vhu_err *err);

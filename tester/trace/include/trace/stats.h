@@ -18,6 +18,8 @@ struct vhu_session_count {
 	uint64_t messages, bytes;
 	uint64_t gaps;			/* places where bytes of the stream are missing */
 	uint64_t lost;			/* that the recorder counted on it */
+	const char *path;		/* of its socket, as long as the counts live; NULL: not told */
+	char front_end[17], back_end[17];	/* names of the processes; "" */
 	bool opened, closed, closed_by_be, marked;	/* marked: something was lost before a message */
 };
 

@@ -7,8 +7,10 @@ struct vhu_session_ref {
 	uint32_t connection;
 	size_t n;			/* records of it, in order */
 	const struct vhu_record *const *records;
+	const char *path;		/* of its socket; NULL: not told */
 	size_t messages;		/* of them, on channels that carry frames */
 	bool partial;			/* it began before the capture, or something was lost */
+	bool headless;			/* it began before */
 	bool closed_by_be;
 	uint64_t features, pfeatures;	/* as far as the frames tell */
 };
