@@ -8,6 +8,7 @@ JSON with `conn`, `ch`, `dir`, `raw`, `fds` (all go to one).
 
     --repeat N        the sessions N times, with connection numbers of their own
     --interleave      …all at once, message by message, instead of one after the other
+    --beside SESSION  another session beside it, of another device and on other sockets; nobody says of which
     --start N         without the first N messages and the start of their connections
     --swap            the file's numbers in big-endian order
     --microseconds    the file's time stamps in microseconds
@@ -146,6 +147,11 @@ def build(args):
     events, device = sessions_of(args.session)
     if args.start:
         events = without_start(events, args.start)
+    if args.beside:
+        above = max(event[1] for event in events)
+        beside = [(event[0], event[1] + above) + (('open', f'beside-{event[3]}') if event[2] == 'open' else event[2:])
+                  for event in sessions_of(args.beside)[0]]
+        events, device = sorted(events + beside, key=lambda event: event[0]), None
     capture = Capture(args.version)
     meta = {'format': 'vhu-capture', 'version': 1, 'level': 0, 'tool': 'make_capture.py',
             'target': {'device': device} if device else {}}
@@ -195,6 +201,7 @@ def main():
                                                      '--swap-records': None}.get(name, 0))
     for name in ('--interleave', '--swap', '--microseconds', '--no-end'):
         parser.add_argument(name, action='store_true')
+    parser.add_argument('--beside')
     parser.add_argument('--edit', action='append', default=[])
     parser.add_argument('--drop', action='append', type=int, default=[])
     parser.add_argument('session')
