@@ -144,8 +144,8 @@ static int load(struct replay_run *x, struct vhu_err *err)
 	if (code < 0)
 		return code;
 	vhu_buf_puts(&x->notes, x->trace->notes);
-	opts.device =
-		x->o->target.device != VHU_DEV_ANY ? x->o->target.device : vhu_trace_guess_device(x->trace, &opts);
+	opts.device = x->o->target.device != VHU_DEV_ANY ? x->o->target.device
+							 : vhu_trace_guess_device(x->trace, &opts);
 	x->view = (struct vhu_divergence_view){x->trace, opts.device};
 	if (x->o->io && opts.device != VHU_DEV_BLK)
 		return vhu_err_set(err, -EINVAL,

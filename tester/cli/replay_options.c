@@ -76,14 +76,17 @@ static int check(struct vhu_replay_cli *o, struct vhu_err *err)
 	if (code < 0 || o->help || o->version)
 		return code;
 	if (!vhu_target_cli_named(&o->target))
-		return vhu_err_set(err, -EINVAL, "no target: nothing says what to play against\n"
+		return vhu_err_set(err, -EINVAL,
+				   "no target: nothing says what to play against\n"
 				   "  give --backend, --spawn, --listen or --reference");
 	if (o->parsed.rest.n != 1)
-		return vhu_err_set(err, -EINVAL, o->parsed.rest.n ? "usage: one capture at a time" :
-				   "usage: no capture is named\n"
-				   "  give a .pcap file, or - for standard input");
+		return vhu_err_set(err, -EINVAL,
+				   o->parsed.rest.n ? "usage: one capture at a time"
+						    : "usage: no capture is named\n"
+						      "  give a .pcap file, or - for standard input");
 	if (o->target.reference && !strcmp(o->parsed.rest.items[0], "-"))
-		return vhu_err_set(err, -EINVAL, "--reference: the back-end reads the capture too, so it has "
+		return vhu_err_set(err, -EINVAL,
+				   "--reference: the back-end reads the capture too, so it has "
 				   "to be a file");
 	return 0;
 }

@@ -169,7 +169,8 @@ static int judge_all(struct vhu_judge *j, struct vhu_trace_input *in)
 
 static int judge(struct check *c, struct vhu_trace_input *in)
 {
-	const struct vhu_judge_config config = {in->device, in->guess, c->o->session, {c->o->strict, c->o->spec}};
+	const struct vhu_judge_config config = {
+		in->device, in->guess, c->o->session, {c->o->strict, c->o->spec}};
 	const struct vhu_judge_counts *n;
 	struct vhu_judged d;
 	struct vhu_judge *j;

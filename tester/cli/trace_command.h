@@ -36,7 +36,8 @@ int vhu_trace_complain(const struct vhu_err *err);
 /* Whether standard output took everything; tells and returns VHU_EXIT_BROKEN if not, else `code`. */
 int vhu_trace_finish(int code);
 /* Notes about a file, a line each, on stderr. */
-void vhu_trace_tell_notes(const char *path, const char *notes);/* Texts of a capture may hold anything: what a terminal would obey becomes a dot. */
+void vhu_trace_tell_notes(const char *path, const char *notes);
+/* Texts of a capture may hold anything: what a terminal would obey becomes a dot. */
 void vhu_trace_tame(struct vhu_buf *line);
 
 /* A capture record by record: whatever its size, memory for one record. */

@@ -58,7 +58,8 @@ static void look_ahead(struct vhu_trace_input *in)
 	struct vhu_record r;
 	struct stat st;
 
-	if (stat(in->path, &st) < 0 || !S_ISREG(st.st_mode) || vhu_trace_reader_new(in->path, &reader, &err) < 0)
+	if (stat(in->path, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    vhu_trace_reader_new(in->path, &reader, &err) < 0)
 		return;
 	vhu_trace_reader_borrow(reader);
 	for (size_t i = 0; i < AHEAD && vhu_trace_reader_next(reader, in->arena, &r, &err) > 0; i++) {

@@ -141,14 +141,14 @@ static json_t *sessions_json(const struct vhu_trace_input *in, const struct vhu_
 		json_t *path = c->path ? json_string(c->path) : NULL; /* NULL as well: it is no UTF-8 */
 
 		json_array_append_new(
-			list, json_pack("{s:I, s:s?, s:o?, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I}", "session",
-					(json_int_t)c->connection, "device",
-					device == VHU_DEV_ANY ? NULL : vhu_device_row(device)->name, "socket",
-					path, "duration_ns", (json_int_t)(c->last_ns - c->first_ns),
-					"messages", (json_int_t)c->messages, "bytes", (json_int_t)c->bytes,
-					"start_seen", c->opened, "closed", c->closed, "closed_by_backend",
-					c->closed_by_be, "lost", (json_int_t)c->lost, "gaps",
-					(json_int_t)c->gaps));
+			list,
+			json_pack("{s:I, s:s?, s:o?, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I}", "session",
+				  (json_int_t)c->connection, "device",
+				  device == VHU_DEV_ANY ? NULL : vhu_device_row(device)->name, "socket", path,
+				  "duration_ns", (json_int_t)(c->last_ns - c->first_ns), "messages",
+				  (json_int_t)c->messages, "bytes", (json_int_t)c->bytes, "start_seen",
+				  c->opened, "closed", c->closed, "closed_by_backend", c->closed_by_be,
+				  "lost", (json_int_t)c->lost, "gaps", (json_int_t)c->gaps));
 	}
 	return list;
 }

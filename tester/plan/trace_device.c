@@ -73,7 +73,8 @@ static void note_config(struct vhu_facts *facts, const struct vhu_frame *f)
 static bool tells(const struct vhu_msg_row *row, const struct vhu_record *r)
 {
 	return row->msg == VHU_MSG_SET_FEATURES ||
-	       (r->dir == VHU_CAP_DIR_BE && (row->msg == VHU_MSG_GET_CONFIG || row->msg == VHU_MSG_GET_FEATURES));
+	       (r->dir == VHU_CAP_DIR_BE &&
+		(row->msg == VHU_MSG_GET_CONFIG || row->msg == VHU_MSG_GET_FEATURES));
 }
 
 static enum vhu_device by_facts(struct vhu_device_guess *g, const struct vhu_record *r,

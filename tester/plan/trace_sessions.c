@@ -64,7 +64,7 @@ static bool sends(const struct vhu_session_ref *s, enum vhu_msg msg)
 static void tell_missing(const struct vhu_session_ref *s, struct vhu_buf *out)
 {
 	static const struct {
-		enum vhu_msg msg, or;
+		enum vhu_msg msg, or ;
 		const char *text;
 	} rows[] = {
 		{VHU_MSG_SET_FEATURES, VHU_MSG_SET_FEATURES, "features (SET_FEATURES)"},
@@ -87,9 +87,9 @@ void vhu_trace_tell_partial(struct trace_compile *c, const struct vhu_session_re
 
 	if (s->headless || !has_start(s)) {
 		tell_missing(s, &missing);
-		vhu_trace_note(c,
-			       "session %" PRIu32 " began before the capture: what was said there is not in it%s",
-			       s->connection, vhu_buf_text(&missing));
+		vhu_trace_note(
+			c, "session %" PRIu32 " began before the capture: what was said there is not in it%s",
+			s->connection, vhu_buf_text(&missing));
 	} else if (s->partial) {
 		vhu_trace_note(c, "session %" PRIu32 ": the recorder lost messages", s->connection);
 	}

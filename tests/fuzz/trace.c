@@ -56,8 +56,8 @@ static void stream(const uint8_t *bytes, size_t len)
 			vhu_filter_match(filter, &r);
 			vhu_trace_stats_add(stats, &r, NULL);
 			vhu_judge_record(judge, &r, number, offset, NULL);
-			if (!vhu_scrubber_record(scrubber, len & 1 ? VHU_DEV_ANY : VHU_DEV_NET, &r, other, &scrubbed,
-						 NULL)) {
+			if (!vhu_scrubber_record(scrubber, len & 1 ? VHU_DEV_ANY : VHU_DEV_NET, &r, other,
+						 &scrubbed, NULL)) {
 				vhu_buf_reset(&text);
 				vhu_record_encode(&scrubbed, 0, &text, NULL);
 			}

@@ -379,8 +379,8 @@ static void what_cannot_be_replayed_is_said(void **state)
 	finish(c);
 	c->session[0].partial = c->session[0].headless = true;
 	assert_int_equal(vhu_plan_from_trace(&c->trace, &opts, &p, &notes, &err), 0);
-	assert_non_null(strstr(vhu_buf_text(&notes), "session 1 began before the capture: what was said there is not in it; the "
-							  "back-end never learns of features (SET_FEATURES), memory"));
+	assert_non_null(strstr(vhu_buf_text(&notes), "session 1 began before the capture"));
+	assert_non_null(strstr(vhu_buf_text(&notes), "never learns of features (SET_FEATURES), memory"));
 	assert_non_null(strstr(vhu_buf_text(&notes), "record 3: left out, since the recorder cut it"));
 	vhu_buf_done(&notes);
 	vhu_plan_free(p);

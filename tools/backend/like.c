@@ -38,10 +38,10 @@ struct reading {
 	FILE *file;
 	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
-	uint32_t rings;	     /* highest index that was used, plus 1 */
-	uint32_t session;    /* the sessions of its socket alone; 0: all */
+	uint32_t rings;		      /* highest index that was used, plus 1 */
+	uint32_t session;	      /* the sessions of its socket alone; 0: all */
 	uint64_t socket[CONNECTIONS]; /* what each goes over, as a hash; 0: not told */
-	uint32_t connection; /* whose state this is: */
+	uint32_t connection;	      /* whose state this is: */
 	uint64_t pfeatures;
 	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
 	uint8_t packet[PACKET_MAX];

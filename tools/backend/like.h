@@ -1,6 +1,6 @@
 /*
- * To look like the back-end of a capture: what it offered and how it answered becomes `options`. Of a file with several back-ends, the one whose
- * socket this session went over; 0: what all sessions say.
+ * To look like the back-end of a capture: what it offered and how it answered becomes `options`. Of a file
+ * with several back-ends it is the one whose socket this session went over; 0: what all sessions say.
  */
 #ifndef BACKEND_LIKE_H
 #define BACKEND_LIKE_H

@@ -142,7 +142,7 @@ static const char help[] =
 	"                           served without their protocol feature; ack-always: need_reply is\n"
 	"                           answered without REPLY_ACK; may be given again\n"
 	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
-	"      --like-session N     before --like: the back-end of this session, where the capture has several\n"
+	"      --like-session N     before --like: the back-end of this session, of several\n"
 	"Faults:\n"
 	"  -F, --fault ID           misbehave; may be given again\n"
 	"      --list-faults        a line a fault: id, requirements, what it does wrong\n"

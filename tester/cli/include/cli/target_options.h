@@ -22,7 +22,7 @@ struct vhu_target_cli {
 	enum vhu_backing memory;
 	uint64_t timeout_ms;
 	uint64_t max_time_s;		/* 0: no bound */
-	const char *like;		/* no option: the capture whose back-end the reference is made like, … */
+	const char *like;		/* no option: the capture whose back-end the reference is made like */
 	uint32_t like_session;		/* … that of this session */
 	const char *dir;		/* no option: where sockets and images go; NULL: TMPDIR */
 };
