@@ -133,9 +133,9 @@ void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s, const struct 
 /* It failed: what the block holds is not known. */
 void vhu_guest_unsettle(struct guest_queue *q, struct guest_slot *s);
 
-static inline uint64_t vhu_guest_random_block(struct guest_queue *q)
+static inline uint64_t vhu_guest_random_block(struct vhu_rng *rng, uint64_t blocks)
 {
-	return (uint64_t)((unsigned __int128)vhu_rng_u64(&q->rng) * q->blocks >> 64);
+	return (uint64_t)((unsigned __int128)vhu_rng_u64(rng) * blocks >> 64);
 }
 
 static inline void vhu_guest_count(_Atomic uint64_t *counter, uint64_t n)

@@ -16,7 +16,7 @@ static bool is_busy(const struct guest_queue *q, uint64_t block)
 static bool random_block(struct guest_queue *q, uint64_t *ret)
 {
 	enum { TRIES = 64 };
-	uint64_t block = vhu_guest_random_block(q);
+	uint64_t block = vhu_guest_random_block(&q->rng, q->blocks);
 
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (!is_busy(q, block)) {

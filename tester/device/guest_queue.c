@@ -159,12 +159,37 @@ static unsigned allowed(struct guest_queue *q, uint64_t now)
 	return (unsigned)n;
 }
 
+/* Blocks that are alike. The numbers stay in registers: in memory, loads would wait for the stores before. */
+static unsigned draw(struct guest_queue *q, unsigned n)
+{
+	const bool write = q->g->opts.rw == VHU_GUEST_RANDWRITE;
+	struct vhu_rng rng = q->rng;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t chain = q->free[--q->n_free];
+
+		q->slot[chain].block = vhu_guest_random_block(&rng, q->blocks);
+		q->slot[chain].write = write;
+		q->batch[i] = chain;
+	}
+	q->rng = rng;
+	return n;
+}
+
+static unsigned choose(struct guest_queue *q, unsigned n)
+{
+	unsigned i = 0;
+
+	while (i < n && vhu_guest_choose(q, &q->slot[q->free[q->n_free - 1]]))
+		q->batch[i++] = q->free[--q->n_free];
+	return i;
+}
+
 static void fill_up(struct guest_queue *q)
 {
 	const uint32_t round = atomic_load_explicit(&q->g->log.round, memory_order_acquire);
-	const bool writes = q->g->opts.rw == VHU_GUEST_RANDWRITE;
 	uint64_t now;
-	unsigned may, n = 0;
+	unsigned may, n;
 
 	if (q->n_free == 0 || q->left == 0)
 		return;
@@ -172,22 +197,15 @@ static void fill_up(struct guest_queue *q)
 	now = q->g->opts.rate || q->n_free == q->g->opts.depth ? vhu_now_ns() : q->last_ns;
 	if (q->n_free == q->g->opts.depth)
 		q->last_ns = now;
-	for (may = allowed(q, now); n < may; n++) {
-		uint16_t chain = q->free[q->n_free - 1];
-		struct guest_slot *s = &q->slot[chain];
+	may = allowed(q, now);
+	n = q->plain ? draw(q, may) : choose(q, may);
+	for (unsigned i = 0; i < n; i++) {
+		struct guest_slot *s = &q->slot[q->batch[i]];
 
-		if (q->plain) {
-			s->block = vhu_guest_random_block(q);
-			s->write = writes;
-		} else if (!vhu_guest_choose(q, s)) {
-			break;
-		}
 		s->round = round;
 		if (__builtin_expect(round, 0))
 			vhu_guest_log_send(q, s);
-		fill(q, chain, s, now);
-		q->batch[n] = chain;
-		q->n_free--;
+		fill(q, q->batch[i], s, now);
 	}
 	q->left -= n;
 	send(q, n);
@@ -216,10 +234,20 @@ static void complete_some(struct guest_queue *q, const struct vhu_hot_used *used
 	vhu_histogram_add(&q->latency, now - sent_ns, alike);
 }
 
-/* Where data is looked at that takes its time: what is done with goes again, and keeps the device busy. */
+/*
+ * What is done with goes again, and keeps the device busy while we look at the rest: soon where data is
+ * looked at. Where it is not, by halves, and to a device that polls: another may have to be kicked for each.
+ */
+static unsigned step_of(const struct guest_queue *q, unsigned n)
+{
+	if (q->generation)
+		return STEP;
+	return vhu_hot_kicks_off(q->hot) ? VHU_MAX(q->g->opts.depth / 2, 1u) : n;
+}
+
 static void complete_all(struct guest_queue *q, unsigned n, uint64_t now, bool refill)
 {
-	unsigned step = refill && q->generation ? STEP : n;
+	unsigned step = refill ? step_of(q, n) : n;
 
 	for (unsigned i = 0; i < n; i += step) {
 		complete_some(q, &q->used[i], VHU_MIN(step, n - i), now);

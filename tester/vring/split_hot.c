@@ -171,6 +171,7 @@ static unsigned reap_in_order(struct vhu_hot *h, struct split *s, uint16_t idx, 
 
 static unsigned reap_any_order(struct vhu_hot *h, struct split *s, uint16_t idx, struct vhu_hot_used *out)
 {
+	const uint8_t *elements = element_at(s, 0);
 	const uint16_t *owner = h->owner;
 	const uint32_t *room = h->room;
 	uint32_t size = s->size;
@@ -178,7 +179,7 @@ static unsigned reap_any_order(struct vhu_hot *h, struct split *s, uint16_t idx,
 	unsigned n = 0;
 
 	for (uint16_t at = s->last_used; at != idx; at++) {
-		const uint8_t *p = element_at(s, at);
+		const uint8_t *p = elements + USED_ELEMENT * (size_t)(at & (size - 1));
 		uint32_t id = ring_load32(p), len = ring_load32(p + 4);
 		uint16_t chain = id < size ? owner[id] : HOT_NONE;
 

@@ -204,23 +204,6 @@ bool region_fits(const struct region *regions, unsigned n, const struct region *
 	return true;
 }
 
-uint8_t *memory_gpa(const struct memory *m, uint64_t gpa, uint64_t *len)
-{
-	for (unsigned i = 0; i + m->hidden < m->n; i++) {
-		const struct region *r = &m->regions[i];
-		uint64_t start = fault(mem_gpa_hva) ? r->uva : r->gpa;
-		uint64_t size = fault(mem_last_byte) ? r->size - 1 : r->size;
-		uint64_t at = gpa - start;
-
-		if (gpa < start || at >= size || (fault(mem_first_only) && i))
-			continue;
-		if (size - at < *len)
-			*len = size - at;
-		return r->map.at + at;
-	}
-	return NULL;
-}
-
 uint8_t *memory_uva(const struct memory *m, uint64_t uva, uint64_t len)
 {
 	for (unsigned i = 0; i < m->n; i++) {

@@ -92,18 +92,19 @@ static uint8_t *status_of(const struct ring *r, uint16_t head, const uint8_t *he
 static unsigned complete(struct ring *r)
 {
 	uint16_t idx = split_avail_index(r), n = (uint16_t)(idx - r->last_avail), done = 0, heads[BATCH];
-	uint32_t *used = (uint32_t *)(void *)&r->used[2];
+	volatile const uint16_t *avail = &r->avail[2];
+	uint32_t *used = (uint32_t *)(void *)&r->used[2], mask = r->num - 1;
 	uint8_t *header[BATCH];
 
 	if (n > r->num)
 		return 0;
 	n = n < BATCH ? n : BATCH;
 	for (unsigned i = 0; i < n; i++) {
-		heads[i] = split_head(r, (uint16_t)(r->last_avail + i));
+		heads[i] = le16toh(avail[(r->last_avail + i) & mask]);
 		header[i] = header_of(r, heads[i]);
 	}
 	for (; done < n && header[done]; done++) {
-		uint32_t slot = (uint16_t)(r->used_idx + done) & (r->num - 1), len = 0;
+		uint32_t slot = (r->used_idx + done) & mask, len = 0;
 		uint8_t *status = status_of(r, heads[done], header[done], &len);
 
 		if (!status)
