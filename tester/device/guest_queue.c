@@ -16,6 +16,9 @@ enum {
 	STEP = 8, /* requests whose data is looked at between two times that some go */
 };
 
+/* The status byte and what lies behind it, where all went well. */
+#define STATUS_WELL (GUEST_GUARD << 8 | VHU_C_BLK_S_OK)
+
 static const uint64_t second = 1000000000;
 
 void vhu_guest_tell(void *queue, const struct vhu_ring_event *event)
@@ -87,17 +90,23 @@ static void tell_breach(struct guest_queue *q, const struct guest_slot *s, enum 
 	vhu_guest_tell(q, &event);
 }
 
-/* What lies around the status byte, in its line of the cache. */
-static inline void check_surroundings(struct guest_queue *q, struct guest_slot *s, uint64_t status)
+static inline bool header_stands(const struct guest_queue *q, const struct guest_slot *s)
 {
 	uint64_t type = s->write ? VHU_C_BLK_T_OUT : VHU_C_BLK_T_IN;
 
-	if (__builtin_expect(status >> 8 != GUEST_GUARD, 0)) {
+	return vhu_le_get(s->header, 8) == type && vhu_le_get(s->header + 8, 8) == sector_of(q, s);
+}
+
+/* Something is wrong in a request's line of the cache: its status, what is behind it, its header. */
+static void judge_line(struct guest_queue *q, struct guest_slot *s, uint64_t status)
+{
+	if ((uint8_t)status != VHU_C_BLK_S_OK)
+		judge_status(q, s, (uint8_t)status);
+	if (status >> 8 != GUEST_GUARD) {
 		vhu_le_put(s->header + STATUS_AT + 1, 7, GUEST_GUARD);
 		tell_breach(q, s, VHU_BREACH_WROTE_OUTSIDE, "bytes behind its status were written");
 	}
-	if (__builtin_expect(
-		    vhu_le_get(s->header, 8) != type || vhu_le_get(s->header + 8, 8) != sector_of(q, s), 0))
+	if (!header_stands(q, s))
 		tell_breach(q, s, VHU_BREACH_WROTE_READABLE, "its header was written");
 }
 
@@ -109,13 +118,12 @@ static inline void complete(struct guest_queue *q, struct guest_slot *s, const s
 
 	if (__builtin_expect(s->round && status != STATUS_NONE, 0))
 		vhu_guest_log_back(q, s);
-	if (__builtin_expect(status != VHU_C_BLK_S_OK, 0)) {
+	if (status != VHU_C_BLK_S_OK)
 		vhu_guest_unsettle(q, s);
-		judge_status(q, s, status);
-	} else if (q->generation) {
+	else if (q->generation)
 		vhu_guest_settle(q, s, u);
-	}
-	check_surroundings(q, s, word);
+	if (__builtin_expect(word != STATUS_WELL || !header_stands(q, s), 0))
+		judge_line(q, s, word);
 	if (__builtin_expect(!u->len_known && q->tells_written && status != STATUS_NONE, 0))
 		tell_breach(q, s, VHU_BREACH_PACKED_WRITE_FLAG, "its used descriptor is without WRITE");
 	if (__builtin_expect(s->recovering, 0))

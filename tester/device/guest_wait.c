@@ -13,7 +13,7 @@
 
 enum {
 	LOOKS = 16,	   /* between two looks at the clock */
-	PAUSES = 8,	   /* between two looks at a ring that the device is to fill with more than one */
+	PAUSES = 2,	   /* between two looks at a ring that the device is to fill with more than one */
 	VAIN = 4,	   /* times that looking was of no use, and it is given up */
 	YIELD_NS = 200000, /* of looking in vain, and the processor is offered to others */
 	LONG_SLEEP_NS = 500000, /* who takes so long for a batch is awaited one by one */
@@ -37,24 +37,21 @@ static void pause_for(unsigned n)
 	}
 }
 
-/* Looks until n more are back, for so long. *ret_now where they are not. */
+/* Looks until n more are back, for so long since it first asked the time. *ret_now where they are not. */
 static bool look(const struct guest_queue *q, unsigned n, uint64_t limit_ns, uint64_t *ret_now)
 {
-	unsigned pauses = n > 1 ? PAUSES : 1;
-	uint64_t end;
+	unsigned looks = limit_ns ? LOOKS : 1, pauses = n > 1 ? PAUSES : 1;
+	uint64_t end = 0;
 
-	if (vhu_hot_ready(q->hot, n))
-		return true;
-	*ret_now = vhu_now_ns();
-	end = *ret_now + limit_ns;
-	while (*ret_now < end) {
-		for (unsigned i = 0; i < LOOKS; i++) {
-			pause_for(pauses);
+	do {
+		for (unsigned i = 0; i < looks; i++) {
 			if (vhu_hot_ready(q->hot, n))
 				return true;
+			pause_for(pauses);
 		}
 		*ret_now = vhu_now_ns();
-	}
+		end = end ? end : *ret_now + limit_ns;
+	} while (*ret_now < end);
 	return false;
 }
 
