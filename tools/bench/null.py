@@ -3,8 +3,9 @@
 
     null.py BUILD [--seconds S] [--pairs N]
 
-Both poll, on the same two processors: requests a second, the latency at depth 1 beside the time that a word takes there
-and back, and the memory that the guest takes beside its guest memory.
+Both poll, on the same two processors: requests a second, what of a request's time the checks of used entries are, the
+latency at depth 1 beside the time that a word takes there and back, and the memory that the guest takes beside its guest
+memory.
 """
 import argparse
 import json
@@ -40,19 +41,31 @@ def guest(build, socket, depth, seconds, cpu, *more):
                                      preexec_fn=lambda: os.sched_setaffinity(0, {cpu})).stdout)
 
 
+def bench(build, name, *words):
+    command = [os.path.join(build, 'tools', 'bench', name), *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def bare(build, *words):
-    command = [os.path.join(build, 'tools', 'bench', 'bench-two-threads'), *words]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return float(bench(build, 'bench-two-threads', *words))
+
+
+def checks(build):
+    """Nanoseconds that the checks of a used entry take."""
+    return float(bench(build, 'bench-ring').split('checks')[1].split()[0])
 
 
 def throughput(args, socket, cpus):
     for depth in (32, 128):
-        ratios, floor = [], []
+        ratios, floor, oracle = [], [], []
         for _ in range(args.pairs):
             floor.append(bare(args.build, str(depth), str(args.seconds)))
-            ratios.append(guest(args.build, socket, depth, args.seconds, cpus[0])['iops'] / floor[-1])
+            iops = guest(args.build, socket, depth, args.seconds, cpus[0])['iops']
+            ratios.append(iops / floor[-1])
+            oracle.append(checks(args.build) * iops / 1e9)
         print(f'depth {depth}: ours : two bare threads {min(ratios):.2f} {statistics.median(ratios):.2f} '
-              f'{max(ratios):.2f}   floor {statistics.median(floor):.0f} requests a second', flush=True)
+              f'{max(ratios):.2f}   floor {statistics.median(floor):.0f} requests a second   '
+              f"oracle's cost {100 * statistics.median(oracle):.1f} %", flush=True)
 
 
 def latency(args, socket, cpus):
