@@ -136,6 +136,7 @@ static int load(struct replay_run *x, struct vhu_err *err)
 		.until = (uint32_t)x->o->until,
 		.spawned = vhu_target_cli_spawns(&x->o->target),
 		.io = x->o->io,
+		.writes = x->o->target.allow_writes,
 		.ignore = x->o->ignore.items,
 		.n_ignore = x->o->ignore.n,
 	};
@@ -146,7 +147,7 @@ static int load(struct replay_run *x, struct vhu_err *err)
 	vhu_buf_puts(&x->notes, x->trace->notes);
 	opts.device = x->o->target.device != VHU_DEV_ANY ? x->o->target.device
 							 : vhu_trace_guess_device(x->trace, &opts);
-	x->view = (struct vhu_divergence_view){x->trace, opts.device};
+	x->view = (struct vhu_divergence_view){x->trace, opts.device, &x->replay.used};
 	if (x->o->io && opts.device != VHU_DEV_BLK)
 		return vhu_err_set(err, -EINVAL,
 				   "--io: what is played is of %s, and only disks do I/O here\n"

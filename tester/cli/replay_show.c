@@ -16,6 +16,7 @@ const char *vhu_divergence_name(enum vhu_divergence kind)
 		[VHU_DIVERGENCE_EXTRA] = "a message comes that was not recorded",
 		[VHU_DIVERGENCE_CLOSED] = "the back-end closes the connection",
 		[VHU_DIVERGENCE_OPEN] = "the back-end does not close the connection",
+		[VHU_DIVERGENCE_USED] = "the request comes back otherwise",
 	};
 
 	return names[kind];
@@ -145,10 +146,13 @@ static void show_before(const struct vhu_divergence_view *v, size_t at, struct v
 	}
 }
 
-static void show_now(const struct vhu_divergence_view *v, const struct vhu_frame *got, struct vhu_buf *out)
+static void show_now(const struct vhu_divergence_view *v, enum vhu_divergence kind,
+		     const struct vhu_frame *got, struct vhu_buf *out)
 {
 	vhu_buf_puts(out, "  now       ");
-	if (got)
+	if (kind == VHU_DIVERGENCE_USED)
+		vhu_buf_printf(out, "%" PRIu32 " bytes written", *v->used);
+	else if (got)
 		vhu_frame_describe(got, v->device, out);
 	else
 		vhu_buf_puts(out, "nothing");
@@ -172,7 +176,7 @@ void vhu_divergence_show(const struct vhu_divergence_view *v, enum vhu_divergenc
 	vhu_buf_puts(out, "  recorded  ");
 	vhu_record_describe(v->trace->records[at], v->device, out);
 	vhu_buf_puts(out, "\n");
-	show_now(v, got, out);
+	show_now(v, kind, got, out);
 	if (kind != VHU_DIVERGENCE_DIFFERS || !got ||
 	    vhu_record_frame(v->trace->records[at], &sides.was, &err) < 0)
 		return;

@@ -9,6 +9,7 @@
 struct vhu_divergence_view {
 	const struct vhu_trace *trace;
 	enum vhu_device device;
+	const uint32_t *used; /* the length with which a request came back */
 };
 
 /* "the answer differs" … */

@@ -107,6 +107,10 @@ static void print_text(const struct vhu_trace_input *in, const struct vhu_trace_
 		if (t->other[c] && c != VHU_CAP_META)
 			printf("%12" PRIu64 "  %s records\n", t->other[c],
 			       vhu_cap_channel_name((enum vhu_cap_channel)c));
+	for (unsigned kind = 0; kind < VHU_CAP_RING_MAX; kind++)
+		if (t->rings[kind])
+			printf("%12" PRIu64 "    %s\n", t->rings[kind],
+			       kind ? vhu_cap_ring_name(kind) : "of kinds that are not known here");
 	print_oddities(t);
 	if (t->messages)
 		print_kinds(s);
@@ -153,15 +157,25 @@ static json_t *sessions_json(const struct vhu_trace_input *in, const struct vhu_
 	return list;
 }
 
+static json_t *rings_json(const struct vhu_stats_total *t)
+{
+	json_t *o = json_object();
+
+	for (unsigned kind = 1; kind < VHU_CAP_RING_MAX; kind++)
+		if (t->rings[kind])
+			json_object_set_new(o, vhu_cap_ring_name(kind), json_integer((json_int_t)t->rings[kind]));
+	return o;
+}
+
 static int print_json(const struct vhu_trace_input *in, const struct vhu_trace_stats *s)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
-	json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+	json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
 				 "format", "vhu-trace-stats", "version", 1, "records", (json_int_t)t->records,
 				 "messages", (json_int_t)t->messages, "bytes", (json_int_t)t->bytes, "fds",
 				 (json_int_t)t->fds, "duration_ns", (json_int_t)(t->last_ns - t->first_ns),
 				 "missing", (json_int_t)t->missing, "lost", (json_int_t)t->lost, "truncated",
-				 (json_int_t)t->truncated, "malformed", (json_int_t)t->malformed, "kinds",
+				 (json_int_t)t->truncated, "malformed", (json_int_t)t->malformed, "rings", rings_json(t), "kinds",
 				 kinds_json(s), "sessions", sessions_json(in, s));
 	_cleanup_(vhu_freep) char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	struct vhu_err err = {0};

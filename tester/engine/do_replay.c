@@ -70,6 +70,7 @@ void vhu_run_objects_release(struct vhu_run *r)
 		vhu_close(&r->objects[i]);
 	free(r->objects);
 	r->objects = NULL;
+	vhu_run_used_release(r);
 	free(r->filled);
 	r->filled = NULL;
 	r->n_filled = 0;
@@ -343,6 +344,19 @@ static void tell_missing(struct vhu_conn *c, const struct vhu_step *s)
 	}
 	diverge(r, s, VHU_DIVERGENCE_MISSING, NULL);
 	r->res->deadline = true;
+}
+
+void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len)
+{
+	replay_of(r)->compared++;
+	replay_of(r)->used = len;
+	if (len != s->used.len)
+		diverge(r, s, VHU_DIVERGENCE_USED, NULL);
+}
+
+void vhu_run_used_missing(struct vhu_conn *c, const struct vhu_step *s)
+{
+	tell_missing(c, s);
 }
 
 /* A request that was not waited for, and comes only now. */

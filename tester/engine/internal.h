@@ -214,6 +214,7 @@ struct vhu_run {
 		uint64_t dev, inode, at, len;
 	} * filled; /* of a replay: what was recorded of memory, and stands there */
 	size_t n_filled;
+	struct vhu_came_back *came_back; /* of a replay: what its rings gave back */
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	uint64_t start_ns; /* of a replay: when its first step ran */
 	struct vhu_replay_io *io; /* of a replay: requests through the captured rings */
@@ -436,7 +437,8 @@ vhu_do_fn vhu_do_frames;
 vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state, vhu_do_phase;
 vhu_do_fn vhu_do_program;
-vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end, vhu_do_fill, vhu_do_signal;
+vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end, vhu_do_fill, vhu_do_signal,
+	vhu_do_used;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);
@@ -480,6 +482,11 @@ bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
 /* --- replay_memory.c --------------------------------------------------------------------------------- */
 
 /* Whether a recording said what stands at this place of the file. */
+/* A request of the recording came back with this length; or does not. */
+void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len);
+void vhu_run_used_missing(struct vhu_conn *c, const struct vhu_step *s);
+/* replay_ring.c */
+void vhu_run_used_release(struct vhu_run *r);
 bool vhu_run_is_filled(const struct vhu_run *r, int fd, uint64_t at);
 
 /* --- do_grow.c --------------------------------------------------------------------------------------- */

@@ -13,8 +13,6 @@ enum {
 	ENCODING_ZERO = 1,
 	ENCODING_PATTERN = 2,
 	PATTERN_LEN = 8,
-	KICK_LEN = 16,
-	KICK_VALUE_AT = 8,
 };
 
 /* How many bytes stand for those that the record is about; -1: it makes no sense. */
@@ -66,29 +64,13 @@ int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_
 		c->no_memory++;
 		return 0;
 	}
-	rc = vhu_trace_file(c, r->region, &fill.known, &fill.object);
+	rc = r->kind == MEM_RING ? vhu_trace_note_area(c, t, fill.uaddr, fill.len) : 0;
+	if (rc == 0)
+		rc = vhu_trace_file(c, r->region, &fill.known, &fill.object);
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_FILL, t, r) : NULL;
 	if (!s)
 		return rc < 0 ? rc : -ENOMEM;
 	s->fill = fill;
-	return 0;
-}
-
-int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r)
-{
-	uint64_t queue = r->len >= KICK_LEN ? vhu_le_get(r->payload, 4) : UINT64_MAX;
-	struct vhu_step *s;
-
-	if (r->kind != VHU_CAP_RING_KICK || c->opts->io || !t->kicks || queue >= VHU_SESSION_RINGS ||
-	    !t->kicks[queue]) {
-		c->no_ring++;
-		return 0;
-	}
-	s = vhu_trace_step(c, VHU_VERB_SIGNAL, t, r);
-	if (!s)
-		return -ENOMEM;
-	s->signal.object = t->kicks[queue] - 1;
-	s->signal.value = vhu_le_get(r->payload + KICK_VALUE_AT, 8);
 	return 0;
 }
 
@@ -114,8 +96,11 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 		vhu_trace_note(c, "%zu memory records not replayed%s", c->no_memory, why);
 	if (c->no_ring)
 		vhu_trace_note(c,
-			       "%zu ring records not replayed: of what goes through rings only kicks are%s",
+			       "%zu ring records not replayed: what was written down as memory, writes to a "
+			       "disk that is not ours (--allow-writes), packed rings, what makes no sense%s",
 			       c->no_ring, why);
+	if (c->bare)
+		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes", c->bare);
 	if (c->no_state)
 		vhu_trace_note(c, "%zu records of device state not replayed", c->no_state);
 }

@@ -272,6 +272,8 @@ static int request(struct trace_compile *c, struct track *t, const struct vhu_re
 		rc = vhu_trace_fds(c, t, r, f, &sent);
 	if (rc == 0)
 		rc = vhu_trace_note_kick(t, f, &sent);
+	if (rc == 0)
+		rc = vhu_trace_note_ring(c, t, f);
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_RECORDED, t, r) : NULL;
 	if (!s)
 		return rc < 0 ? rc : -ENOMEM;

@@ -12,6 +12,8 @@ struct asked {
 	size_t n, cap;
 };
 
+struct trace_ring;
+
 /* One connection of the capture while its records pass by. */
 struct track {
 	uint32_t connection;
@@ -21,6 +23,7 @@ struct track {
 	bool saving, loading;	     /* device state goes through a pipe */
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
+	struct trace_ring *rings; /* by number, once one was set up */
 	unsigned *kicks; /* by ring, once there is one: object of its descriptor, plus 1 */
 };
 
@@ -56,6 +59,7 @@ struct trace_compile {
 	size_t others_fds; /* descriptors of a kind that we don't make */
 	size_t drawings;   /* messages of the graphics channel that come as the guest draws */
 	size_t no_memory, no_ring, no_state; /* records of these kinds that are not played */
+	size_t bare;	   /* requests that are played without their contents */
 	struct vhu_err *err;
 };
 
@@ -82,9 +86,13 @@ void vhu_trace_answered(struct trace_compile *c, struct track *t, const struct v
 /* A message of either on the graphics channel. -ENOMEM. */
 int vhu_trace_gpu(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 
-/* trace_memory.c: a record of memory, of a ring. -ENOMEM. */
-int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);
+/* trace_ring.c: a record of a ring; where a ring stands from now on; whose area is in the capture. -ENOMEM. */
 int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r);
+int vhu_trace_note_ring(struct trace_compile *c, struct track *t, const struct vhu_frame *f);
+int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr, uint64_t len);
+
+/* trace_memory.c: a record of memory. -ENOMEM. */
+int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 /* Which descriptor a ring is kicked by from now on. -ENOMEM. */
 int vhu_trace_note_kick(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent);
 /* Tells what of it is not played. */

@@ -191,6 +191,8 @@ int vhu_trace_stats_add(struct vhu_trace_stats *s, const struct vhu_record *r, s
 		add_message(s, session, r);
 	else
 		s->total.other[r->channel]++;
+	if (r->channel == VHU_CAP_RING)
+		s->total.rings[r->kind < VHU_CAP_RING_MAX ? r->kind : 0]++;
 	if (r->channel == VHU_CAP_LIFE)
 		add_life(s, session, r);
 	return 0;

@@ -207,13 +207,83 @@ static void describe_life(const struct vhu_record *r, struct vhu_buf *out)
 		vhu_buf_printf(out, " path=%s", r->path);
 }
 
+static uint64_t part(const struct vhu_record *r, size_t at, unsigned size)
+{
+	return vhu_le_get(r->payload + at, size);
+}
+
+static void describe_event(const struct vhu_record *r, struct vhu_buf *out)
+{
+	vhu_buf_printf(out, " value=%" PRIu64, part(r, 8, 8));
+}
+
+/* A request: its descriptors, those that the device writes with a "w", and how much of it is in the record. */
+static void describe_avail(const struct vhu_record *r, struct vhu_buf *out)
+{
+	enum { HEAD = 16, ENTRY = 16, TOLD = 8 };
+	uint64_t n = part(r, 6, 2), there = (r->len - HEAD) / ENTRY;
+
+	vhu_buf_printf(out, " head=%" PRIu64 " index=%" PRIu64 " descriptors=%" PRIu64, part(r, 4, 2),
+		       part(r, 8, 4), n);
+	for (size_t i = 0; i < VHU_MIN(VHU_MIN(n, there), (uint64_t)TOLD); i++)
+		vhu_buf_printf(out, "%s0x%" PRIx64 "+%" PRIu64 "%s", i ? " " : " [", part(r, HEAD + i * ENTRY, 8),
+			       part(r, HEAD + i * ENTRY + 8, 4),
+			       part(r, HEAD + i * ENTRY + 12, 2) & VHU_C_DESC_F_WRITE ? "w" : "");
+	vhu_buf_printf(out, "%s contents=%" PRIu64, !n || !there ? "" : n > TOLD ? " …]" : "]", part(r, 12, 4));
+}
+
+static void describe_used(const struct vhu_record *r, struct vhu_buf *out)
+{
+	vhu_buf_printf(out,
+		       " id=%" PRIu64 " len=%" PRIu64 " index=%" PRIu64 " hash=0x%" PRIx64 " contents=%" PRIu64,
+		       part(r, 4, 4), part(r, 8, 4), part(r, 12, 4), part(r, 16, 8), part(r, 24, 4));
+}
+
+static void describe_layout(const struct vhu_record *r, struct vhu_buf *out)
+{
+	vhu_buf_printf(out,
+		       " size=%" PRIu64 " %s desc=0x%" PRIx64 " driver=0x%" PRIx64 " device=0x%" PRIx64
+		       " base=%" PRIu64,
+		       part(r, 4, 2), part(r, 6, 2) ? "packed" : "split", part(r, 8, 8), part(r, 16, 8),
+		       part(r, 24, 8), part(r, 32, 4));
+}
+
 static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 {
+	/* What each kind says, and how long it is at least. */
+	static const struct {
+		size_t len;
+		void (*describe)(const struct vhu_record *r, struct vhu_buf *out);
+	} kinds[VHU_CAP_RING_MAX] = {
+		[VHU_CAP_RING_KICK] = {16, describe_event},   [VHU_CAP_RING_CALL] = {16, describe_event},
+		[VHU_CAP_RING_ERR] = {16, describe_event},    [VHU_CAP_RING_AVAIL] = {16, describe_avail},
+		[VHU_CAP_RING_USED] = {32, describe_used},    [VHU_CAP_RING_LAYOUT] = {40, describe_layout},
+	};
+
 	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));
 	if (r->len >= 4)
-		vhu_buf_printf(out, " queue=%" PRIu64, vhu_le_get(r->payload, 4));
-	if (r->kind <= VHU_CAP_RING_ERR && r->len >= 16)
-		vhu_buf_printf(out, " value=%" PRIu64, vhu_le_get(r->payload + 8, 8));
+		vhu_buf_printf(out, " queue=%" PRIu64, part(r, 0, 4));
+	if (r->kind < VHU_CAP_RING_MAX && kinds[r->kind].describe && r->len >= kinds[r->kind].len)
+		kinds[r->kind].describe(r, out);
+	else
+		vhu_buf_printf(out, " (%zu bytes that make no sense)", r->len);
+}
+
+/* Which memory, and what of it. */
+static void describe_memory(const struct vhu_record *r, struct vhu_buf *out)
+{
+	static const char *const kinds[] = {NULL, "ring", "buffer", "inflight", "log"};
+	static const char *const encodings[] = {"bytes", "zeroes", "a pattern"};
+
+	vhu_buf_printf(out, "%s memory of %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">",
+		       name_of(kinds, VHU_ARRAY_SIZE(kinds), r->kind));
+	if (r->has_region)
+		vhu_buf_printf(out, " region=0x%" PRIx64 "+0x%" PRIx64, r->region[VHU_CAP_REGION_GUEST],
+			       r->region[VHU_CAP_REGION_LEN]);
+	if (r->len >= 16)
+		vhu_buf_printf(out, " offset=0x%" PRIx64 " length=%" PRIu64 " (%s)", part(r, 0, 8),
+			       part(r, 8, 4),
+			       name_of(encodings, VHU_ARRAY_SIZE(encodings), (unsigned)part(r, 12, 4)));
 }
 
 static void describe_flags(const struct vhu_record *r, struct vhu_buf *out)
@@ -243,6 +313,9 @@ static void describe_other(const struct vhu_record *r, struct vhu_buf *out)
 		return;
 	case VHU_CAP_RING:
 		describe_ring(r, out);
+		return;
+	case VHU_CAP_MEM:
+		describe_memory(r, out);
 		return;
 	case VHU_CAP_META:
 		vhu_buf_printf(out, "* %s %.*s", r->kind == VHU_CAP_META_END ? "end" : "capture",

@@ -26,6 +26,7 @@ enum vhu_divergence {
 	VHU_DIVERGENCE_EXTRA,		/* one came that the recording does not have */
 	VHU_DIVERGENCE_CLOSED,		/* the connection ended */
 	VHU_DIVERGENCE_OPEN,		/* the connection did not end */
+	VHU_DIVERGENCE_USED,		/* a request came back with another length: `used` */
 };
 
 /* How a plan made of a capture runs, and what came of it. */
@@ -38,6 +39,7 @@ struct vhu_replay {
 	void (*diverged)(void *ctx, enum vhu_divergence kind, const struct vhu_step *s,
 			 const struct vhu_frame *got);
 	void *ctx;
+	uint32_t used;			/* of USED: the length that came */
 	size_t sent, compared, divergences;
 	size_t unplaced;		/* records of memory that lie in none that the target has */
 	char no_io[200];		/* why requests could not go through some rings; "" */

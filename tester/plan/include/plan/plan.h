@@ -148,7 +148,7 @@ enum vhu_verb {
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_PHASE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
 	/* of captures: no case file has them */
-	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, VHU_VERB_FILL, VHU_VERB_SIGNAL,
+	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, VHU_VERB_FILL, VHU_VERB_SIGNAL, VHU_VERB_USED,
 	VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
@@ -452,6 +452,16 @@ struct vhu_step_fill {
 	size_t n_bytes;
 };
 
+/* A request of the recording comes back, with this length. Of split rings. */
+struct vhu_step_used {
+	unsigned queue;
+	uint64_t uaddr;			/* of the used ring */
+	uint32_t num;
+	uint16_t base;
+	bool fresh;			/* the first one since the ring began at `base` */
+	uint32_t id, len;
+};
+
 enum vhu_cmp {
 	VHU_CMP_EQ, VHU_CMP_NE, VHU_CMP_LT, VHU_CMP_LE, VHU_CMP_GT, VHU_CMP_GE, VHU_CMP_HAS, VHU_CMP_LACKS
 };
@@ -483,6 +493,7 @@ struct vhu_step {
 		struct vhu_step_recorded recorded;
 		struct vhu_step_answer answer;
 		struct vhu_step_fill fill;
+		struct vhu_step_used used;
 		struct { unsigned object; uint64_t value; } signal;	/* a kick of the recorded guest */
 		struct { bool provoked; } end;	/* the target hung up: over what it was sent, or not */
 		struct { const struct vhu_msg_row *row; } fence;	/* NULL: GET_FEATURES */
@@ -643,6 +654,7 @@ struct vhu_replay_opts {
 	const char *socket;		/* this one; NULL: the first session's */
 	uint32_t until;			/* no record behind this one; 0: all */
 	bool spawned;			/* we can kill the target and start it again */
+	bool writes;			/* what changes a disk may be played */
 	bool io;			/* requests will go through the rings: what they change may differ */
 	const char *const *ignore;	/* "MESSAGE.field", or "MESSAGE": fields of replies that may differ */
 	size_t n_ignore;
