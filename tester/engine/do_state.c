@@ -234,6 +234,10 @@ static void state_write(struct vhu_run *r, const struct vhu_step *s)
 	struct vhu_rng rng;
 	uint8_t *noise;
 
+	if (s->state.content == VHU_CONTENT_GIVEN) {
+		write_pieces(r, s, s->state.bytes, (size_t)s->state.len);
+		return;
+	}
 	if (s->state.content != VHU_CONTENT_RANDOM) {
 		write_pieces(r, s, r->state.saved, len);
 		return;

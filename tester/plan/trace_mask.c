@@ -188,7 +188,7 @@ static void mask_usual(struct trace_compile *c, const struct track *t, const str
 	/* What went through the pipe is not in the capture: a good state is ours to load, a bad one is not.
 	 */
 	if (row->msg == VHU_MSG_CHECK_DEVICE_STATE &&
-	    (vhu_frame_u64(m->f, "u64") || (t->loading && !c->saved_state)))
+	    (vhu_frame_u64(m->f, "u64") || (t->loading && !vhu_trace_has_state(c, t))))
 		mask_field(m, "");
 }
 

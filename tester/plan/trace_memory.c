@@ -100,7 +100,6 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 			       "disk that is not ours (--allow-writes), packed rings, what makes no sense%s",
 			       c->no_ring, why);
 	if (c->bare)
-		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes", c->bare);
-	if (c->no_state)
-		vhu_trace_note(c, "%zu records of device state not replayed", c->no_state);
+		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes",
+			       c->bare);
 }

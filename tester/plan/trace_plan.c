@@ -216,6 +216,11 @@ static int raw(struct trace_compile *c, struct track *t, const struct vhu_record
 	return 0;
 }
 
+bool vhu_trace_has_state(const struct trace_compile *c, const struct track *t)
+{
+	return c->saved_state || (t->state.len && !t->state_cut && !t->state.failed);
+}
+
 /* The state that goes through a pipe is moved before the front-end asks how that went. */
 static int move_state(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
@@ -232,7 +237,7 @@ static int move_state(struct trace_compile *c, struct track *t, const struct vhu
 		t->saving = false;
 		return 0;
 	}
-	if (!c->saved_state)
+	if (!vhu_trace_has_state(c, t))
 		vhu_trace_note(c,
 			       "record %" PRIu32 ": the device state that was loaded is not in the capture; "
 			       "the verdict on it is not compared",
@@ -243,8 +248,24 @@ static int move_state(struct trace_compile *c, struct track *t, const struct vhu
 			return -ENOMEM;
 		s->state.op = i ? VHU_TRANSFER_CLOSE : VHU_TRANSFER_WRITE;
 		s->state.pieces = 1;
+		if (c->saved_state || !vhu_trace_has_state(c, t))
+			continue;
+		s->state.content = VHU_CONTENT_GIVEN;
+		s->state.len = t->state.len;
+		s->state.bytes = vhu_arena_memdup(c->arena, t->state.data, t->state.len);
+		if (!s->state.bytes)
+			return oom(c);
 	}
 	return 0;
+}
+
+/* What the front-end writes into the pipe; what the back-end saves is its own. */
+static void keep_state(struct track *t, const struct vhu_record *r)
+{
+	if (!t->loading || r->dir == VHU_CAP_DIR_BE)
+		return;
+	t->state_cut |= r->len < r->orig_len;
+	vhu_buf_add(&t->state, r->payload, r->len);
 }
 
 static void note_request(struct track *t, const struct vhu_frame *f, const struct vhu_msg_row *row)
@@ -253,6 +274,8 @@ static void note_request(struct track *t, const struct vhu_frame *f, const struc
 		return;
 	t->loading = vhu_frame_u64(f, "direction") == 1;
 	t->saving = !t->loading;
+	t->state_cut = false;
+	vhu_buf_reset(&t->state);
 }
 
 static int request(struct trace_compile *c, struct track *t, const struct vhu_record *r,
@@ -381,7 +404,7 @@ static int record(struct trace_compile *c, const struct vhu_record *r)
 	case VHU_CAP_RING:
 		return vhu_trace_ring(c, t, r);
 	case VHU_CAP_STATE:
-		c->no_state++;
+		keep_state(t, r);
 		return 0;
 	default:
 		return 0;
@@ -468,6 +491,7 @@ static void end_track(struct track *t)
 {
 	for (int i = 0; i < VHU_CHAN_MAX; i++)
 		free(t->asked[i].steps);
+	vhu_buf_done(&t->state);
 	free(t->kicks);
 	free(t->session);
 }

@@ -21,6 +21,8 @@ struct track {
 	bool opened, closed;
 	bool provoked;		     /* what was sent last may well have ended it */
 	bool saving, loading;	     /* device state goes through a pipe */
+	struct vhu_buf state;	     /* what was loaded, as far as it is in the capture */
+	bool state_cut;		     /* and that is not all of it */
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */
@@ -58,7 +60,7 @@ struct trace_compile {
 	size_t no_fds;	   /* messages whose descriptors were not seen */
 	size_t others_fds; /* descriptors of a kind that we don't make */
 	size_t drawings;   /* messages of the graphics channel that come as the guest draws */
-	size_t no_memory, no_ring, no_state; /* records of these kinds that are not played */
+	size_t no_memory, no_ring; /* records of these kinds that are not played */
 	size_t bare;	   /* requests that are played without their contents */
 	struct vhu_err *err;
 };
@@ -79,6 +81,9 @@ bool vhu_trace_chosen(const struct vhu_trace *t, const struct vhu_replay_opts *o
 void vhu_trace_tell_partial(struct trace_compile *c, const struct vhu_session_ref *s);
 int vhu_trace_tell_choice(struct trace_compile *c);
 
+/* Whether what is loaded next is known. */
+bool vhu_trace_has_state(const struct trace_compile *c, const struct track *t);
+
 /* trace_came.c: a message of the back-end; what the front-end answered on its channel. -ENOMEM. */
 int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		   const struct vhu_frame *f);
@@ -86,7 +91,7 @@ void vhu_trace_answered(struct trace_compile *c, struct track *t, const struct v
 /* A message of either on the graphics channel. -ENOMEM. */
 int vhu_trace_gpu(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 
-/* trace_ring.c: a record of a ring; where a ring stands from now on; whose area is in the capture. -ENOMEM. */
+/* trace_ring.c: a record of a ring; where one stands from now on; whose area is in the capture. -ENOMEM. */
 int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 int vhu_trace_note_ring(struct trace_compile *c, struct track *t, const struct vhu_frame *f);
 int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr, uint64_t len);

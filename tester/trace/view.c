@@ -217,7 +217,8 @@ static void describe_event(const struct vhu_record *r, struct vhu_buf *out)
 	vhu_buf_printf(out, " value=%" PRIu64, part(r, 8, 8));
 }
 
-/* A request: its descriptors, those that the device writes with a "w", and how much of it is in the record. */
+/* A request: its descriptors, those that the device writes with a "w", and how much of it is in the record.
+ */
 static void describe_avail(const struct vhu_record *r, struct vhu_buf *out)
 {
 	enum { HEAD = 16, ENTRY = 16, TOLD = 8 };
@@ -226,17 +227,21 @@ static void describe_avail(const struct vhu_record *r, struct vhu_buf *out)
 	vhu_buf_printf(out, " head=%" PRIu64 " index=%" PRIu64 " descriptors=%" PRIu64, part(r, 4, 2),
 		       part(r, 8, 4), n);
 	for (size_t i = 0; i < VHU_MIN(VHU_MIN(n, there), (uint64_t)TOLD); i++)
-		vhu_buf_printf(out, "%s0x%" PRIx64 "+%" PRIu64 "%s", i ? " " : " [", part(r, HEAD + i * ENTRY, 8),
-			       part(r, HEAD + i * ENTRY + 8, 4),
+		vhu_buf_printf(out, "%s0x%" PRIx64 "+%" PRIu64 "%s", i ? " " : " [",
+			       part(r, HEAD + i * ENTRY, 8), part(r, HEAD + i * ENTRY + 8, 4),
 			       part(r, HEAD + i * ENTRY + 12, 2) & VHU_C_DESC_F_WRITE ? "w" : "");
-	vhu_buf_printf(out, "%s contents=%" PRIu64, !n || !there ? "" : n > TOLD ? " …]" : "]", part(r, 12, 4));
+	vhu_buf_printf(out, "%s contents=%" PRIu64,
+		       !n || !there ? ""
+		       : n > TOLD   ? " …]"
+				    : "]",
+		       part(r, 12, 4));
 }
 
 static void describe_used(const struct vhu_record *r, struct vhu_buf *out)
 {
-	vhu_buf_printf(out,
-		       " id=%" PRIu64 " len=%" PRIu64 " index=%" PRIu64 " hash=0x%" PRIx64 " contents=%" PRIu64,
-		       part(r, 4, 4), part(r, 8, 4), part(r, 12, 4), part(r, 16, 8), part(r, 24, 4));
+	vhu_buf_printf(
+		out, " id=%" PRIu64 " len=%" PRIu64 " index=%" PRIu64 " hash=0x%" PRIx64 " contents=%" PRIu64,
+		part(r, 4, 4), part(r, 8, 4), part(r, 12, 4), part(r, 16, 8), part(r, 24, 4));
 }
 
 static void describe_layout(const struct vhu_record *r, struct vhu_buf *out)
@@ -255,9 +260,9 @@ static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 		size_t len;
 		void (*describe)(const struct vhu_record *r, struct vhu_buf *out);
 	} kinds[VHU_CAP_RING_MAX] = {
-		[VHU_CAP_RING_KICK] = {16, describe_event},   [VHU_CAP_RING_CALL] = {16, describe_event},
-		[VHU_CAP_RING_ERR] = {16, describe_event},    [VHU_CAP_RING_AVAIL] = {16, describe_avail},
-		[VHU_CAP_RING_USED] = {32, describe_used},    [VHU_CAP_RING_LAYOUT] = {40, describe_layout},
+		[VHU_CAP_RING_KICK] = {16, describe_event}, [VHU_CAP_RING_CALL] = {16, describe_event},
+		[VHU_CAP_RING_ERR] = {16, describe_event},  [VHU_CAP_RING_AVAIL] = {16, describe_avail},
+		[VHU_CAP_RING_USED] = {32, describe_used},  [VHU_CAP_RING_LAYOUT] = {40, describe_layout},
 	};
 
 	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));

@@ -387,6 +387,48 @@ static void what_cannot_be_replayed_is_said(void **state)
 	free(c);
 }
 
+/* Device state that is in the capture is loaded; of a piece that was cut nobody knows the rest. */
+static void state_of_the_capture_is_loaded(void **state)
+{
+	static const uint8_t bytes[] = {1, 2, 3, 4, 5};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_FS};
+
+	for (int cut = 0; cut < 2; cut++) {
+		struct capture *c = start();
+		struct vhu_buf notes = {0};
+		uint32_t load[2] = {1, 0};
+		uint64_t fine = 0;
+		const struct vhu_step *s;
+		const uint8_t *mask;
+		struct vhu_record *r;
+		struct vhu_plan *p;
+
+		ask(c, VHU_MSG_SET_DEVICE_STATE_FD, load, sizeof(load));
+		for (size_t at = 0; at < sizeof(bytes); at += 3) {
+			r = add(c, VHU_CAP_STATE, VHU_CAP_DIR_FE);
+			r->payload = bytes + at;
+			r->len = VHU_MIN(sizeof(bytes) - at, (size_t)3);
+			r->orig_len = (uint32_t)r->len + (uint32_t)cut;
+		}
+		ask(c, VHU_MSG_CHECK_DEVICE_STATE, NULL, 0);
+		reply(c, VHU_MSG_CHECK_DEVICE_STATE, &fine, 8);
+		p = compile(c, &opts, &notes);
+		s = nth(p, VHU_VERB_STATE, 0);
+		assert_int_equal(s->state.op, VHU_TRANSFER_WRITE);
+		assert_int_equal(s->state.content == VHU_CONTENT_GIVEN, !cut);
+		mask = nth(p, VHU_VERB_ANSWER, 0)->answer.mask;
+		assert_int_equal(!mask || mask[0], !cut);
+		assert_int_equal(strstr(vhu_buf_text(&notes), "not in the capture") != NULL, cut);
+		if (!cut) {
+			assert_int_equal(s->state.len, sizeof(bytes));
+			assert_memory_equal(s->state.bytes, bytes, sizeof(bytes));
+		}
+		vhu_buf_done(&notes);
+		vhu_plan_free(p);
+		free(c);
+	}
+}
+
 /* --- case files ------------------------------------------------------------------------------------- */
 
 static void rings_fold_into_a_loop(void **state)
@@ -485,6 +527,7 @@ int main(void)
 		cmocka_unit_test(a_hang_up_over_a_wrong_message_is_expected),
 		cmocka_unit_test(bytes_that_are_no_message_go_out_in_their_pieces),
 		cmocka_unit_test(what_cannot_be_replayed_is_said),
+		cmocka_unit_test(state_of_the_capture_is_loaded),
 		cmocka_unit_test(rings_fold_into_a_loop),
 		cmocka_unit_test(what_is_not_alike_stays_apart),
 		cmocka_unit_test(the_device_is_found_where_it_is_sure),

@@ -407,8 +407,9 @@ struct vhu_step_state {
 	enum vhu_transfer_op op;
 	struct vhu_matcher size;	/* READ: all bytes read so far */
 	uint64_t count;			/* READ: as many; 0: to the end */
-	enum { VHU_CONTENT_SAVED, VHU_CONTENT_HALF, VHU_CONTENT_RANDOM } content;
-	uint64_t len;			/* RANDOM */
+	enum { VHU_CONTENT_SAVED, VHU_CONTENT_HALF, VHU_CONTENT_RANDOM, VHU_CONTENT_GIVEN } content;
+	uint64_t len;			/* RANDOM, GIVEN */
+	const uint8_t *bytes;		/* GIVEN: of a capture */
 	uint64_t pieces;		/* WRITE: each when the one before was taken */
 };
 

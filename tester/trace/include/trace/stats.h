@@ -30,7 +30,7 @@ struct vhu_stats_total {
 	uint64_t truncated, malformed, scrubbed, intended;
 	uint64_t first_ns, last_ns;
 	uint64_t other[VHU_CAP_CHANNEL_MAX];	/* records of channels that carry no messages */
-	uint64_t rings[VHU_CAP_RING_MAX];	/* of them, what went through rings, by kind; 0: unknown ones */
+	uint64_t rings[VHU_CAP_RING_MAX];	/* of RING, by kind; 0: unknown ones */
 	size_t sessions;
 };
 
