@@ -163,7 +163,8 @@ static json_t *rings_json(const struct vhu_stats_total *t)
 
 	for (unsigned kind = 1; kind < VHU_CAP_RING_MAX; kind++)
 		if (t->rings[kind])
-			json_object_set_new(o, vhu_cap_ring_name(kind), json_integer((json_int_t)t->rings[kind]));
+			json_object_set_new(o, vhu_cap_ring_name(kind),
+					    json_integer((json_int_t)t->rings[kind]));
 	return o;
 }
 
@@ -175,8 +176,8 @@ static int print_json(const struct vhu_trace_input *in, const struct vhu_trace_s
 				 "messages", (json_int_t)t->messages, "bytes", (json_int_t)t->bytes, "fds",
 				 (json_int_t)t->fds, "duration_ns", (json_int_t)(t->last_ns - t->first_ns),
 				 "missing", (json_int_t)t->missing, "lost", (json_int_t)t->lost, "truncated",
-				 (json_int_t)t->truncated, "malformed", (json_int_t)t->malformed, "rings", rings_json(t), "kinds",
-				 kinds_json(s), "sessions", sessions_json(in, s));
+				 (json_int_t)t->truncated, "malformed", (json_int_t)t->malformed, "rings",
+				 rings_json(t), "kinds", kinds_json(s), "sessions", sessions_json(in, s));
 	_cleanup_(vhu_freep) char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	struct vhu_err err = {0};
 
