@@ -24,6 +24,7 @@ struct session {
 	struct vhu_engine *engine;
 	struct vhu_facts facts;
 	struct vhu_load_progress last; /* what the live line has shown */
+	FILE *json; /* or NULL */
 	bool live;
 	uint64_t features_left, pfeatures_left; /* that the second back-end does not have */
 };
@@ -91,6 +92,11 @@ static int open_session(struct session *s, struct vhu_err *err)
 	};
 	int code = vhu_loop_new(&s->loop, err);
 
+	/* Whoever cannot write it says so before the load, not after it. */
+	if (code == 0 && s->o->json)
+		s->json = strcmp(s->o->json, "-") ? fopen(s->o->json, "we") : stdout;
+	if (code == 0 && s->o->json && !s->json)
+		code = vhu_err_errno(err, -errno, "%s", s->o->json);
 	if (code == 0)
 		code = vhu_loop_watch_signals(s->loop, signals, VHU_ARRAY_SIZE(signals), err);
 	if (code == 0)
@@ -108,6 +114,8 @@ static void close_session(struct session *s)
 	vhu_target_free(s->then);
 	vhu_target_free(s->target);
 	vhu_loop_free(s->loop);
+	if (s->json && s->json != stdout)
+		fclose(s->json);
 }
 
 /* --- whether what is asked for fits ------------------------------------------------------------ */
@@ -314,7 +322,7 @@ static int report(const struct session *s, const struct vhu_load_result *r)
 		add_left(s, &text);
 		code = print(&text);
 	}
-	if (s->o->json && vhu_guest_report_json(s->o, r, &err) < 0)
+	if (s->json && vhu_guest_report_json(s->o, r, s->json, &err) < 0)
 		code = complain(&err, VHU_EXIT_BROKEN);
 	return code ? code : exit_code(s->o, r);
 }

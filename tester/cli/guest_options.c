@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ROW(member) .offset = offsetof(struct vhu_guest_cli, member)
 
@@ -33,10 +34,12 @@ static int set_rw(void *opts, const char *arg, struct vhu_err *err)
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rw_names); i++) {
 		if (strlen(rw_names[i]) != len || strncmp(rw_names[i], arg, len))
 			continue;
-		if (arg[len] &&
-		    (i != VHU_GUEST_RANDRW || vhu_u64_parse(arg + len + 1, &percent) < 0 || percent > 100))
+		if (arg[len] && i != VHU_GUEST_RANDRW)
 			return vhu_err_set(err, -EINVAL, "'%s': only randrw takes a percentage of reads",
 					   arg);
+		if (arg[len] && (vhu_u64_parse(arg + len + 1, &percent) < 0 || percent > 100))
+			return vhu_err_set(err, -EINVAL, "'%s' is no percentage of reads from 0 to 100",
+					   arg + len + 1);
 		o->rw = (enum vhu_guest_rw)i;
 		o->read_percent = (unsigned)percent;
 		return 0;
@@ -80,14 +83,18 @@ static int set_notify(void *opts, const char *arg, struct vhu_err *err)
 static int set_cpus(void *opts, const char *arg, struct vhu_err *err)
 {
 	struct vhu_guest_cli *o = opts;
+	const long most = sysconf(_SC_NPROCESSORS_CONF);
 	const char *at = arg;
 
 	for (o->n_cpus = 0; o->n_cpus < VHU_GUEST_CPUS_MAX; at++) {
 		char *end;
 		unsigned long cpu = strtoul(at, &end, 10);
 
-		if (end == at || cpu > 1023 || (*end && *end != ','))
+		if (end == at || (*end && *end != ','))
 			break;
+		if (cpu >= (unsigned long)most)
+			return vhu_err_set(err, -EINVAL, "'%s': the machine has processors 0 to %ld", arg,
+					   most - 1);
 		o->cpu[o->n_cpus++] = (unsigned)cpu;
 		at = end;
 		if (!*at)
@@ -204,6 +211,12 @@ static int check_rings(struct vhu_guest_cli *o, struct vhu_err *err)
 				   "--indirect takes one for each request",
 				   (unsigned long long)o->depth, (unsigned long long)need,
 				   (unsigned long long)VHU_MIN(o->ring_size, (uint64_t)32768));
+	/* A table in a descriptor is no longer than its ring, either. */
+	if (o->ring_size < VHU_GUEST_PARTS)
+		return vhu_err_set(err, -EINVAL,
+				   "--ring-size: a request is a chain of %d descriptors, and a chain may "
+				   "not be longer than its ring",
+				   VHU_GUEST_PARTS);
 	if (!o->packed && (o->ring_size & (o->ring_size - 1)))
 		return vhu_err_set(err, -EINVAL, "--ring-size: a split ring's is a power of two");
 	return 0;

@@ -204,20 +204,17 @@ static json_t *report(const struct vhu_guest_cli *o, const struct vhu_load_resul
 		r->handovers ? handover(r) : json_null());
 }
 
-int vhu_guest_report_json(const struct vhu_guest_cli *o, const struct vhu_load_result *r, struct vhu_err *err)
+int vhu_guest_report_json(const struct vhu_guest_cli *o, const struct vhu_load_result *r, FILE *to,
+			  struct vhu_err *err)
 {
-	bool out = !strcmp(o->json, "-");
 	json_t *j = report(o, r);
 	char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-	FILE *f = out ? stdout : fopen(o->json, "we");
 	int code = 0;
 
 	json_decref(j);
 	if (!text)
 		code = vhu_err_errno(err, -ENOMEM, "%s", o->json);
-	else if (!f || fprintf(f, "%s\n", text) < 0 || fflush(f))
-		code = vhu_err_errno(err, -errno, "%s", o->json);
-	if (f && !out && fclose(f) && code == 0)
+	else if (fprintf(to, "%s\n", text) < 0 || fflush(to))
 		code = vhu_err_errno(err, -errno, "%s", o->json);
 	free(text);
 	return code;

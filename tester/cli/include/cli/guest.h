@@ -32,7 +32,7 @@ const char *vhu_guest_rw_name(enum vhu_guest_rw rw);
 struct vhu_load_result;
 void vhu_guest_report_text(const struct vhu_guest_cli *o, const struct vhu_load_result *r,
 			   struct vhu_buf *out);
-int vhu_guest_report_json(const struct vhu_guest_cli *o, const struct vhu_load_result *r,
+int vhu_guest_report_json(const struct vhu_guest_cli *o, const struct vhu_load_result *r, FILE *to,
 			  struct vhu_err *err);
 /* Everything that was lost, doubled or wrong. */
 uint64_t vhu_guest_errors(const struct vhu_guest_errors *e);
