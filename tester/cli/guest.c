@@ -148,6 +148,8 @@ static int check_fit(const struct session *s, unsigned queues, uint64_t size, st
 
 	if (f->device != VHU_DEV_BLK)
 		return vhu_err_set(err, -EINVAL, "the back-end is no block device");
+	if (vhu_facts_host_managed(f))
+		return vhu_err_set(err, -EINVAL, "the disk is host-managed: the load knows nothing of zones");
 	if (!f->capacity)
 		return vhu_err_set(err, -EINVAL,
 				   "the back-end does not tell the size of its disk, or it is 0");

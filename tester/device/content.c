@@ -101,6 +101,12 @@ static bool is_whole(const struct stamp *s, const uint8_t *bytes)
 	       body_is(bytes + STAMP, body_of(s));
 }
 
+void vhu_content_spoil(uint8_t *bytes)
+{
+	memset(bytes, 0xa5, sizeof(uint64_t));
+	memset(bytes + TAIL, 0xa5, sizeof(uint64_t));
+}
+
 enum vhu_content_class vhu_content_classify(uint64_t seed, uint64_t generation, uint64_t sector,
 					    const uint8_t *bytes)
 {

@@ -18,5 +18,7 @@ enum vhu_content_class {
 	VHU_CONTENT_MISPLACED, /* another sector's data of this run */
 	VHU_CONTENT_FOREIGN,   /* nothing that this run wrote */
 };
+/* Makes a sector's place in memory one that bears no stamp, at little cost. */
+void vhu_content_spoil(uint8_t *bytes);
 enum vhu_content_class vhu_content_classify(uint64_t seed, uint64_t generation, uint64_t sector,
 					    const uint8_t *bytes);

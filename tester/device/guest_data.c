@@ -70,6 +70,13 @@ static void stamp(const struct guest_queue *q, struct guest_slot *s)
 				   s->data + (size_t)i * VHU_C_SECTOR_SIZE);
 }
 
+/* What a device does not write is seen not to be written, whatever the buffer was used for before. */
+static void spoil(const struct guest_queue *q, struct guest_slot *s)
+{
+	for (uint32_t i = 0; i < q->sectors; i++)
+		vhu_content_spoil(s->data + (size_t)i * VHU_C_SECTOR_SIZE);
+}
+
 bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s)
 {
 	uint64_t block;
@@ -84,6 +91,8 @@ bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s)
 	s->generation = q->generation[block] + s->write;
 	if (s->write)
 		stamp(q, s);
+	else
+		spoil(q, s);
 	return true;
 }
 
@@ -95,6 +104,7 @@ struct findings {
 	uint32_t first; /* sector that is wrong */
 };
 
+/* Of a block that this run has not written nothing is known, but that none of its own data belongs there. */
 static void look(const struct guest_queue *q, const struct guest_slot *s, uint64_t first, struct findings *f)
 {
 	uint32_t sectors = q->sectors;
@@ -102,8 +112,12 @@ static void look(const struct guest_queue *q, const struct guest_slot *s, uint64
 	*f = (struct findings){.first = sectors};
 	for (uint32_t i = 0; i < sectors; i++) {
 		const uint8_t *bytes = s->data + (size_t)i * VHU_C_SECTOR_SIZE;
+		enum vhu_content_class class =
+			vhu_content_classify(q->g->content_seed, s->generation, first + i, bytes);
 
-		switch (vhu_content_classify(q->g->content_seed, s->generation, first + i, bytes)) {
+		if (s->generation == 0 && class != VHU_CONTENT_MISPLACED)
+			class = VHU_CONTENT_RIGHT;
+		switch (class) {
 		case VHU_CONTENT_RIGHT:
 			f->right++;
 			continue;
@@ -144,12 +158,6 @@ static void blame(struct guest_queue *q, const struct guest_slot *s, uint64_t fi
 	vhu_guest_tell(q, &event);
 }
 
-/* Of a block that this run has not written nothing is known, but that none of its own data belongs there. */
-static bool unknown_but_ours(const struct guest_queue *q, const struct guest_slot *s, uint64_t first)
-{
-	return vhu_content_classify(q->g->content_seed, 0, first, s->data) == VHU_CONTENT_MISPLACED;
-}
-
 /* All of it was written, which the used length has to tell. */
 static void check_len(struct guest_queue *q, const struct guest_slot *s, const struct vhu_hot_used *u)
 {
@@ -166,23 +174,14 @@ static void check_len(struct guest_queue *q, const struct guest_slot *s, const s
 
 static void check(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u)
 {
-	uint32_t sectors = q->sectors;
-	uint64_t first = (q->first + s->block) * sectors;
-	struct findings f = {.misplaced = 1};
+	uint64_t first = (q->first + s->block) * q->sectors;
+	struct findings f;
 
-	if (s->generation == 0) {
-		if (unknown_but_ours(q, s, first))
-			blame(q, s, first, &f);
-	} else {
-		look(q, s, first, &f);
-		if (f.first < sectors)
-			blame(q, s, first, &f);
-		else
-			check_len(q, s, u);
-	}
-	/* What a device does not write is seen not to be written. */
-	for (uint32_t i = 0; i < sectors; i++)
-		memset(s->data + (size_t)i * VHU_C_SECTOR_SIZE, 0xa5, sizeof(uint64_t));
+	look(q, s, first, &f);
+	if (f.first < q->sectors)
+		blame(q, s, first, &f);
+	else if (s->generation)
+		check_len(q, s, u);
 }
 
 void vhu_guest_settle(struct guest_queue *q, struct guest_slot *s, const struct vhu_hot_used *u)

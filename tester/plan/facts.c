@@ -76,3 +76,12 @@ enum vhu_device vhu_facts_device(const struct vhu_facts *f)
 	}
 	return n == 1 ? only : VHU_DEV_ANY;
 }
+
+bool vhu_facts_host_managed(const struct vhu_facts *f)
+{
+	const struct vhu_config_row *model = vhu_config_by_name(VHU_DEV_BLK, "zoned_model");
+
+	return f->known && f->device == VHU_DEV_BLK && (f->features & VHU_V(VIRTIO_BLK_F_ZONED)) &&
+	       model->offset + model->size <= f->config_size &&
+	       vhu_le_get(f->config + model->offset, model->size) == VHU_C_BLK_Z_HM;
+}

@@ -366,8 +366,6 @@ bool vhu_get_match(struct compile *c, const struct node *n, enum match_kind kind
 /* Whether they are met; if not, why in `why`. `negotiated`: judged on what the case will have, not on the
  * offer. */
 bool vhu_needs_met(struct compile *c, const struct node *needs, bool negotiated, char *why, size_t cap);
-/* Whether the target is a disk that is written zone by zone (known from its config space). */
-bool vhu_facts_host_managed(const struct vhu_facts *f);
 void vhu_plan_negotiate(struct compile *c, const struct node *top);
 /* A negotiation of its own: `named` of what is offered, and bit 30. */
 uint64_t vhu_plan_negotiate_named(struct compile *c, uint64_t named);

@@ -219,15 +219,6 @@ static void need_config(struct needs *n, const struct node *needs)
 	}
 }
 
-bool vhu_facts_host_managed(const struct vhu_facts *f)
-{
-	const struct vhu_config_row *model = vhu_config_by_name(VHU_DEV_BLK, "zoned_model");
-
-	return f->known && f->device == VHU_DEV_BLK && (f->features & VHU_V(VIRTIO_BLK_F_ZONED)) &&
-	       model->offset + model->size <= f->config_size &&
-	       vhu_le_get(f->config + model->offset, model->size) == VHU_C_BLK_Z_HM;
-}
-
 /* A disk that is written zone by zone is no place for a case that knows nothing of zones. */
 static void need_any_sector(struct needs *n, const struct node *device, const struct node *features)
 {

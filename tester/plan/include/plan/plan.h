@@ -544,6 +544,8 @@ bool vhu_facts_contradict(const struct vhu_facts *f, enum vhu_device device);
 bool vhu_facts_look_like_a_disk(const struct vhu_facts *f, enum vhu_device assumed);
 /* The only device that has such features and such a config space (as long as it was read); else ANY. */
 enum vhu_device vhu_facts_device(const struct vhu_facts *f);
+/* A disk that is written zone by zone, as its config space tells. */
+bool vhu_facts_host_managed(const struct vhu_facts *f);
 
 /* --- what descriptors of a capture stood for --------------------------------------------------- */
 
