@@ -117,11 +117,15 @@ static void check_drained(struct load *l, const struct vhu_step *s)
 
 	step.requirement = VHU_REQ_VRING_13;
 	for (unsigned q = 0; q < l->o->guest.queues; q++) {
-		if (!is_busy(l, q) || (l->plan.pfeatures & VHU_P(GET_VRING_BASE_INFLIGHT)))
+		struct vhu_ring_run *ring = &l->run.rings[q];
+
+		/* What came since we took what had come was in flight as well. */
+		ring->busy_stop = is_busy(l, q) || vhu_guest_moved(l->guest, q);
+		if (!ring->busy_stop || (l->plan.pfeatures & VHU_P(GET_VRING_BASE_INFLIGHT)))
 			continue;
 		busy = true;
 		vhu_run_unmet(&l->run, &step, VHU_FINDING_RULE, "requests in flight are completed first",
-			      "ring %u: base 0x%x, used up to 0x%x", q, l->run.rings[q].base,
+			      "ring %u: base 0x%x, used up to 0x%x by now", q, ring->base,
 			      vhu_vring_base_used(vhu_driver_ring(l->run.driver, q)));
 	}
 	/* They may come back yet, where nobody looks any more. */
@@ -150,7 +154,7 @@ static void check_stopped(struct load *l, const struct vhu_step *s)
 	for (unsigned q = 0; q < l->o->guest.queues; q++) {
 		if (!vhu_guest_moved(l->guest, q))
 			continue;
-		if (is_busy(l, q))
+		if (l->run.rings[q].busy_stop)
 			vhu_run_unmet(&l->run, &step, VHU_FINDING_RULE, "a ring that stands still",
 				      "ring %u: a request came back after the reply", q);
 		else
