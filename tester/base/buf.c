@@ -49,13 +49,24 @@ static bool reserve(struct vhu_buf *b, size_t more)
 	return true;
 }
 
-void vhu_buf_add(struct vhu_buf *b, const void *bytes, size_t len)
+uint8_t *vhu_buf_more(struct vhu_buf *b, size_t len)
 {
-	if (!len || !reserve(b, len))
-		return;
-	memcpy(b->data + b->len, bytes, len);
+	char *more;
+
+	if (!reserve(b, len))
+		return NULL;
+	more = b->data + b->len;
 	b->len += len;
 	b->data[b->len] = '\0';
+	return (uint8_t *)more;
+}
+
+void vhu_buf_add(struct vhu_buf *b, const void *bytes, size_t len)
+{
+	uint8_t *more = len ? vhu_buf_more(b, len) : NULL;
+
+	if (more)
+		memcpy(more, bytes, len);
 }
 
 void vhu_buf_puts(struct vhu_buf *b, const char *text)

@@ -151,11 +151,11 @@ static int begin_session(struct vhu_watch *s, struct conn *c, struct vhu_err *er
 	return vhu_conn_life(s, c, VHU_CAP_LIFE_CONNECT, VHU_CAP_DIR_FE, &r, c->opened_ns, err);
 }
 
-int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const struct vhu_tap_data *d,
+int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const uint8_t *bytes, size_t len,
 		    struct vhu_err *err)
 {
-	bool start = vhu_stream_is_start(VHU_CAP_MAIN, VHU_CAP_DIR_NONE, d->bytes, d->kept);
-	bool reply = start && vhu_ne_get(d->bytes + 4, 4) & VHU_C_HEADER_REPLY;
+	bool start = vhu_stream_is_start(VHU_CAP_MAIN, VHU_CAP_DIR_NONE, bytes, len);
+	bool reply = start && vhu_ne_get(bytes + 4, 4) & VHU_C_HEADER_REPLY;
 	const struct conn *of;
 
 	switch (choose(s, c)) {
@@ -168,7 +168,7 @@ int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const st
 		break;
 	}
 	of = main_between(s, c->flow[!flow].sender, c->flow[flow].sender);
-	if (c->existed && of && vhu_stream_is_start(VHU_CAP_BACKEND, VHU_CAP_DIR_BE, d->bytes, d->kept)) {
+	if (c->existed && of && vhu_stream_is_start(VHU_CAP_BACKEND, VHU_CAP_DIR_BE, bytes, len)) {
 		c->channel = VHU_CAP_BACKEND;
 		c->connection = of->connection;
 		c->main_key = of->key;
@@ -183,6 +183,6 @@ int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const st
 	}
 	c->channel = VHU_CAP_MAIN;
 	c->fe = reply ? !flow : flow;
-	c->existed = c->existed && !(start && !reply && opens(d->bytes));
+	c->existed = c->existed && !(start && !reply && opens(bytes));
 	return begin_session(s, c, err);
 }

@@ -17,12 +17,15 @@
 #include "tap.skel.h"
 
 #define SWEEP_NS UINT64_C(100000000)
+#define PACE_NS	 UINT64_C(20000000)
 
 enum {
 	PERIOD_MS = 20,
 	URGENT_NICE = -10,
 	URGENT_BYTES = 2 << 20, /* that waited in the ring: who records must not wait behind those who talk */
 	CALM_BYTES = 256 << 10,
+	HASTY = 100, /* messages a millisecond that nobody answers: a flood, */
+	EASY = 10,   /* until it is over */
 };
 
 struct ebpf {
@@ -30,14 +33,17 @@ struct ebpf {
 	struct ring_buffer *ring;
 	struct bpf_link *links[8];
 	size_t n_links;
+	struct bpf_link *reads; /* NULL: in a flood, or never */
 	struct vhu_watch *sessions;
 	vhu_record_sink *sink;
 	void *sink_ctx;
 	uint64_t *existing; /* inodes of sockets, sorted */
 	size_t n_existing;
 	uint64_t swept_ns;
-	struct vhu_err *err; /* of the drain at hand */
-	size_t drained;	     /* by it, so far */
+	struct vhu_err *err;	 /* of the drain at hand */
+	size_t drained;		 /* by it, so far */
+	uint64_t paced_ns, flow; /* of the last event */
+	uint64_t unanswered;	 /* events since then that followed one of the same flow */
 	bool urgent;
 	int nice; /* otherwise */
 };
@@ -190,15 +196,55 @@ static void configure(struct vhu_tap *tap, const struct vhu_source_opts *o, enum
 	tap->rodata->vhu_casts = reach >= CASTS;
 	tap->rodata->vhu_self = (uint32_t)getpid();
 	leave_out_unknown(tap);
-	tap->rodata->vhu_reads = bpf_program__autoload(tap->progs.vhu_received);
+}
+
+static int attach_reads(struct ebpf *e)
+{
+	if (!bpf_program__autoload(e->tap->progs.vhu_received))
+		return 0;
+	e->reads = bpf_program__attach(e->tap->progs.vhu_received);
+	e->tap->bss->vhu_reads = e->reads != NULL;
+	return e->reads ? 0 : -errno;
+}
+
+static void detach_reads(struct ebpf *e)
+{
+	e->tap->bss->vhu_reads = 0;
+	bpf_link__destroy(e->reads);
+	e->reads = NULL;
+}
+
+/*
+ * To be told of the end of each read costs those who talk as much as all the rest. Who sends on and on
+ * without an answer is spared that. It takes no privileges to attach again what was loaded with them.
+ */
+static void keep_pace(struct ebpf *e, uint64_t now)
+{
+	uint64_t pace;
+
+	if (now - e->paced_ns < PACE_NS)
+		return;
+	pace = e->unanswered * UINT64_C(1000000) / (now - e->paced_ns);
+	if (pace > HASTY && e->reads)
+		detach_reads(e);
+	else if (pace < EASY && !e->reads)
+		attach_reads(e);
+	e->paced_ns = now;
+	e->unanswered = 0;
 }
 
 static int attach(struct ebpf *e, struct vhu_err *err)
 {
 	struct bpf_program *const programs[] = {
-		e->tap->progs.vhu_received, e->tap->progs.vhu_dropped, e->tap->progs.vhu_queued,
-		e->tap->progs.vhu_exited,   e->tap->progs.vhu_copied,
+		e->tap->progs.vhu_dropped,
+		e->tap->progs.vhu_queued,
+		e->tap->progs.vhu_exited,
+		e->tap->progs.vhu_copied,
 	};
+	int code = attach_reads(e);
+
+	if (code < 0)
+		return refused(err, code, "eBPF");
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(programs); i++) {
 		if (!bpf_program__autoload(programs[i]))
@@ -209,6 +255,15 @@ static int attach(struct ebpf *e, struct vhu_err *err)
 		e->n_links++;
 	}
 	return 0;
+}
+
+static void detach(struct ebpf *e)
+{
+	if (e->reads)
+		detach_reads(e);
+	for (size_t i = 0; i < e->n_links; i++)
+		bpf_link__destroy(e->links[i]);
+	e->n_links = 0;
 }
 
 /*
@@ -223,9 +278,12 @@ static void set_urgent(struct ebpf *e, bool urgent)
 
 static int on_event(void *ctx, void *event, size_t len)
 {
+	const struct vhu_tap_head *head = event;
 	struct ebpf *e = ctx;
 
 	e->drained += len;
+	e->unanswered += head->flow == e->flow;
+	e->flow = head->flow;
 	if (e->drained > URGENT_BYTES)
 		set_urgent(e, true);
 	return vhu_watch_event(e->sessions, event, len, e->err);
@@ -318,8 +376,7 @@ static int make_sessions(struct ebpf *e, const struct vhu_source_opts *o, vhu_re
 
 static void free_ebpf(struct ebpf *e)
 {
-	for (size_t i = 0; i < e->n_links; i++)
-		bpf_link__destroy(e->links[i]);
+	detach(e);
 	ring_buffer__free(e->ring);
 	vhu_tap__destroy(e->tap);
 	vhu_watch_free(e->sessions);
@@ -378,10 +435,9 @@ static void sweep(struct ebpf *e, uint64_t now)
 	bpf_prog_test_run_opts(bpf_program__fd(e->tap->progs.vhu_sweep), &opts);
 }
 
-static int ebpf_drain(void *source, struct vhu_err *err)
+/* Hands on what is in the ring. */
+static int empty_ring(struct ebpf *e, uint64_t now, struct vhu_err *err)
 {
-	struct ebpf *e = source;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	int code;
 
 	if (now - e->swept_ns > SWEEP_NS)
@@ -396,6 +452,15 @@ static int ebpf_drain(void *source, struct vhu_err *err)
 	else if (!err->code)
 		vhu_err_errno(err, code, "eBPF: its ring buffer");
 	return code < 0 ? code : 0;
+}
+
+static int ebpf_drain(void *source, struct vhu_err *err)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	int code = empty_ring(source, now, err);
+
+	keep_pace(source, now);
+	return code;
 }
 
 static void ebpf_stats(const void *source, struct vhu_source_stats *ret)
@@ -433,12 +498,10 @@ static int ebpf_close(void *source, struct vhu_err *err)
 	int code = 0;
 
 	/* Detached first: then what is in the ring is all there is. */
-	for (size_t i = 0; i < e->n_links; i++)
-		bpf_link__destroy(e->links[i]);
-	e->n_links = 0;
+	detach(e);
 	e->tap->bss->vhu_flush = 1;
 	e->swept_ns = 0;
-	code = ebpf_drain(e, err);
+	code = empty_ring(e, clock_ns(CLOCK_MONOTONIC), err);
 	if (code == 0)
 		code = tell_lost(e, err);
 	if (code == 0)

@@ -57,7 +57,7 @@ void vhu_watch_stats(const struct vhu_watch *s, struct vhu_source_stats *ret)
 	};
 }
 
-static struct conn *find(const struct vhu_watch *s, uint64_t key)
+struct conn *vhu_conn_find(const struct vhu_watch *s, uint64_t key)
 {
 	struct conn *c = s->buckets[key % BUCKETS];
 
@@ -147,10 +147,8 @@ int vhu_conn_put(void *ctx, const struct vhu_record *r, struct vhu_err *err)
 	return 0;
 }
 
-/* The tap's count of what it could not keep of a flow has grown: the session is not wholly seen from here on.
- */
-static int count_lost(struct vhu_watch *s, struct conn *c, unsigned flow, uint32_t lost, uint64_t t_ns,
-		      struct vhu_err *err)
+int vhu_conn_count_lost(struct vhu_watch *s, struct conn *c, unsigned flow, uint32_t lost, uint64_t t_ns,
+			struct vhu_err *err)
 {
 	uint32_t more = lost - c->flow[flow].lost;
 
@@ -188,12 +186,12 @@ static void learn(struct flow *f, const struct vhu_tap_flow *t)
 	snprintf(f->reader_comm, sizeof(f->reader_comm), "%.*s", VHU_TAP_COMM, t->reader_comm);
 }
 
-static int take_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct vhu_err *err)
+int vhu_watch_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct vhu_err *err)
 {
 	struct conn *c;
 	size_t len = VHU_MIN(e->path_len, (uint32_t)VHU_TAP_PATH);
 
-	if (find(s, e->head.flow / 2))
+	if (vhu_conn_find(s, e->head.flow / 2))
 		return 0;
 	if (s->n_conns == CONNECTIONS_MAX) {
 		s->lost++;
@@ -223,19 +221,19 @@ static int take_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct v
 
 static int take_change(struct vhu_watch *s, const struct vhu_tap_change *e, struct vhu_err *err)
 {
-	struct conn *c = find(s, e->head.flow / 2);
+	struct conn *c = vhu_conn_find(s, e->head.flow / 2);
 
 	if (!c)
 		return 0;
 	learn(&c->flow[e->head.flow & 1], &e->flow);
 	if (c->state == TAKEN)
 		rename_streams(c);
-	return count_lost(s, c, e->head.flow & 1, e->flow.lost, e->head.t_ns, err);
+	return vhu_conn_count_lost(s, c, e->head.flow & 1, e->flow.lost, e->head.t_ns, err);
 }
 
 static void take_fd(struct vhu_watch *s, const struct vhu_tap_fd *e)
 {
-	struct conn *c = find(s, e->head.flow / 2);
+	struct conn *c = vhu_conn_find(s, e->head.flow / 2);
 	struct flow *f = c ? &c->flow[e->head.flow & 1] : NULL;
 
 	if (!f || f->n_fds == VHU_CAP_FDS_MAX)
@@ -251,136 +249,6 @@ static void take_fd(struct vhu_watch *s, const struct vhu_tap_fd *e)
 		.dev = makedev(e->dev >> 20, e->dev & 0xfffff),
 		.inode = e->ino,
 	};
-}
-
-/* The numbers of the data's descriptors, if they have come; NULL: not (yet). */
-static const struct numbers *numbers_of(const struct vhu_watch *s, const struct vhu_tap_data *d)
-{
-	for (size_t i = 0; i < s->n_numbers; i++)
-		if (s->numbers[i].flow == d->head.flow && s->numbers[i].n == d->n_fds)
-			return &s->numbers[i];
-	return NULL;
-}
-
-/*
- * Whether these numbers come too late for the data that waited for them: a sender tells them before it sends
- * anything else, so they are not of what it sent next.
- */
-static bool too_late(const struct vhu_watch *s, const struct vhu_tap_numbers *e)
-{
-	struct conn *c = find(s, e->head.flow / 2);
-	struct flow *f = c ? &c->flow[e->head.flow & 1] : NULL;
-
-	if (!f || f->owed != e->n || !e->n || e->head.t_ns > f->owed_ns + FORGET_NS)
-		return false;
-	f->owed = 0;
-	return true;
-}
-
-static void take_numbers(struct vhu_watch *s, const struct vhu_tap_numbers *e)
-{
-	struct numbers *n;
-
-	if (e->n > VHU_TAP_FDS_MAX || too_late(s, e))
-		return;
-	if (s->n_numbers == NUMBERS_MAX) {
-		s->n_numbers--;
-		memmove(s->numbers, s->numbers + 1, s->n_numbers * sizeof(*s->numbers));
-	}
-	n = &s->numbers[s->n_numbers++];
-	n->flow = e->head.flow;
-	n->t_ns = e->head.t_ns;
-	n->n = e->n;
-	memcpy(n->number, e->number, e->n * sizeof(e->number[0]));
-}
-
-/* Gives the descriptors of the data at hand their numbers; the same open file keeps the same guess. */
-static void number_fds(struct vhu_watch *s, struct flow *f, const struct vhu_tap_data *d)
-{
-	const struct numbers *n = numbers_of(s, d);
-
-	for (size_t i = 0; i < f->n_fds; i++)
-		f->fds[i].number =
-			n && i < n->n ? (uint32_t)n->number[i] : FIRST_GUESS | (uint32_t)(f->objects[i] >> 6);
-	f->owed = n || d->flags & VHU_TAP_UNREAD ? 0 : d->n_fds;
-	f->owed_ns = d->head.t_ns;
-	if (n) {
-		size_t at = (size_t)(n - s->numbers);
-
-		s->n_numbers--;
-		memmove(s->numbers + at, s->numbers + at + 1, (s->n_numbers - at) * sizeof(*s->numbers));
-	}
-}
-
-/* A connection whose start found no room in the ring. */
-static int open_late(struct vhu_watch *s, const struct vhu_tap_head *h, struct vhu_err *err)
-{
-	struct vhu_tap_open e = {.head = *h};
-
-	if (!s->env.look_up || !s->env.look_up(s->env.ctx, h->sock, h->flow, e.flow))
-		return 0;
-	e.head.flow &= ~UINT64_C(1);
-	return take_open(s, &e, err);
-}
-
-/* What came with an earlier read and waited for the rest, then the rest with its descriptors. */
-static int feed(struct flow *f, const struct vhu_tap_data *d, struct vhu_piece *p, struct vhu_err *err)
-{
-	p->bytes = d->bytes;
-	p->len = d->before;
-	p->read = d->before_read;
-	if (d->before) {
-		int code = vhu_stream_feed(f->stream, p, err);
-
-		if (code < 0)
-			return code;
-	}
-	p->off += d->before;
-	p->bytes += d->before;
-	p->len = d->kept - d->before;
-	p->read = d->read;
-	p->missing = d->missing;
-	p->fds = f->fds;
-	p->n_fds = d->n_fds ? f->n_fds : 0;
-	p->fds_lost = d->n_fds && d->n_fds != f->n_fds;
-	return p->len || p->missing ? vhu_stream_feed(f->stream, p, err) : 0;
-}
-
-static int take_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct vhu_err *err)
-{
-	struct conn *c = find(s, d->head.flow / 2);
-	unsigned flow = d->head.flow & 1;
-	struct flow *f = c ? &c->flow[flow] : NULL;
-	struct vhu_piece p = {
-		.t_ns = d->head.t_ns + s->env.clock_offset_ns,
-		.off = (int64_t)(d->off & INT64_MAX),
-		.tgid = (uint32_t)(d->sender >> 32),
-		.tid = (uint32_t)d->sender,
-		.text = d->flags & VHU_TAP_UNREAD ? "the receiver never read it" : NULL,
-	};
-	int code = 0;
-
-	if (!c) {
-		code = open_late(s, &d->head, err);
-		c = code == 0 ? find(s, d->head.flow / 2) : NULL;
-		f = c ? &c->flow[flow] : NULL;
-	}
-	if (!c || c->state == REFUSED)
-		return code;
-	if (d->n_fds)
-		number_fds(s, f, d);
-	f->sender = p.tgid ? p.tgid : f->sender;
-	f->reader = d->reader >> 32 ? (uint32_t)(d->reader >> 32) : f->reader;
-	if (c->state == UNDECIDED)
-		code = vhu_conn_decide(s, c, flow, d, err);
-	if (code == 0)
-		code = count_lost(s, c, flow, d->lost, d->head.t_ns, err);
-	if (code == 0 && c->state == TAKEN) {
-		p.tgid = p.tgid ? p.tgid : f->owner;
-		code = feed(f, d, &p, err);
-	}
-	f->n_fds = 0;
-	return code;
 }
 
 /* --- ends -------------------------------------------------------------------------------------------- */
@@ -407,14 +275,14 @@ static int tell_close(struct vhu_watch *s, struct conn *c, enum vhu_cap_directio
 
 static int take_end(struct vhu_watch *s, const struct vhu_tap_end *e, struct vhu_err *err)
 {
-	struct conn *c = find(s, e->head.flow / 2);
+	struct conn *c = vhu_conn_find(s, e->head.flow / 2);
 	unsigned flow = e->head.flow & 1;
 	int code;
 
 	if (!c)
 		return 0;
 	c->flow[flow].ended = true;
-	code = count_lost(s, c, flow, e->lost, e->head.t_ns, err);
+	code = vhu_conn_count_lost(s, c, flow, e->lost, e->head.t_ns, err);
 	if (code == 0)
 		code = end_stream(s, c, flow, e->head.t_ns, NULL, err);
 	return code < 0 ? code : tell_close(s, c, vhu_conn_dir(c, flow), e->error, e->head.t_ns, err);
@@ -422,13 +290,13 @@ static int take_end(struct vhu_watch *s, const struct vhu_tap_end *e, struct vhu
 
 static int take_closed(struct vhu_watch *s, const struct vhu_tap_end *e, struct vhu_err *err)
 {
-	struct conn *c = find(s, e->head.flow / 2);
+	struct conn *c = vhu_conn_find(s, e->head.flow / 2);
 
 	if (!c)
 		return 0;
 	c->flow[e->head.flow & 1].closed = true;
 	c->news = true;
-	return count_lost(s, c, e->head.flow & 1, e->lost, e->head.t_ns, err);
+	return vhu_conn_count_lost(s, c, e->head.flow & 1, e->lost, e->head.t_ns, err);
 }
 
 static int take_exit(struct vhu_watch *s, const struct vhu_tap_exit *e, struct vhu_err *err)
@@ -457,14 +325,16 @@ static int handle(struct vhu_watch *s, const struct vhu_tap_head *h, struct vhu_
 {
 	switch (h->kind) {
 	case VHU_TAP_OPEN:
-		return take_open(s, (const void *)h, err);
+		return vhu_watch_open(s, (const void *)h, err);
 	case VHU_TAP_FLOW:
 		return take_change(s, (const void *)h, err);
 	case VHU_TAP_FD:
 		take_fd(s, (const void *)h);
 		return 0;
 	case VHU_TAP_DATA:
-		return take_data(s, (const void *)h, err);
+		return vhu_watch_data(s, (const void *)h, err);
+	case VHU_TAP_NEXT:
+		return vhu_watch_next(s, (const void *)h, err);
 	case VHU_TAP_END:
 		return take_end(s, (const void *)h, err);
 	case VHU_TAP_CLOSED:
@@ -485,6 +355,7 @@ static size_t size_of(const struct vhu_tap_head *h)
 		[VHU_TAP_FLOW] = sizeof(struct vhu_tap_change),
 		[VHU_TAP_FD] = sizeof(struct vhu_tap_fd),
 		[VHU_TAP_DATA] = sizeof(struct vhu_tap_data),
+		[VHU_TAP_NEXT] = sizeof(struct vhu_tap_next),
 		[VHU_TAP_NUMBERS] = sizeof(struct vhu_tap_numbers),
 		[VHU_TAP_END] = sizeof(struct vhu_tap_end),
 		[VHU_TAP_CLOSED] = sizeof(struct vhu_tap_end),
@@ -500,7 +371,7 @@ static bool waits(const struct vhu_watch *s, const struct vhu_tap_head *h)
 	const struct vhu_tap_data *d = (const void *)h;
 
 	return s->env.numbers && h->kind == VHU_TAP_DATA && d->n_fds && !(d->flags & VHU_TAP_UNREAD) &&
-	       !numbers_of(s, d);
+	       !vhu_watch_numbers_of(s, h->flow, d->n_fds);
 }
 
 static void hold(struct vhu_watch *s, const struct vhu_tap_head *h)
@@ -536,17 +407,28 @@ static int release(struct vhu_watch *s, bool force, struct vhu_err *err)
 	return code;
 }
 
+/* Whether all of the event is there, as its lengths have it. */
+static bool is_whole(const struct vhu_tap_head *h, size_t len)
+{
+	const struct vhu_tap_data *d = (const void *)h;
+	const struct vhu_tap_next *n = (const void *)h;
+
+	if (len < sizeof(*h) || h->len > len || !size_of(h) || h->len < size_of(h))
+		return false;
+	if (h->kind == VHU_TAP_DATA)
+		return d->kept <= h->len - sizeof(*d) && (!d->before_read || d->kept >= VHU_TAP_HEADER);
+	return h->kind != VHU_TAP_NEXT || !n->before_read || h->len >= sizeof(*n) + VHU_TAP_HEADER;
+}
+
 int vhu_watch_event(struct vhu_watch *s, const void *event, size_t len, struct vhu_err *err)
 {
 	const struct vhu_tap_head *h = event;
-	const struct vhu_tap_data *d = event;
 	int code = 0;
 
-	if (len < sizeof(*h) || h->len > len || !size_of(h) || h->len < size_of(h) ||
-	    (h->kind == VHU_TAP_DATA && (h->len - sizeof(*d) < d->kept || d->before > d->kept)))
+	if (!is_whole(h, len))
 		return 0;
 	if (h->kind == VHU_TAP_NUMBERS) {
-		take_numbers(s, event);
+		vhu_watch_numbers(s, event);
 		return s->held.len ? release(s, false, err) : 0;
 	}
 	if (!s->held.len && !waits(s, h))

@@ -23,6 +23,7 @@ struct flow {
 	uint64_t sock, ino;
 	uint32_t sender, owner; /* processes */
 	uint32_t reader;
+	uint64_t next, told_sender, told_reader; /* what goes for NEXT data */
 	char comm[17], reader_comm[17];
 	struct vhu_fd_info fds[VHU_CAP_FDS_MAX]; /* came, and wait for their data */
 	uint64_t objects[VHU_CAP_FDS_MAX];
@@ -82,6 +83,7 @@ struct vhu_watch {
 	uint64_t now;
 };
 
+struct conn *vhu_conn_find(const struct vhu_watch *s, uint64_t key);
 enum vhu_cap_direction vhu_conn_dir(const struct conn *c, unsigned flow);
 /* A LIFE record of the connection (NULL: of none), completed from what the caller filled in. */
 int vhu_conn_life(struct vhu_watch *s, const struct conn *c, enum vhu_cap_life kind,
@@ -90,10 +92,22 @@ void vhu_conn_id(const struct conn *c, unsigned flow, struct vhu_stream_id *ret)
 /* What streams hand out; ctx is the connection. */
 vhu_record_sink vhu_conn_put;
 
+/*
+ * The tap's count of what it could not keep of a flow has grown: the session is not wholly seen from here on.
+ */
+int vhu_conn_count_lost(struct vhu_watch *s, struct conn *c, unsigned flow, uint32_t lost, uint64_t t_ns,
+			struct vhu_err *err);
+int vhu_watch_open(struct vhu_watch *s, const struct vhu_tap_open *e, struct vhu_err *err);
+void vhu_watch_numbers(struct vhu_watch *s, const struct vhu_tap_numbers *e);
+/* The numbers of the data's descriptors, if they have come; NULL: not (yet). */
+const struct numbers *vhu_watch_numbers_of(const struct vhu_watch *s, uint64_t flow, uint32_t n_fds);
+int vhu_watch_data(struct vhu_watch *s, const struct vhu_tap_data *d, struct vhu_err *err);
+int vhu_watch_next(struct vhu_watch *s, const struct vhu_tap_next *n, struct vhu_err *err);
+
 /* The front-end has given away a socket, which becomes a channel of the session. */
 int vhu_conn_pass(struct conn *c, enum vhu_cap_channel channel, uint64_t ino, struct vhu_err *err);
 /* A connection that is new: a session may have been told of one of its ends before. */
 int vhu_conn_find_main(struct vhu_watch *s, struct conn *c, struct vhu_err *err);
 /* The first bytes of a connection say what it is. Without an error it may still be UNDECIDED. */
-int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const struct vhu_tap_data *d,
+int vhu_conn_decide(struct vhu_watch *s, struct conn *c, unsigned flow, const uint8_t *bytes, size_t len,
 		    struct vhu_err *err);

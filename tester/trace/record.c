@@ -78,14 +78,15 @@ static void get_fd(const uint8_t *p, struct vhu_fd_info *ret)
 
 static void put_tlv(struct vhu_buf *b, unsigned type, const void *value, size_t len)
 {
-	static const uint8_t zeroes[4];
-	uint8_t head[TLV_HEAD];
+	size_t padded = (len + 3) & ~(size_t)3;
+	uint8_t *p = vhu_buf_more(b, TLV_HEAD + padded);
 
-	vhu_le_put(head, 2, type);
-	vhu_le_put(head + 2, 2, len);
-	vhu_buf_add(b, head, sizeof(head));
-	vhu_buf_add(b, value, len);
-	vhu_buf_add(b, zeroes, -len & 3);
+	if (!p)
+		return;
+	memset(p + padded, 0, TLV_HEAD);
+	vhu_le_put(p, 2, type);
+	vhu_le_put(p + 2, 2, len);
+	memcpy(p + TLV_HEAD, value, len);
 }
 
 /* What fits of a text before the header's soft end; an empty rest is left out. */

@@ -486,7 +486,7 @@ def check_flood_beside(build):
 
 def check_lost(build):
     """A recorder that cannot follow says what it lost, and goes on where messages begin."""
-    pair, sent = Pair(build), 200000
+    pair, sent = Pair(build), 400000
     pair.ask()
     pair.capture.process.send_signal(signal.SIGSTOP)
     payload = struct.Struct('<II')

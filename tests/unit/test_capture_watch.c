@@ -92,6 +92,13 @@ static void open_connection(struct fixture *f, uint64_t n, uint64_t a, uint64_t 
 	send_event(f, &e, VHU_TAP_OPEN, sizeof(e), 2 * n);
 }
 
+static void put_header(uint8_t *bytes, uint32_t request, uint32_t flags, uint32_t size)
+{
+	vhu_ne_put(bytes, 4, request);
+	vhu_ne_put(bytes + 4, 4, flags);
+	vhu_ne_put(bytes + 8, 4, size);
+}
+
 static void data(struct fixture *f, uint64_t flow, uint64_t off, uint32_t request, uint32_t flags,
 		 uint32_t size, uint32_t n_fds)
 {
@@ -102,9 +109,7 @@ static void data(struct fixture *f, uint64_t flow, uint64_t off, uint32_t reques
 
 	e.d.sender = (uint64_t)(7 + (flow & 1)) << 32;
 	e.d.reader = (uint64_t)(8 - (flow & 1)) << 32;
-	vhu_ne_put(e.d.bytes, 4, request);
-	vhu_ne_put(e.d.bytes + 4, 4, flags);
-	vhu_ne_put(e.d.bytes + 8, 4, size);
+	put_header(e.d.bytes, request, flags, size);
 	send_event(f, &e, VHU_TAP_DATA, sizeof(e.d) + 12 + size, flow);
 }
 
@@ -277,16 +282,45 @@ static void a_header_that_waited_is_a_read_of_its_own(void **state)
 	union {
 		struct vhu_tap_data d;
 		uint8_t room[sizeof(struct vhu_tap_data) + 20];
-	} e = {.d = {.kept = 20, .before = 12, .before_read = 5, .read = 6}};
+	} e = {.d = {.kept = 20, .before_read = 5, .read = 6}};
 	struct fixture f;
 
 	start(&f, &all);
 	open_connection(&f, 1, 1, 2, NULL);
-	vhu_ne_put(e.d.bytes, 4, VHU_ID_SET_FEATURES);
-	vhu_ne_put(e.d.bytes + 4, 4, 1);
-	vhu_ne_put(e.d.bytes + 8, 4, 8);
+	put_header(e.d.bytes, VHU_ID_SET_FEATURES, 1, 8);
 	send_event(&f, &e, VHU_TAP_DATA, sizeof(e.d) + 20, 2);
 	expect(&f, "1 > connect\n1 > main 20 (80)\n");
+	done(&f);
+}
+
+/* A header of 12 bytes, which came with read `before`, and 8 bytes behind it. */
+static void next(struct fixture *f, uint64_t flow, uint32_t before, uint32_t read)
+{
+	union {
+		struct vhu_tap_next n;
+		uint8_t room[sizeof(struct vhu_tap_next) + 20];
+	} e = {.n = {.before_read = before, .read = read}};
+
+	put_header(e.n.bytes, VHU_ID_SET_FEATURES, 1, 8);
+	send_event(f, &e, VHU_TAP_NEXT, sizeof(e.n) + 20, flow);
+}
+
+static void what_comes_next_goes_on_where_the_data_before_it_ended(void **state)
+{
+	struct fixture f;
+
+	start(&f, &all);
+	open_connection(&f, 1, 1, 2, NULL);
+	data(&f, 2, 0, VHU_ID_SET_OWNER, 1, 0, 0);
+	next(&f, 2, 0, 2);
+	next(&f, 2, 0, 2); /* of the same read */
+	next(&f, 2, 3, 4);
+	data(&f, 2, 72, VHU_ID_SET_OWNER, 1, 0, 0);
+	next(&f, 4, 0, 1);			     /* of nobody */
+	data(&f, 2, 104, VHU_ID_SET_OWNER, 1, 0, 0); /* 20 bytes are lost */
+	next(&f, 2, 0, 9);
+	expect(&f, "1 > connect\n1 > main 12\n1 > main 20\n1 > main 20 (100)\n1 > main 20 (80)\n1 > main 12\n"
+		   "1 > main 12 (2)\n1 > main 20\n");
 	done(&f);
 }
 
@@ -323,7 +357,7 @@ static void nonsense_does_no_harm(void **state)
 			if (seed % 3)
 				memset(bytes + sizeof(*h), 0,
 				       (size_t)vhu_rng_below(&rng, sizeof(bytes) - sizeof(*h)));
-			h->kind = (uint32_t)vhu_rng_below(&rng, 10);
+			h->kind = (uint32_t)vhu_rng_below(&rng, 11);
 			h->len = (uint32_t)vhu_rng_below(&rng, sizeof(bytes));
 			h->flow = vhu_rng_below(&rng, 8);
 			h->t_ns = (uint64_t)i << 20;
@@ -349,6 +383,7 @@ int main(void)
 		cmocka_unit_test(a_passed_socket_is_a_channel_of_the_session),
 		cmocka_unit_test(what_the_ring_lost_is_told),
 		cmocka_unit_test(a_header_that_waited_is_a_read_of_its_own),
+		cmocka_unit_test(what_comes_next_goes_on_where_the_data_before_it_ended),
 		cmocka_unit_test(a_process_that_dies_is_named),
 		cmocka_unit_test(nonsense_does_no_harm),
 	};

@@ -1,44 +1,56 @@
 /* Bytes that were read, and headers that wait. Part of tap.bpf.c. */
 #pragma once
 
-/* Different for different reads; 0: not known. */
-static __always_inline __u64 this_read(void)
+/* What is copied next belongs to a new read, unless the last one is known to go on. */
+static __always_inline void count_read(struct vhu_tap_flow *f, const struct scratch *s)
 {
-	const struct scratch *s = scratch(FOR_COPY);
+	__u64 now = vhu_reads ? ((__u64)bpf_get_smp_processor_id() << 48) + s->read + 1 : 0;
 
-	return s && vhu_reads ? ((__u64)bpf_get_smp_processor_id() << 48) + s->read + 1 : 0;
+	if (!now || now != f->this_read)
+		f->read++;
+	f->this_read = now;
 }
 
-/* Fills in all but how many bytes there are; the header that waits comes first. Returns its length. */
+/* The header that waits comes first. Returns its length. */
+static __always_inline __u32 unstash(struct vhu_tap_flow *f, __u8 *bytes, __u32 *before_read)
+{
+	*before_read = f->stashed ? f->stash_read : 0;
+	if (!f->stashed)
+		return 0;
+	__builtin_memcpy(bytes, f->stash, VHU_TAP_HEADER);
+	f->stashed = 0;
+	return VHU_TAP_HEADER;
+}
+
+/* Fills in all but how many bytes there are. Returns how many of them waited. */
 static __always_inline __u32 begin_data(struct vhu_tap_data *d, struct vhu_tap_flow *f, __u32 flags)
 {
-	__u32 before = f->stashed;
+	__u32 before;
 
 	fill_head(&d->head, VHU_TAP_DATA, sizeof(*d), f);
-	d->off = f->off;
-	d->read = this_read();
+	d->sock = f->sock;
 	d->sender = f->sender;
 	d->reader = f->reader;
+	d->read = f->read;
 	d->missing = d->n_fds = 0;
 	d->flags = flags;
 	d->lost = f->lost;
-	d->before = before;
-	d->before_read = f->stash_read;
-	if (!before)
-		return 0;
-	__builtin_memcpy(d->bytes, f->stash, VHU_TAP_HEADER);
-	d->off -= VHU_TAP_HEADER;
-	f->stashed = 0;
-	return VHU_TAP_HEADER;
+	before = unstash(f, d->bytes, &d->before_read);
+	d->off = f->off - before;
+	return before;
 }
 
 static __always_inline void end_data(struct scratch *s, struct vhu_tap_data *d, struct vhu_tap_flow *f,
 				     __u32 kept)
 {
+	bool told;
+
 	d->kept = kept;
 	d->head.len = sizeof(*d) + kept;
-	if (!emit(s, d, sizeof(*d) + kept))
-		f->lost++;
+	told = emit(s, d, sizeof(*d) + kept);
+	f->lost += !told;
+	f->told_sender = f->sender;
+	f->told_reader = told ? f->reader : 0;
 }
 
 /* Nothing follows a header that waits. */
@@ -61,7 +73,7 @@ static __always_inline bool stash(const struct sk_buff *skb, struct vhu_tap_flow
 	if (!head[2] || head[2] > SIZE_MAX_BELIEVED)
 		return false;
 	__builtin_memcpy(f->stash, head, sizeof(f->stash));
-	f->stash_read = this_read();
+	f->stash_read = f->read;
 	f->stashed = VHU_TAP_HEADER;
 	f->left = head[2];
 	f->off += VHU_TAP_HEADER;
@@ -125,6 +137,28 @@ static __always_inline __u32 load(const struct sk_buff *skb, __u32 at, __u8 *to,
 	return len && bpf_probe_read_kernel(to, len, skb->data + at) < 0 ? 0 : len;
 }
 
+/* Data of which there is little to tell. False: it is not such. */
+static __always_inline bool emit_next(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
+				      struct scratch *s)
+{
+	struct vhu_tap_next *n = (void *)s;
+	__u32 before = f->stashed ? VHU_TAP_HEADER : 0;
+
+	if (!f->told_reader || f->told_reader != f->reader || f->told_sender != f->sender || len > NEXT_MAX ||
+	    load(skb, at, n->bytes + before, len) != len)
+		return false;
+	fill_head(&n->head, VHU_TAP_NEXT, sizeof(*n) + before + len, f);
+	n->read = f->read;
+	unstash(f, n->bytes, &n->before_read);
+	measure(f, n->bytes + before, len, len);
+	f->off += len;
+	if (!emit(s, n, sizeof(*n) + before + len)) {
+		f->lost++;
+		f->told_reader = 0;
+	}
+	return true;
+}
+
 /* `len` bytes of the buffer from `at` on as events; the end of what cannot be had is missing. */
 static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap_flow *f, __u32 at, __u32 len,
 				       __u32 n_fds, __u32 flags, __u32 which)
@@ -132,7 +166,7 @@ static __always_inline void emit_bytes(const struct sk_buff *skb, struct vhu_tap
 	struct scratch *s = scratch(which);
 	struct vhu_tap_data *d = (void *)s;
 
-	if (!s)
+	if (!s || (!n_fds && !flags && emit_next(skb, f, at, len, s)))
 		return;
 	for (int i = 0; i < VHU_TAP_PARTS_MAX; i++) {
 		__u32 before = begin_data(d, f, flags), part = 0;

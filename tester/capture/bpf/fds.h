@@ -71,7 +71,7 @@ static __always_inline void describe_regular(const struct file *file, const stru
 }
 
 /* A function of its own, so that its branches are looked at once and not for each of many descriptors. */
-__noinline int vhu_describe_fd(__u64 address, __u64 sock, __u64 flow)
+__noinline int vhu_describe_fd(__u64 address, __u64 flow)
 {
 	const struct file *file = (const void *)address;
 	const struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -83,7 +83,6 @@ __noinline int vhu_describe_fd(__u64 address, __u64 sock, __u64 flow)
 		return 0;
 	mode = BPF_CORE_READ(inode, i_mode) & S_FMT;
 	fill_head(&e.head, VHU_TAP_FD, sizeof(e), NULL);
-	e.head.sock = sock;
 	e.head.flow = flow;
 	e.object = address;
 	e.ino = BPF_CORE_READ(inode, i_ino);
@@ -126,7 +125,7 @@ static __always_inline __u32 emit_fds(const struct sk_buff *skb, const struct vh
 		if (i >= n)
 			break;
 		bpf_probe_read_kernel(&file, sizeof(file), (const void *)&list->fp + i * sizeof(file));
-		vhu_describe_fd((__u64)file, f->sock, f->flow);
+		vhu_describe_fd((__u64)file, f->flow);
 	}
 	return n;
 }

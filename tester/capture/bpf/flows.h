@@ -23,8 +23,11 @@ enum {
 	RIGHTS = 1,
 	SOL = 1,
 	RING_BYTES = 16 << 20,
-	PLACES_TRIED = 32,	/* before a connection is not recorded */
-	PLAIN_MAX = 32,		/* bytes that are read without a call */
+	PLACES_TRIED = 32, /* before a connection is not recorded */
+	PLAIN_MAX = 32,	   /* bytes that are read without a call */
+	NEXT_MAX = 256,	   /* bytes of an event without much around them */
+	NEAR = 4,	   /* sockets that a CPU remembers */
+	NOWHERE = ~0u,
 	WAKE_BYTES = 512 << 10, /* the recorder looks by itself, too */
 };
 #define HUGETLBFS 0x958458f6u
@@ -42,12 +45,13 @@ const volatile __u32 vhu_n_pids = 0;
 const volatile __u32 vhu_all = 0;
 const volatile __u32 vhu_pages = 0; /* whether bytes in pages can be read */
 const volatile __u32 vhu_casts = 0; /* whether any address can be read like a structure */
-const volatile __u32 vhu_reads = 0; /* whether the end of a read is told */
 const volatile __u32 vhu_self = 0;  /* our own process: what it does with sockets is of no interest */
 
 __u64 vhu_last_connection = 0;
 __u64 vhu_lost = 0;
-__u32 vhu_flush = 0; /* set by the loader at the end: nothing shall wait any more */
+__u64 vhu_opened = 0; /* counts connections once they can be found */
+__u32 vhu_reads = 0;  /* set by the loader while the end of each read is told */
+__u32 vhu_flush = 0;  /* set by the loader at the end: nothing shall wait any more */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -85,6 +89,16 @@ struct {
 	__type(value, __u32);
 } vhu_processes SEC(".maps");
 
+/*
+ * A sending end that was looked for on this CPU, and where its flow is kept. A stranger has none, and was not
+ * asked for by name; that holds until flows are opened again.
+ */
+struct near {
+	__u64 sock;
+	__u64 ino, opened; /* of a stranger */
+	__u32 place;
+};
+
 /* Room to build events: one for each program that can interrupt another one. */
 struct scratch {
 	union {
@@ -96,9 +110,8 @@ struct scratch {
 	/* Of this CPU: bytes that nobody was woken for; the socket that is read just now, the number of that
 	 * read. */
 	__u64 unsaid, reading, read;
-	/* The sending end whose flow was found last, and where that is kept. */
-	__u64 near;
-	__u32 near_place;
+	struct near near[NEAR];
+	__u64 opened; /* what vhu_opened was before flows were looked for */
 	/* Who sent last, and through which socket. */
 	__u64 sender, sender_ino, sender_id;
 };
@@ -125,7 +138,6 @@ static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 
 	h->kind = kind;
 	h->len = len;
 	h->t_ns = bpf_ktime_get_ns();
-	h->sock = f ? f->sock : 0;
 	h->flow = f ? f->flow : 0;
 }
 
@@ -197,24 +209,51 @@ static __always_inline struct vhu_tap_flow *flow_of(const struct sock *sk)
 	return flow_at((__u64)sk);
 }
 
-/* The same, soon where it is the same again and again on this CPU. */
-static __always_inline struct vhu_tap_flow *flow_near(const struct sock *sk, struct scratch *s)
+static __always_inline struct near *near_of(__u64 ino, struct scratch *s)
+{
+	return &s->near[ino % NEAR];
+}
+
+/* The same as flow_of, soon where it is the same again and again on this CPU. */
+static __always_inline struct vhu_tap_flow *flow_near(const struct sock *sk, __u64 ino, struct scratch *s)
 {
 	__u64 sock = (__u64)sk;
+	struct near *near = near_of(ino, s);
 	struct vhu_tap_flow *f;
 	const __u32 *place;
 
-	if (s->near == sock) {
-		f = bpf_map_lookup_elem(&vhu_flows, &s->near_place);
+	if (near->sock == sock && near->place != NOWHERE) {
+		f = bpf_map_lookup_elem(&vhu_flows, &near->place);
 		if (f && f->sock == sock)
 			return f;
 	}
 	place = bpf_map_lookup_elem(&vhu_places, &sock);
 	if (!place)
 		return NULL;
-	s->near = sock;
-	s->near_place = *place;
+	near->sock = sock;
+	near->place = *place;
 	return bpf_map_lookup_elem(&vhu_flows, place);
+}
+
+/* An address may serve again for another socket. */
+static __always_inline bool is_stranger(const struct sock *sk, __u64 ino, struct scratch *s)
+{
+	const struct near *near = near_of(ino, s);
+
+	return near->sock == (__u64)sk && near->place == NOWHERE && near->ino == ino &&
+	       near->opened == vhu_opened;
+}
+
+static __always_inline void remember_stranger(const struct sock *sk, __u64 ino, struct scratch *s)
+{
+	struct near *near = near_of(ino, s);
+
+	if (!ino)
+		return; /* it is not accepted yet */
+	near->sock = (__u64)sk;
+	near->ino = ino;
+	near->opened = s->opened;
+	near->place = NOWHERE;
 }
 
 /* Room for a flow of this socket, which may have some of an earlier life already. NULL: there is none. */
@@ -310,11 +349,11 @@ static __always_inline void load16(const void *from, __u32 *to)
 /* Whether what is left of the buffer begins as a vhost-user message does. */
 static __always_inline bool speaks(const struct sk_buff *skb)
 {
-	__u32 consumed = consumed_of(skb), head[3];
+	__u32 consumed = consumed_of(skb), head[4] = {};
 
-	if (skb->len < consumed + HEADER ||
-	    bpf_probe_read_kernel(head, sizeof(head), skb->data + consumed) < 0)
+	if (skb->len < consumed + HEADER)
 		return false;
+	load16(skb->data + consumed, head);
 	return head[0] >= 1 && head[0] <= REQUEST_MAX && (head[1] & ~0xcu) == 1 &&
 	       head[2] <= SIZE_MAX_BELIEVED;
 }
@@ -416,6 +455,7 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 	s->open.flow[1] = s->flow[1];
 	fill_path(&s->open, sk, peer);
 	emit(s, &s->open, sizeof(s->open));
+	__sync_fetch_and_add(&vhu_opened, 1);
 	return f;
 }
 
@@ -425,8 +465,12 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
  */
 static __always_inline struct vhu_tap_flow *known(const struct sock *sk, __u64 ino, struct scratch *s)
 {
-	struct vhu_tap_flow *f = s ? flow_near(sk, s) : NULL;
+	struct vhu_tap_flow *f;
 
+	if (!s || is_stranger(sk, ino, s))
+		return NULL;
+	s->opened = *(volatile __u64 *)&vhu_opened;
+	f = flow_near(sk, ino, s);
 	if (!f || (ino && f->ino && ino != f->ino))
 		return NULL;
 	if (ino && !f->ino) {
@@ -470,23 +514,33 @@ static __always_inline bool is_asked_for(__u32 pid)
 /* One of the processes that were asked for, as far as can be told from here. */
 static __always_inline bool is_theirs(const struct sock *sk, const struct sock *peer)
 {
-	return is_asked_for((__u32)(bpf_get_current_pid_tgid() >> 32)) ||
-	       is_asked_for(BPF_CORE_READ(sk, sk_peer_pid, numbers[0].nr)) ||
-	       (peer && is_asked_for(BPF_CORE_READ(peer, sk_peer_pid, numbers[0].nr)));
+	return vhu_n_pids && (is_asked_for((__u32)(bpf_get_current_pid_tgid() >> 32)) ||
+			      is_asked_for(BPF_CORE_READ(sk, sk_peer_pid, numbers[0].nr)) ||
+			      (peer && is_asked_for(BPF_CORE_READ(peer, sk_peer_pid, numbers[0].nr))));
 }
 
 /*
  * A connection that was not seen before. What was asked for by name counts whatever it says; else it has to
  * speak vhost-user. A process that takes part in a session may have its other channels.
  */
-static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, const struct sock *peer,
+static __always_inline struct vhu_tap_flow *wanted(const struct sock *sk, __u64 ino,
 						   const struct sk_buff *skb, __u32 which)
 {
 	__u32 tgid = (__u32)(bpf_get_current_pid_tgid() >> 32);
-	bool named = vhu_n_names && (is_named(sk) || (peer && is_named(peer)));
+	struct scratch *s = scratch(which);
+	const struct sock *peer;
+	bool named = false, stranger;
 
-	if (tgid == vhu_self)
+	if (!s || tgid == vhu_self)
 		return NULL;
+	stranger = is_stranger(sk, ino, s);
+	if (stranger && !speaks(skb))
+		return NULL;
+	peer = peer_of(sk);
+	if (!stranger && vhu_n_names)
+		named = is_named(sk) || (peer && is_named(peer));
+	if (!named && !stranger)
+		remember_stranger(sk, ino, s);
 	if (!named &&
 	    (!speaks(skb) || !(vhu_all || is_theirs(sk, peer) || bpf_map_lookup_elem(&vhu_processes, &tgid))))
 		return NULL;

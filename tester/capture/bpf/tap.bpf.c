@@ -101,16 +101,19 @@ int BPF_PROG(vhu_copied, const struct sk_buff *skb, int len)
 	struct vhu_tap_flow *f;
 	struct scratch *s;
 	__u32 at, n_fds;
+	__u64 ino;
 
 	if (!sk || !is_stream_here(sk) || len <= 0)
 		return 0;
 	s = scratch(FOR_COPY);
-	f = known(sk, inode_here(sk), s);
+	ino = inode_here(sk);
+	f = known(sk, ino, s);
 	if (!f)
-		f = wanted(sk, peer_of(sk), skb, FOR_COPY);
+		f = wanted(sk, ino, skb, FOR_COPY);
 	if (!f || !s || f->state == VHU_TAP_IGNORED || peeks(f))
 		return 0;
 	s->reading = f->peer;
+	count_read(f, s);
 	/* Who reads does not change inside a message. */
 	if (!f->left)
 		meet_reader(f);
@@ -140,6 +143,8 @@ int BPF_PROG(vhu_dropped, const struct sk_buff *skb)
 	if (call.sends &&
 	    !(BPF_CORE_READ((const struct task_struct *)bpf_get_current_task(), flags) & EXITING))
 		return 0;
+	f->read++;
+	f->this_read = 0;
 	consumed = consumed_of(skb);
 	len = skb->len;
 	if (len > consumed)
@@ -227,7 +232,7 @@ int BPF_PROG(vhu_queued, const struct sock *sk)
 		return 0;
 	f = known(sender, ino, s);
 	if (!f && (const void *)last != &sk->sk_receive_queue)
-		f = wanted(sender, sk, last, FOR_SEND);
+		f = wanted(sender, ino, last, FOR_SEND);
 	if (!f || f->state == VHU_TAP_IGNORED)
 		return 0;
 	s->sender = (__u64)sender;

@@ -13,6 +13,8 @@ struct vhu_buf {
 void vhu_buf_done(struct vhu_buf *b);
 void vhu_buf_reset(struct vhu_buf *b);	/* empties it, keeps the allocation */
 void vhu_buf_add(struct vhu_buf *b, const void *bytes, size_t len);
+/* Appends `len` bytes that the caller fills in at once; NULL if an allocation failed. */
+uint8_t *vhu_buf_more(struct vhu_buf *b, size_t len);
 void vhu_buf_puts(struct vhu_buf *b, const char *text);
 void vhu_buf_printf(struct vhu_buf *b, const char *format, ...) VHU_PRINTF(2, 3);
 /* The text, "" while empty. Valid until the next change. */

@@ -25,6 +25,7 @@ enum vhu_tap_kind {
 	VHU_TAP_FLOW,	  /* who sends and who reads has changed */
 	VHU_TAP_FD,	  /* one descriptor; those of a read come before its data */
 	VHU_TAP_DATA,
+	VHU_TAP_NEXT,	 /* data like most: all there is to say of it is what it adds to the data before */
 	VHU_TAP_NUMBERS, /* what the sender calls the descriptors that it just sent */
 	VHU_TAP_END,	 /* the reader saw the end of the stream, or an error */
 	VHU_TAP_CLOSED,	 /* the sending end is closed */
@@ -35,7 +36,7 @@ enum vhu_tap_kind {
 struct vhu_tap_head {
 	__u32 kind, len; /* len: of the whole event */
 	__u64 t_ns;
-	__u64 sock, flow; /* the sending end */
+	__u64 flow;
 };
 
 enum { VHU_TAP_WATCHED, VHU_TAP_IGNORED };
@@ -49,14 +50,16 @@ struct vhu_tap_flow {
 	__u64 off;	      /* bytes read so far */
 	__u64 checked;	      /* reads so far that were looked at for peeking */
 	__u64 sender, reader; /* who last did so; 0: nobody yet */
-	__u64 reader_task;    /* the same as the kernel's address of it */
-	__u32 owner;	      /* tgid that made the sending end's socket, as its peer was told; 0: unknown */
+	__u64 told_sender, told_reader; /* with the last DATA; reader 0: the next data is told in full */
+	__u64 reader_task;		/* `reader` as the kernel's address of it */
+	__u64 this_read;		/* the kernel's number of the last read, */
+	__u32 read;			/* and ours */
+	__u32 owner; /* tgid that made the sending end's socket, as its peer was told; 0: unknown */
 	__u32 state;
 	__u32 ended, closed;
 	__u32 lost; /* parts that found no room in the ring */
 	/* A header that was read alone waits for the read behind it: one event instead of two. */
-	__u32 stashed;
-	__u64 stash_read;
+	__u32 stashed, stash_read;
 	__u8 stash[VHU_TAP_HEADER];
 	__u32 left;	  /* bytes to come of a message whose header was seen */
 	__u32 named, pad; /* it was asked for by the name of its file */
@@ -89,15 +92,24 @@ struct vhu_tap_fd {
 
 enum { VHU_TAP_UNREAD = 1 }; /* went away with the reader */
 
+/* Reads are numbered from 1 for each flow. A header of `before_read` comes first, if that is not 0. */
 struct vhu_tap_data {
 	struct vhu_tap_head head;
-	__u64 off, read;
+	__u64 sock; /* the sending end */
+	__u64 off;
 	__u64 sender, reader;
+	__u32 read, before_read;
 	__u32 kept, missing;
 	__u32 n_fds, flags;
-	__u32 lost;   /* of this flow, so far */
-	__u32 before; /* so many of the bytes came with an earlier read, `before_read` */
-	__u64 before_read;
+	__u32 lost; /* of this flow, so far */
+	__u32 pad;
+	__u8 bytes[];
+};
+
+/* Right behind what was told of this flow before, of the same sender and reader, nothing missing or lost. */
+struct vhu_tap_next {
+	struct vhu_tap_head head;
+	__u32 read, before_read;
 	__u8 bytes[];
 };
 
