@@ -22,7 +22,7 @@ static void trim_partial_character(char *text)
 }
 
 /* Built aside, because the arguments may point into err->text. */
-static void store(struct vhu_err *err, const char *text, size_t would_be)
+static void keep_text(struct vhu_err *err, const char *text, size_t would_be)
 {
 	strcpy(err->text, text);
 	if (would_be >= sizeof(err->text))
@@ -65,7 +65,7 @@ static void set(struct vhu_err *err, int code, const char *more, const char *for
 		len = append_text(text, sizeof(text), len, more);
 	}
 	err->code = code;
-	store(err, text, len);
+	keep_text(err, text, len);
 }
 
 int vhu_err_set(struct vhu_err *err, int code, const char *format, ...)
