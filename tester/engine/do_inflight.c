@@ -18,6 +18,17 @@ void vhu_run_inflight_release(struct vhu_run *r)
 	*in = (struct vhu_inflight_run){.fd = -1};
 }
 
+/* The back-end may cut its file short at any time. */
+static void tell_cut(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_step step = *s;
+
+	step.requirement = VHU_REQ_INFLIGHT_22;
+	vhu_run_unmet(r, &step, VHU_FINDING_RULE, "a buffer that can be read and written for all of its size",
+		      "its file was made shorter");
+	r->stop = true;
+}
+
 /* A file that ends within the mapping is a SIGBUS for whoever looks. */
 static bool long_enough(const struct vhu_inflight_run *in)
 {
@@ -194,8 +205,9 @@ static void look_at_region(struct inflight_look *l, const uint8_t *region, bool 
 	l->used_idx = vhu_ne_get(region + at->used_idx, 2);
 }
 
-static void look(struct inflight_look *l)
+static void look(void *ctx)
 {
+	struct inflight_look *l = ctx;
 	size_t offset, size;
 
 	*l = (struct inflight_look){.r = l->r, .s = l->s};
@@ -226,7 +238,11 @@ static bool inflight_matches(void *ctx)
 	struct inflight_look *l = ctx;
 	const struct vhu_step_inflight *want = &l->s->inflight;
 
-	look(l);
+	if (!vhu_mem_guarded(look, l)) {
+		if (!l->r->stop)
+			tell_cut(l->r, l->s);
+		return true;
+	}
 	return l->r->exited ||
 	       (holds(l->r, &want->entries, l->entries) && holds(l->r, &want->version, l->version) &&
 		holds(l->r, &want->desc_num, l->desc_num) && holds(l->r, &want->used_idx, l->used_idx) &&
@@ -272,22 +288,46 @@ static void inflight_check(struct vhu_run *r, const struct vhu_step *s)
 	vhu_run_match(r, s, &want->is, want->at, l.is);
 }
 
+struct write {
+	uint8_t *at;
+	size_t size;
+	uint64_t value;
+};
+
+static void put_value(void *ctx)
+{
+	const struct write *w = ctx;
+
+	vhu_ne_put(w->at, w->size, w->value);
+}
+
+static void clear(void *ctx)
+{
+	struct vhu_inflight_run *in = ctx;
+
+	memset(in->map, 0, in->size);
+}
+
 void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value)
 {
 	uint8_t *region = queue_region(r, s->ring.queue);
-	size_t offset, size;
+	struct write w = {.value = value};
+	size_t offset;
 
 	if (!r->inflight.map)
 		vhu_run_broken(r, "%s: there is no inflight region before `inflight: get`", s->where);
 	else if (!region)
 		vhu_run_skip(r, "%s: the inflight buffer has not the published layout", s->where);
-	else if (!find_place(r, s->ring.at, &offset, &size))
+	else if (!find_place(r, s->ring.at, &offset, &w.size))
 		vhu_run_broken(r, "%s: no '%s' in a region of %u entries", s->where, s->ring.at,
 			       r->inflight.queue_size);
-	else if (size < 8 && value >> (8 * size))
-		vhu_run_broken(r, "%s: '%s' has %zu bytes", s->where, s->ring.at, size);
-	else
-		vhu_ne_put(region + offset, size, value);
+	else if (w.size < 8 && value >> (8 * w.size))
+		vhu_run_broken(r, "%s: '%s' has %zu bytes", s->where, s->ring.at, w.size);
+	if (r->stop)
+		return;
+	w.at = region + offset;
+	if (!vhu_mem_guarded(put_value, &w))
+		tell_cut(r, s);
 }
 
 void vhu_do_inflight(struct vhu_run *r, const struct vhu_step *s)
@@ -307,7 +347,8 @@ void vhu_do_inflight(struct vhu_run *r, const struct vhu_step *s)
 		inflight_check(r, s);
 		break;
 	case VHU_INFLIGHT_CLEAR:
-		memset(r->inflight.map, 0, r->inflight.size);
+		if (!vhu_mem_guarded(clear, &r->inflight))
+			tell_cut(r, s);
 		break;
 	}
 }

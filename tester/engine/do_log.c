@@ -73,8 +73,8 @@ bool vhu_run_log_make(struct vhu_run *r, uint64_t offset)
 	log->offset = offset;
 	log->size = log_size(vhu_driver_mem(r->driver));
 	log->file_size = (offset + log->size + GUARD - 1) / GUARD * GUARD + GUARD;
-	log->fd = memfd_create("dirty-log", MFD_CLOEXEC);
-	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->file_size) < 0) {
+	log->fd = vhu_memfd("dirty-log", log->file_size, 0, 0);
+	if (log->fd < 0) {
 		vhu_run_broken(r, "the dirty log: %s", strerror(errno));
 		return false;
 	}

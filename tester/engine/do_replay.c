@@ -41,14 +41,9 @@ static void diverge(struct vhu_run *r, const struct vhu_step *s, enum vhu_diverg
 
 static int make_object(const struct vhu_object *o)
 {
-	int fd;
-
 	if (o->kind == VHU_OBJECT_EVENT)
 		return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	fd = memfd_create("replay", MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, (off_t)VHU_MIN(o->size, (uint64_t)INT64_MAX)) < 0)
-		vhu_close(&fd);
-	return fd;
+	return vhu_memfd("replay", VHU_MIN(o->size, (uint64_t)INT64_MAX), 0, 0);
 }
 
 int vhu_run_object(struct vhu_run *r, unsigned i)

@@ -50,28 +50,10 @@ static void keep(struct vhu_run *r, int fd)
 		close(fd);
 }
 
-static int memfd(const char *name, uint64_t size)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC);
-
-	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
-		vhu_close(&fd);
-	return fd;
-}
-
 /* A file of huge pages. It needs none until somebody touches it. */
-static int huge_memfd(void)
-{
-	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
-
-	if (fd >= 0 && ftruncate(fd, HUGE_FILE) < 0)
-		vhu_close(&fd);
-	return fd;
-}
-
 static bool give_huge(struct vhu_run *r, struct vhu_frame *f)
 {
-	int fd = huge_memfd();
+	int fd = vhu_memfd("huge", HUGE_FILE, MFD_HUGETLB | MFD_HUGE_2MB, 0);
 
 	if (fd >= 0)
 		return give(r, f, fd);
@@ -82,7 +64,7 @@ static bool give_huge(struct vhu_run *r, struct vhu_frame *f)
 /* A memfd that can't be written: reopened read-only. */
 static int readonly_memfd(uint64_t size)
 {
-	int fd = memfd("readonly", size);
+	int fd = vhu_memfd("readonly", size, 0, 0);
 	char path[64];
 	int ro;
 
@@ -147,7 +129,7 @@ static bool give_captured(struct vhu_run *r, struct vhu_frame *f, uint64_t gpa, 
 			return lend(r, f, r->foreign[i].fd);
 	if (__builtin_add_overflow(size, offset, &end) || end > CAPTURED_MAX)
 		end = 0;
-	return give(r, f, memfd("region", VHU_MAX(end, UINT64_C(4096))));
+	return give(r, f, vhu_memfd("region", VHU_MAX(end, UINT64_C(4096)), 0, 0));
 }
 
 /* Memory for region i of the frame: the guest's own where it is that, else a stranger. */
@@ -169,7 +151,7 @@ static bool give_region(struct vhu_conn *c, struct vhu_frame *f, enum vhu_payloa
 			return lend(c->r, f, vhu_mem_region(mem, k)->fd);
 	if (offset > STRANGER_MAX || size > STRANGER_MAX)
 		size = offset = 0;
-	return give(c->r, f, memfd("region", VHU_MAX(size + offset, UINT64_C(4096))));
+	return give(c->r, f, vhu_memfd("region", VHU_MAX(size + offset, UINT64_C(4096)), 0, 0));
 }
 
 static bool give_regions(struct vhu_conn *c, struct vhu_frame *f)
@@ -331,7 +313,7 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 	case VHU_FD_INFLIGHT:
 		/* The target of a replay may have refused it, where the recorded one gave it. */
 		if (r->plan->recorded && r->inflight.fd < 0)
-			return give(r, f, memfd("inflight", 2 << 20));
+			return give(r, f, vhu_memfd("inflight", 2 << 20, 0, 0));
 		return lend(r, f, r->inflight.fd);
 	case VHU_FD_SOCKET:
 		return give_socket(c, f);
@@ -364,7 +346,7 @@ static bool give_spec(struct vhu_conn *c, struct vhu_frame *f, const struct vhu_
 	case VHU_FD_HUGE:
 		return give_huge(r, f);
 	case VHU_FD_MEMFD:
-		return give(r, f, memfd("memfd", size));
+		return give(r, f, vhu_memfd("memfd", size, 0, 0));
 	case VHU_FD_OBJECT:
 		return give_object(r, f, spec);
 	}

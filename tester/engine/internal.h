@@ -9,6 +9,7 @@
 #include "device/driver.h"
 #include "engine/engine.h"
 #include "event/loop.h"
+#include "mem/file.h"
 #include "mem/mem.h"
 #include "plan/plan.h"
 #include "plan/script.h"

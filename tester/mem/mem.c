@@ -1,6 +1,8 @@
 /* Regions: files that the target maps too. */
 #include "state.h"
 
+#include "mem/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
@@ -32,35 +34,15 @@ static bool can_be_huge(const struct vhu_region_layout *at)
 	return at->size % HUGE_PAGE == 0 && at->offset % HUGE_PAGE == 0;
 }
 
-/* The mapping is what a target could shrink under us, and reading it would then be SIGBUS. */
-static int seal(int fd)
-{
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 && errno != EINVAL)
-		return -errno;
-	return 0;
-}
-
 static int open_file(const struct vhu_region_layout *at, bool huge, struct vhu_err *err)
 {
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
-	int fd = memfd_create("vhu-guest", flags);
-	int r;
+	int fd = vhu_memfd("vhu-guest", at->offset + at->size, huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0,
+			   F_SEAL_GROW | F_SEAL_SEAL);
 
 	if (fd < 0)
-		return vhu_err_errno(err, -errno, "guest memory: cannot make a %s file",
-				     huge ? "huge page" : "memory");
-	if (ftruncate(fd, (off_t)(at->offset + at->size)) < 0) {
-		r = vhu_err_errno(err, -errno, "guest memory: cannot make a file of %llu bytes",
-				  (unsigned long long)(at->offset + at->size));
-		close(fd);
-		return r;
-	}
-	r = seal(fd);
-	if (r < 0) {
-		vhu_err_errno(err, r, "guest memory: cannot seal its file");
-		close(fd);
-		return r;
-	}
+		return vhu_err_errno(err, -errno, "guest memory: cannot make a %s file of %llu bytes",
+				     huge ? "huge page" : "memory",
+				     (unsigned long long)(at->offset + at->size));
 	return fd;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include <base/rng.h>
+#include <mem/file.h>
 #include <mem/mem.h>
 
 #define MIB UINT64_C(0x100000)
@@ -553,6 +554,50 @@ static void test_zero(void **state)
 	assert_int_equal(bad, at + 5000);
 }
 
+/* --- files of others -------------------------------------------------------------------------------- */
+
+static void read_last(void *ctx)
+{
+	volatile uint8_t *last = (uint8_t *)ctx + 8191;
+
+	*last += 1;
+}
+
+static void test_guarded(void **state)
+{
+	int fd = memfd_create("theirs", MFD_CLOEXEC);
+	uint8_t *map;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 8192), 0);
+	map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	assert_true(vhu_mem_guarded(read_last, map));
+	assert_int_equal(map[8191], 1);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_false(vhu_mem_guarded(read_last, map));
+	assert_false(vhu_mem_guarded(read_last, map));
+	assert_int_equal(ftruncate(fd, 8192), 0);
+	assert_true(vhu_mem_guarded(read_last, map));
+	munmap(map, 8192);
+	close(fd);
+}
+
+static void test_sealed(void **state)
+{
+	int fd = vhu_memfd("ours", 8192, 0, 0);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4096), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(ftruncate(fd, 16384), 0);
+	close(fd);
+	fd = vhu_memfd("ours", 8192, 0, F_SEAL_GROW);
+	assert_int_equal(ftruncate(fd, 16384), -1);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -573,6 +618,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_read_makes_no_write, setup, teardown),
 		cmocka_unit_test(test_sweep_is_cheap),
+		cmocka_unit_test(test_guarded),
+		cmocka_unit_test(test_sealed),
 		cmocka_unit_test_setup_teardown(test_except, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zero, setup, teardown),
 	};

@@ -56,7 +56,7 @@ int inflight_make(uint64_t size, uint32_t queue_size)
 		return -errno;
 	/* whoever maps it can rely on its length */
 	if (ftruncate(fd, (off_t)size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
+	    (!fault(inflight_cut) && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) ||
 	    (fault(inflight_not_zero) && (pwrite(fd, &dirty, sizeof(dirty), 0) < 0 ||
 					  pwrite(fd, &mark, sizeof(mark), sizeof(dirty)) < 0))) {
 		int err = errno;
@@ -84,6 +84,8 @@ int inflight_open(struct session *s, int fd, uint64_t offset, uint64_t size, uns
 			fault_crash();
 		return -EINVAL;
 	}
+	if (fault(inflight_cut))
+		return ftruncate(fd, 0);
 	r = mapping_open(&map, fd, offset, size);
 	if (r < 0)
 		return fault(inflight_map_ok) ? 0 : r;
