@@ -5,6 +5,7 @@
 
 As root, the huge pages that the cases need are reserved for the run and given back.
 """
+import concurrent.futures
 import json
 import os
 import shlex
@@ -21,22 +22,22 @@ LIVES = ['fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
 PAGES = 40  # of 2 MiB: the guest memory of one case, and some to spare
 
 
-def hugepages(number):
-    """Asks for so many; returns what there was."""
+JOBS = os.cpu_count() or 1
+
+
+def hugepages():
+    """How many the machine keeps."""
     try:
         with open(POOL, encoding='ascii') as pool:
-            before = int(pool.read())
-        with open(POOL, 'w', encoding='ascii') as pool:
-            pool.write(f'{before + number}\n')
-        return before
+            return int(pool.read())
     except OSError:
-        return None
+        return 0
 
 
-def give_back(before):
+def reserve(number):
     try:
         with open(POOL, 'w', encoding='ascii') as pool:
-            pool.write(f'{before}\n')
+            pool.write(f'{number}\n')
     except OSError:
         pass
 
@@ -45,6 +46,7 @@ def give_back(before):
 DISKS = [['--flash'], ['--zoned', '2048']]
 # As a network device that serves its control queue, behind one pair and behind two.
 CONTROLS = [['--control-queue', '--queues', '2'], ['--control-queue', '--queues', '4']]
+SLOW = [['--queues', '8', '--latency', '100']]
 # As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at.
 OTHERS = [['--features', '0x100000200'], ['--features', '0x140000200', '--protocol-features', '0x1'],
           ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder']]
@@ -90,27 +92,35 @@ def other_devices():
     return sorted(set(os.listdir(os.path.join(ROOT, 'cases'))) - FOR_ALL - {'blk'})
 
 
+def all_runs():
+    """Arguments, and what of the reference back-end is special; those that take long come first."""
+    both = ['cases/core', 'cases/blk']
+    yield both,
+    yield ['--ring', 'packed', *both],
+    yield from ((both, other) for other in OTHERS)
+    yield from ((['cases/blk'], disk) for disk in DISKS)
+    yield from ((['--device', device, f'cases/{device}'],) for device in other_devices())
+    yield from ((['--device', 'net', 'cases/net'], ['--device', 'net', *more]) for more in CONTROLS + SLOW)
+    yield PERSONAS,
+    yield from ((['--device', device, *PERSONAS], ['--device', device, '--queues', '40']) for device in LIVES)
+    yield ['cases/core'], ['--one-shot']
+
+
 def main(build):
-    before = hugepages(PAGES)
+    before = hugepages()
     try:
-        runs = [run(build, ['cases/core', 'cases/blk']), run(build, ['--ring', 'packed', 'cases/core', 'cases/blk'])]
-        runs += [run(build, ['--device', device, f'cases/{device}']) for device in other_devices()]
-        runs += [run(build, ['cases/blk'], disk) for disk in DISKS]
-        runs += [run(build, ['--device', 'net', 'cases/net'], ['--device', 'net'] + control) for control in CONTROLS]
-        runs += [run(build, ['cases/core', 'cases/blk'], other) for other in OTHERS]
-        runs.append(run(build, ['--device', 'net', 'cases/net'], ['--device', 'net', '--queues', '8', '--latency', '100']))
-        runs.append(run(build, PERSONAS))
-        runs.append(run(build, ['cases/core'], ['--one-shot']))
+        reserve(before + PAGES * JOBS)
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            runs = list(pool.map(lambda one: run(build, *one), all_runs()))
         forgive_the_end(runs[-1][0])
-        runs += [run(build, ['--device', device] + PERSONAS, ['--device', device, '--queues', '40']) for device in LIVES]
         if runs[0][0]['target']['memory'] == 'hugetlb':
             # With so few pages that a new guest has to wait for those of the old one.
+            reserve(before + PAGES)
             runs.append(run(build, ['--memory', 'hugetlb', 'cases/blk']))
         else:
             print('SKIP: cases in huge pages: none could be reserved')
     finally:
-        if before is not None:
-            give_back(before)
+        reserve(before)
     counts = [0, 0, 0]
     for report, _well in runs:
         tell(report)
