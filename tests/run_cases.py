@@ -22,7 +22,8 @@ LIVES = ['fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
 PAGES = 40  # of 2 MiB: the guest memory of one case, and some to spare
 
 
-JOBS = os.cpu_count() or 1
+# Two programs that wait for each other leave half of the time to others.
+JOBS = 2 * (os.cpu_count() or 1)
 
 
 def hugepages():
@@ -69,7 +70,7 @@ def tell(report):
     reasons = {}
     for case in report['cases']:
         if case['verdict'] in ('fail', 'broken', 'warn', 'flaky'):
-            print(f'{case["verdict"].upper()} {case["id"]}')
+            print(f'{case["verdict"].upper()} {case["id"]} {case.get("broken_reason") or ""}'.rstrip())
             for finding in case['findings']:
                 print(f'  {finding["requirement"]}: {finding["summary"]} ({finding["actual"]["text"]})')
         elif case['verdict'] == 'skip':

@@ -38,8 +38,8 @@ def has_tsan(compiler, folder):
 
 def build_all(folder):
     if not os.path.exists(os.path.join(folder, 'build.ninja')):
-        subprocess.run(['meson', 'setup', folder, ROOT, '-Db_sanitize=thread', '-Db_lundef=false', '-Debpf=disabled'],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(['meson', 'setup', folder, ROOT, '-Doptimization=1', '-Db_sanitize=thread', '-Db_lundef=false',
+                        '-Debpf=disabled'], check=True, stdout=subprocess.DEVNULL)
     targets = ['vhu-guest', 'vhu-backend', *('tests/' + unit for unit in UNITS)]
     done = subprocess.run(['ninja', '-C', folder, *targets], stdout=subprocess.PIPE, text=True)
     if done.returncode:
