@@ -79,16 +79,13 @@ static void spoil(const struct guest_queue *q, struct guest_slot *s)
 
 bool vhu_guest_choose(struct guest_queue *q, struct guest_slot *s)
 {
-	uint64_t block;
-
-	if (!(is_random(q->g->opts.rw) ? random_block(q, &block) : next_block(q, &block)))
+	if (!(is_random(q->g->opts.rw) ? random_block(q, &s->block) : next_block(q, &s->block)))
 		return false;
-	s->block = block;
 	s->write = chooses_write(q);
 	if (!q->generation)
 		return true;
-	q->busy[block] = true;
-	s->generation = q->generation[block] + s->write;
+	q->busy[s->block] = true;
+	s->generation = q->generation[s->block] + s->write;
 	if (s->write)
 		stamp(q, s);
 	else
