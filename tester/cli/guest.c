@@ -22,7 +22,7 @@ struct session {
 	struct vhu_loop *loop;
 	struct vhu_target *target, *then;
 	struct vhu_engine *engine;
-	struct vhu_facts facts;
+	struct vhu_facts facts, second; /* of the first one, but for what the other does not offer */
 	struct vhu_load_progress last; /* what the live line has shown */
 	FILE *json; /* or NULL */
 	bool live;
@@ -139,10 +139,9 @@ static uint64_t rings_told(const struct vhu_facts *f)
 	return f->queue_num + of_config;
 }
 
-static int check_fit(const struct session *s, unsigned queues, uint64_t size, struct vhu_err *err)
+static int check_fit(const struct vhu_guest_cli *o, const struct vhu_facts *f, unsigned queues, uint64_t size,
+		     struct vhu_err *err)
 {
-	const struct vhu_facts *f = &s->facts;
-	const struct vhu_guest_cli *o = s->o;
 	uint64_t block = f->features & VHU_V(VIRTIO_BLK_F_BLK_SIZE) ? config_field(f, "blk_size") : 0;
 	uint64_t size_max = f->features & VHU_V(VIRTIO_BLK_F_SIZE_MAX) ? config_field(f, "size_max") : 0;
 
@@ -177,19 +176,20 @@ static int check_fit(const struct session *s, unsigned queues, uint64_t size, st
  * The second back-end tells what it is before the first one starts, for both use one disk: a guest that is to
  * move uses what both of them have.
  */
-static int meet_second(struct session *s, struct vhu_facts *ret, struct vhu_err *err)
+static int meet_second(struct session *s, struct vhu_err *err)
 {
 	int code;
 
 	vhu_engine_use_target(s->engine, s->then);
-	code = vhu_engine_probe(s->engine, ret, err);
+	code = vhu_engine_probe(s->engine, &s->second, err);
 	vhu_target_stop(s->then);
 	vhu_engine_use_target(s->engine, s->target);
 	return code;
 }
 
-static int join(struct session *s, const struct vhu_facts *second, struct vhu_err *err)
+static int join(struct session *s, struct vhu_err *err)
 {
+	const struct vhu_facts *second = &s->second;
 	struct vhu_facts *f = &s->facts;
 
 	if (second->capacity != f->capacity)
@@ -199,20 +199,16 @@ static int join(struct session *s, const struct vhu_facts *second, struct vhu_er
 	s->pfeatures_left = f->pfeatures & ~second->pfeatures;
 	f->features &= second->features;
 	f->pfeatures &= second->pfeatures;
-	f->read_only |= second->read_only;
-	if (rings_told(second) && (!rings_told(f) || rings_told(second) < rings_told(f)))
-		f->queue_num = rings_told(second);
 	return 0;
 }
 
 static int probe(struct session *s, struct vhu_err *err)
 {
-	struct vhu_facts second;
-	int code = s->then ? meet_second(s, &second, err) : 0;
+	int code = s->then ? meet_second(s, err) : 0;
 
 	if (code == 0)
 		code = vhu_engine_probe(s->engine, &s->facts, err);
-	return code == 0 && s->then ? join(s, &second, err) : code;
+	return code == 0 && s->then ? join(s, err) : code;
 }
 
 /* --- the load -------------------------------------------------------------------------------- */
@@ -350,7 +346,10 @@ static int run(struct session *s)
 		return complain(&err, code == -ENOMEM || code == -EIO ? VHU_EXIT_BROKEN : VHU_EXIT_TARGET);
 	size = o->size ? o->size : s->facts.capacity * VHU_C_SECTOR_SIZE;
 	size -= size % o->bs;
-	if (check_fit(s, queues, size, &err) < 0)
+	code = check_fit(o, &s->facts, queues, size, &err);
+	if (code == 0 && s->then && check_fit(o, &s->second, queues, size, &err) < 0)
+		code = vhu_err_prefix(&err, "the second back-end");
+	if (code < 0)
 		return complain(&err, VHU_EXIT_USAGE);
 	opts = load_opts(s, queues, size);
 	code = vhu_engine_load(s->engine, &s->facts, &opts, &result, &err);
