@@ -15,6 +15,8 @@ enum {
 	BATCH = 64,    /* requests between two looks at anything else */
 	SPINS = 4000,  /* looks in vain at a polled ring before the others have their turn */
 	HEADER = 16,
+	LINE = 64,     /* of the cache */
+	ELEMENT = 8,   /* of the used ring */
 };
 
 struct desc {
@@ -99,6 +101,8 @@ static unsigned complete(struct ring *r)
 	if (n > r->num)
 		return 0;
 	n = n < BATCH ? n : BATCH;
+	for (unsigned i = 0; i < n; i += LINE / ELEMENT)
+		__builtin_prefetch(&used[2 * ((r->used_idx + i) & mask)], 1);
 	for (unsigned i = 0; i < n; i++) {
 		heads[i] = le16toh(avail[(r->last_avail + i) & mask]);
 		header[i] = header_of(r, heads[i]);
