@@ -26,6 +26,7 @@ struct vhu_script_opts vhu_run_script_opts(struct vhu_conn *c, enum vhu_state fr
 		.pairs = c->r->pairs,
 		.ready = c->r->ready,
 		.logging = c->logging,
+		.postcopy = session->postcopy_listening,
 		.status = (uint8_t)session->status,
 	};
 
@@ -84,6 +85,16 @@ static bool run_transfer(struct vhu_conn *c, const struct vhu_script_item *item,
 	return !c->r->stop;
 }
 
+/* A back-end that can't use userfaultfd refuses, and the migration goes on without postcopy: with others. */
+static bool run_postcopy(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
+			 struct vhu_moment *m)
+{
+	struct vhu_step asks = *s;
+
+	asks.skip = VHU_OUT_NACK | VHU_OUT_CLOSES;
+	return vhu_run_item(c, item, &asks, m);
+}
+
 /*
  * Of a back-end that does not give what it is asked for, front-ends say so and give up: then there is nothing
  * to be tested with this one.
@@ -134,6 +145,9 @@ static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, cons
 		break;
 	case VHU_MSG_SET_DEVICE_STATE_FD:
 		return run_transfer(c, item, s, m);
+	case VHU_MSG_POSTCOPY_ADVISE:
+	case VHU_MSG_POSTCOPY_LISTEN:
+		return run_postcopy(c, item, s, m);
 	case VHU_MSG_GET_CONFIG:
 		return vhu_run_item(c, item, s, m) && took_config(c, item);
 	default:

@@ -19,8 +19,7 @@ static bool kind_fits(const struct spoken_fd *s, const struct vhu_tape_fd *fd)
 {
 	if (s->kind != VHU_FDK_UNKNOWN)
 		return s->kind == fd->kind;
-	return fd->kind == VHU_FDK_MEMFD ||
-	       (!s->only_memfd && (fd->kind == VHU_FDK_HUGETLB || fd->kind == VHU_FDK_FILE));
+	return fd->kind == VHU_FDK_MEMFD || fd->kind == VHU_FDK_HUGETLB || fd->kind == VHU_FDK_FILE;
 }
 
 static enum match match_fd(const struct bindings *b, const struct spoken_fd *s, const struct vhu_tape_fd *fd,

@@ -103,6 +103,8 @@ static bool read_ring(struct reading *r, const struct vhu_tape_item *item)
 		vote(&r->num, value);
 		break;
 	case VHU_ID_SET_VRING_BASE:
+		if (r->c->base_seen[queue])
+			return r->seen[queue]-- == 0;
 		r->c->base[queue] = (uint32_t)value;
 		r->c->base_seen[queue] = true;
 		break;

@@ -49,7 +49,6 @@ void vhu_story_mark(struct story *s, const char *text)
 
 	switch (vhu_mark_of(text, f->facts.device)) {
 	case MARK_NONE:
-	case MARK_RESUME:
 	case MARK_ADD_DEVICE:
 	case MARK_KILLED:
 		break;
@@ -70,6 +69,7 @@ void vhu_story_mark(struct story *s, const char *text)
 			vhu_story_due(s, EVENT_RESET);
 		s->pci = true;
 		break;
+	case MARK_RESUME:
 	case MARK_GUEST_RESET:
 	case MARK_GUEST_OFF:
 		s->resets = true;

@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define BIT30	VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)
@@ -116,7 +117,7 @@ static void say_call(struct front *f, const struct vhu_script_item *i, struct sp
 	else if (i->role == VHU_CALL_SETUP && !f->set_up)
 		r->setup_call = 0;
 	say_ring_fd(f, i, s, i->role == VHU_CALL_SETUP ? &r->setup_call : &r->call, 0,
-		    by_vector || again ? 1 : 0);
+		    again ? LONG_MAX : by_vector);
 }
 
 static void say_err(struct front *f, const struct vhu_script_item *i, struct spoken *s)
@@ -130,7 +131,8 @@ static void say_kick(struct front *f, const struct vhu_script_item *i, struct sp
 {
 	uint32_t symbol = 0;
 
-	say_ring_fd(f, i, s, &symbol, 1, 2);
+	/* A guest that runs while nobody reads adds its own kicks. */
+	say_ring_fd(f, i, s, &symbol, 1, f->lost_started ? LONG_MAX : 2);
 }
 
 static void say_num(struct front *f, const struct vhu_script_item *i, struct spoken *s)
@@ -189,7 +191,6 @@ static void give_region(struct front *f, struct spoken *s, size_t at, const stru
 		last_fd(s)->symbol = 0;
 	last_fd(s)->shared = SHARED_MEMORY;
 	last_fd(s)->label = r->label;
-	last_fd(s)->only_memfd = f->plain_memory;
 }
 
 static void say_mem_table(struct front *f, const struct vhu_script_item *i, struct spoken *s)
@@ -367,6 +368,9 @@ static bool has_own_cursor(enum vhu_msg msg)
 int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken *ret)
 {
 	const struct vhu_msg_row *row = vhu_msg_row(item->msg);
+	const bool memory = item->msg == VHU_MSG_ADD_MEM_REG || item->msg == VHU_MSG_SET_MEM_TABLE;
+	/* In postcopy it is answered unasked, with the back-end's addresses. */
+	const bool exchange = memory && f->facts.postcopy && !item->go_on;
 	const struct vhu_tape_item *reply = NULL;
 	uint64_t refusal;
 
@@ -378,9 +382,9 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 		return -E2BIG;
 	if (says[item->msg])
 		says[item->msg](f, item, ret);
-	if (!has_own_cursor(item->msg) && item->need_reply)
+	if (!has_own_cursor(item->msg) && (item->need_reply || exchange))
 		reply = take_reply(f, row->id);
-	if (reply && (item->msg == VHU_MSG_ADD_MEM_REG || item->msg == VHU_MSG_SET_MEM_TABLE))
+	if (reply && memory && !exchange)
 		f->refused = vhu_frame_get(&reply->frame, VHU_PL_U64, "u64", &refusal) && refusal;
 	return 0;
 }

@@ -107,6 +107,26 @@ static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 	return pairs ? VHU_MAX((n + 1) & ~1u, 2u) : VHU_MAX(n, 1u);
 }
 
+/* Rings that share a vector are walked downwards: where none is, each has a line or a vector of its own. */
+static bool goes_down(const struct vhu_tape *t)
+{
+	const struct vhu_frame *last = NULL, *before = NULL;
+
+	for (size_t i = 0; i < t->n_items; i++) {
+		const struct vhu_frame *f = &t->items[i].frame;
+
+		if (t->items[i].kind != VHU_TAPE_FRAME || f->channel != VHU_CHAN_MAIN || f->dir != VHU_DIR_FE)
+			continue;
+		if (before && before->request != VHU_ID_SET_VRING_CALL &&
+		    last->request == VHU_ID_SET_VRING_CALL && f->request == VHU_ID_SET_VRING_CALL &&
+		    vhu_frame_u64(f, "index") < vhu_frame_u64(last, "index"))
+			return true;
+		before = last;
+		last = f;
+	}
+	return false;
+}
+
 /* --- connections ---------------------------------------------------------------------------------------- */
 
 static bool is_said(const struct vhu_tape_item *item, unsigned conn)
@@ -176,7 +196,7 @@ static void new_front(struct story *s)
 	struct ring rings[RINGS_MAX];
 	uint32_t symbols = f->symbols;
 	unsigned queues = f->queues;
-	bool marked = f->marked, plain = f->plain_memory;
+	bool marked = f->marked, no_vectors = f->facts.no_vectors;
 
 	memcpy(rings, f->ring, sizeof(rings));
 	memset(f, 0, sizeof(*f));
@@ -185,11 +205,11 @@ static void new_front(struct story *s)
 	f->symbols = symbols;
 	f->queues = queues;
 	f->marked = marked;
-	f->plain_memory = plain;
 	f->incoming = s->starting_incoming;
 	f->facts.profile = s->result->profile;
 	f->facts.device = s->result->device;
 	f->facts.pairs_on = 1;
+	f->facts.no_vectors = no_vectors;
 	s->starting = s->starting_incoming = false;
 	s->resets = true;
 }
@@ -291,8 +311,7 @@ int vhu_fidelity_run(const struct vhu_tape *tape, const struct vhu_fidelity_opts
 	s->err = err;
 	s->starting = true;
 	s->front.marked = has_marks(tape);
-	s->front.plain_memory = tape->scenario[0] && !strstr(tape->scenario, "memory-backend-file") &&
-				!strstr(tape->scenario, "hugetlb");
+	s->front.facts.no_vectors = !goes_down(tape);
 	s->front.queues = queues_of(tape, vhu_profile_has_pairs(ret->profile, ret->device));
 	err->text[0] = '\0';
 	rc = tell_all(s);

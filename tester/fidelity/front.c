@@ -112,8 +112,8 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 {
 	const struct ring *r = &f->ring[q];
 
-	if (f->lost_started)
-		return c->base[q]; /* the used index, which only the guest's memory knows */
+	if (f->lost_started || f->unserved)
+		return c->base[q]; /* which only the guest's memory knows */
 	if ((f->keeps || f->incoming) && r->base_known)
 		return r->base;
 	if (f->incoming)
@@ -182,30 +182,33 @@ void vhu_front_plug(struct front *f, const struct choice *c)
 		f->regions[f->n_regions++] = f->fresh[0];
 }
 
-/* Whether an update for that page comes, here or later. */
-static bool is_answered(const struct front *f, size_t at, uint64_t page)
+/* The update for that page, here or later; NULL if none comes. */
+static const struct vhu_tape_item *answer_to(const struct front *f, size_t at, uint64_t page)
 {
 	for (size_t i = at; i < f->seg->n_said; i++) {
-		const struct vhu_frame *frame = &vhu_said_at(f->seg, i)->frame;
+		const struct vhu_tape_item *item = vhu_said_at(f->seg, i);
+		const struct vhu_frame *frame = &item->frame;
 
 		if (frame->request == VHU_ID_IOTLB_MSG &&
 		    vhu_frame_u64(frame, "type") == VHU_C_IOTLB_UPDATE &&
 		    page - vhu_frame_u64(frame, "iova") < VHU_MAX(vhu_frame_u64(frame, "size"), UINT64_C(1)))
-			return true;
+			return item;
 	}
-	return false;
+	return NULL;
 }
 
 void vhu_front_translate(struct front *f, size_t at)
 {
-	const struct vhu_frame *frame = &vhu_said_at(f->seg, at)->frame;
+	const struct vhu_tape_item *item = vhu_said_at(f->seg, at), *answer = NULL;
+	const struct vhu_frame *frame = &item->frame;
 	bool update = vhu_frame_u64(frame, "type") == VHU_C_IOTLB_UPDATE;
 
 	f->translating = TRANSLATING_NOTHING;
 	while (f->n_misses && f->translating == TRANSLATING_NOTHING) {
 		f->translated = f->misses[0];
+		answer = answer_to(f, at, f->translated);
 		/* One that is not answered at all has no translation. */
-		if (is_answered(f, at, f->translated))
+		if (answer)
 			f->translating = TRANSLATING_PAGE;
 		/* What is mapped together is translated together. */
 		if (f->translated - vhu_frame_u64(frame, "iova") < vhu_frame_u64(frame, "size"))
@@ -213,7 +216,8 @@ void vhu_front_translate(struct front *f, size_t at)
 		if (f->translating == TRANSLATING_NOTHING || update)
 			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
 	}
-	if (!update && f->translating == TRANSLATING_NOTHING)
+	/* What the guest unmaps while the question is on its way goes out before the answer. */
+	if (!update && (!answer || item->time <= answer->time))
 		f->translating = TRANSLATING_GUEST;
 }
 
@@ -317,6 +321,7 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 	if (rc < 0 || !f->refused)
 		return rc;
 	f->mem_known = f->parts_told > 0;
+	f->unserved = true;
 	while (rc == 0 && --part > 0)
 		rc = walk_part(f, part, VHU_PHASE_CONNECTED, VHU_PHASE_STOP, out, err);
 	f->refused = true;

@@ -28,7 +28,6 @@ struct spoken_fd {
 	uint32_t label;	  /* 0, or the recorded object that it has to be */
 	long least, most; /* what an eventfd may hold on its way */
 	const char *name; /* of a memfd, or NULL */
-	bool only_memfd;  /* with kind UNKNOWN */
 	uint32_t shared;  /* with symbol 0: what it is shared as, SHARED_… */
 };
 /* Objects that several messages may name; in bindings above all symbols. */
@@ -120,10 +119,10 @@ struct front {
 	bool incoming, announced; /* the destination of a migration */
 	unsigned pending;	  /* memory modules that came while the device was not started */
 	bool refused;		  /* by the back-end: the memory that a start brought */
+	bool unserved;		  /* … so the front-end moved the rings on by itself */
 	unsigned parts_told;	  /* parts of the device that know of all regions but fresh ones */
 	bool booted; /* an operating system runs */
 	bool plugged;		  /* the region at hand is of a module of its own */
-	bool plain_memory;	  /* the user asked for no files */
 	uint32_t symbols;
 	uint32_t log_symbol; /* of this phase */
 	uint32_t area_label;

@@ -154,6 +154,8 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 	case EVENT_RESET:
 	case EVENT_MACHINE_RESET:
 		f->facts.pairs_on = 1;
+		f->unserved = false;
+		f->keeps &= e != EVENT_MACHINE_RESET;
 		break;
 	case EVENT_SWITCH:
 		f->facts.pairs_on = pairs_ahead(f, at);

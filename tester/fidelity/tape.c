@@ -16,7 +16,7 @@ struct vhu_tape *vhu_tape_new(void)
 		return NULL;
 	}
 	if (t)
-		t->front = t->back = t->scenario = t->name = "";
+		t->front = t->back = t->name = "";
 	return t;
 }
 

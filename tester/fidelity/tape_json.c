@@ -54,21 +54,37 @@ static uint32_t label_of(struct loader *l, const char *text)
 	return l->labels[l->n_labels] ? (uint32_t)++l->n_labels : 0;
 }
 
-static enum vhu_fd_kind kind_of(const char *name)
-{
-	static const struct {
-		const char *name;
-		enum vhu_fd_kind kind;
-	} names[] = {
-		{"eventfd", VHU_FDK_EVENTFD}, {"memfd", VHU_FDK_MEMFD},	  {"hugetlb", VHU_FDK_HUGETLB},
-		{"file", VHU_FDK_FILE},	      {"socket", VHU_FDK_SOCKET}, {"pipe", VHU_FDK_PIPE},
-		{"other", VHU_FDK_OTHER},
-	};
+/* A kind of descriptor, and with which letter a recorder begins its labels. */
+static const struct kind_row {
+	const char *name;
+	enum vhu_fd_kind kind;
+	char letter;
+} kinds[] = {
+	{"eventfd", VHU_FDK_EVENTFD, 'e'}, {"memfd", VHU_FDK_MEMFD, 'm'},   {"hugetlb", VHU_FDK_HUGETLB, 'h'},
+	{"file", VHU_FDK_FILE, 'f'},	   {"socket", VHU_FDK_SOCKET, 's'}, {"pipe", VHU_FDK_PIPE, 'p'},
+	{"other", VHU_FDK_OTHER, 'x'},
+};
 
-	for (size_t i = 0; name && i < VHU_ARRAY_SIZE(names); i++)
-		if (strcmp(names[i].name, name) == 0)
-			return names[i].kind;
-	return VHU_FDK_UNKNOWN;
+static const struct kind_row *kind_of(const char *name)
+{
+	for (size_t i = 0; name && i < VHU_ARRAY_SIZE(kinds); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	return NULL;
+}
+
+/* What only one kind has, with another: the record was made of two. */
+static bool is_mixed(const json_t *o, const struct kind_row *row, const char *label)
+{
+	size_t digits = label ? strspn(label + !!*label, "0123456789") : 0;
+
+	if (!row)
+		return false;
+	if (json_object_get(o, "count") && row->kind != VHU_FDK_EVENTFD)
+		return true;
+	if (json_object_get(o, "fname") && row->kind != VHU_FDK_MEMFD)
+		return true;
+	return digits && label[1 + digits] == '\0' && label[0] != row->letter;
 }
 
 static int get_fds(struct loader *l, const json_t *list, struct vhu_tape_item *item)
@@ -84,9 +100,12 @@ static int get_fds(struct loader *l, const json_t *list, struct vhu_tape_item *i
 	for (size_t i = 0; i < n; i++) {
 		const json_t *o = json_array_get(list, i);
 		const char *label = json_string_value(json_object_get(o, "label"));
+		const struct kind_row *row = kind_of(json_string_value(json_object_get(o, "kind")));
 		uint64_t count, size;
 
-		fds[i].kind = kind_of(json_string_value(json_object_get(o, "kind")));
+		if (is_mixed(o, row, label))
+			item->odd = "a descriptor of two kinds";
+		fds[i].kind = row ? row->kind : VHU_FDK_UNKNOWN;
 		fds[i].label = label ? label_of(l, label) : 0;
 		fds[i].count = number_of(json_object_get(o, "count"), &count) ? (long)count : -1;
 		fds[i].size = number_of(json_object_get(o, "size"), &size) ? size : 0;
@@ -215,7 +234,8 @@ static int get_message(struct loader *l, const json_t *o, struct vhu_tape_item *
 		rc = get_fds(l, json_object_get(o, "fds"), item);
 	if (rc < 0)
 		return rc;
-	item->odd = check_header(l, o, f);
+	if (!item->odd)
+		item->odd = check_header(l, o, f);
 	if (!item->odd)
 		item->odd = check_payload(l, json_object_get(o, "p"), f);
 	l->t->messages++;
@@ -226,7 +246,6 @@ static void get_meta(struct loader *l, const json_t *o)
 {
 	l->t->front = text_of(l, o, "qemu");
 	l->t->back = text_of(l, o, "backend");
-	l->t->scenario = text_of(l, o, "scenario");
 	l->t->name = text_of(l, o, "file");
 }
 
@@ -248,6 +267,7 @@ static int get_line(struct loader *l, const json_t *o)
 	number_of(json_object_get(o, "conn"), &conn);
 	item->conn = (unsigned)conn;
 	item->line = l->line;
+	number_of(json_object_get(o, "t"), &item->time);
 	if (!ev)
 		return get_message(l, o, item);
 	if (strcmp(ev, "open") == 0) {

@@ -157,6 +157,8 @@ static int get_record(struct loader *l, const struct vhu_record *r, size_t numbe
 		return -ENOMEM;
 	l->open[r->connection] = true;
 	item = add(l, VHU_TAPE_FRAME, r->connection, number);
+	if (item)
+		item->time = r->t_ns;
 	return item ? get_frame(l, r, item) : -ENOMEM;
 }
 

@@ -12,7 +12,7 @@ static void check_exchange(struct vhu_trial *v)
 
 static void check_end(struct vhu_trial *v)
 {
-	if (!v->s->postcopy_listening)
+	if (!v->s->postcopy_listens)
 		vhu_trial_malformed(v, VHU_MALFORMED_ORDER, "POSTCOPY_END without POSTCOPY_LISTEN");
 }
 

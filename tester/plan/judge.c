@@ -208,14 +208,13 @@ static void model_phase(struct model *m, struct model_conn *mc, const struct vhu
 	if (s->phase.phase == VHU_DO_PHASE_LOG_ON || s->phase.phase == VHU_DO_PHASE_LOG_OFF)
 		mc->logging = s->phase.phase == VHU_DO_PHASE_LOG_ON;
 	o.logging = mc->logging;
+	o.postcopy = mc->s->postcopy_listening;
 	vhu_script_regions(&o, s->phase.phase, mc->s, p->layout.n_regions + m->plugged);
 	moment = vhu_model_moment(m, mc);
 	n = vhu_phase_script(s->phase.phase, &o, m->items, SCRIPT_MAX, &err);
 	m->failed |= n < 0;
-	for (long i = 0; i < n; i++) {
-		vhu_moment_take(&moment, &m->items[i]);
-		vhu_model_message(m, mc, m->items[i].msg, &moment);
-	}
+	for (long i = 0; i < n; i++)
+		vhu_model_item(m, mc, &m->items[i], &moment);
 }
 
 static void ring_enable(struct model *m, struct model_conn *mc, const struct vhu_step *s)

@@ -156,19 +156,32 @@ static bool make(struct model *m, enum vhu_msg msg, const struct vhu_moment *mom
 	return vhu_model_fds(m, ret, vhu_moment_fds(moment, ret));
 }
 
-void vhu_model_message(struct model *m, struct model_conn *mc, enum vhu_msg msg,
-		       const struct vhu_moment *moment)
+static void say(struct model *m, struct model_conn *mc, enum vhu_msg msg, const struct vhu_moment *moment,
+		bool need_reply)
 {
 	struct vhu_frame f = {0};
 	size_t before = m->n_illegal;
 
-	if (make(m, msg, moment, vhu_profile_need_reply(m->c->plan->profile, msg), &f)) {
+	if (make(m, msg, moment, need_reply, &f)) {
 		vhu_model_judge(m, mc, &f);
 		/* What is wrong on purpose changes nothing. */
 		if (m->n_illegal == before)
 			vhu_model_apply(m, mc, &f);
 	}
 	vhu_frame_done(&f);
+}
+
+void vhu_model_message(struct model *m, struct model_conn *mc, enum vhu_msg msg,
+		       const struct vhu_moment *moment)
+{
+	say(m, mc, msg, moment, vhu_profile_need_reply(m->c->plan->profile, msg));
+}
+
+void vhu_model_item(struct model *m, struct model_conn *mc, const struct vhu_script_item *item,
+		    struct vhu_moment *moment)
+{
+	vhu_moment_take(moment, item);
+	say(m, mc, item->msg, moment, item->need_reply);
 }
 
 /* --- connections

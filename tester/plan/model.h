@@ -53,6 +53,10 @@ bool vhu_model_fds(struct model *m, struct vhu_frame *f, size_t n);
 void vhu_model_message(struct model *m, struct model_conn *mc, enum vhu_msg msg,
 		       const struct vhu_moment *moment);
 
+/* The same for a message of a persona's phase. */
+void vhu_model_item(struct model *m, struct model_conn *mc, const struct vhu_script_item *item,
+		    struct vhu_moment *moment);
+
 /* verdict.c: an error of the file, or, on a real target, why it does not fit this one. */
 void vhu_model_complain(struct model *m, const char *format, ...) VHU_PRINTF(2, 3);
 /* After the step's frames were judged. */

@@ -86,6 +86,10 @@ static void fill_mem_table(struct fill *x)
 {
 	size_t n = VHU_MIN(x->m->layout->n_regions + x->m->plugged, (size_t)VHU_C_MEM_TABLE_REGIONS);
 
+	if (x->m->go_on) {
+		resize(x, sizeof(uint64_t));
+		return;
+	}
 	resize(x, vhu_payload_row(x->pl)->min + n * vhu_payload_row(VHU_PL_REGION)->min);
 	set(x, "num_regions", n);
 	for (size_t i = 0; i < n; i++)
@@ -94,7 +98,10 @@ static void fill_mem_table(struct fill *x)
 
 static void fill_mem_reg(struct fill *x)
 {
-	put_region(x, 0, x->m->region);
+	if (x->m->go_on)
+		resize(x, sizeof(uint64_t));
+	else
+		put_region(x, 0, x->m->region);
 }
 
 /* --- rings --------------------------------------------------------------------------------------- */
@@ -319,6 +326,7 @@ void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item)
 	m->status = item->status;
 	m->disable = item->msg == VHU_MSG_SET_VRING_ENABLE && !item->enable;
 	m->load = item->load;
+	m->go_on = item->go_on;
 	m->writes = item->msg == VHU_MSG_SET_CONFIG;
 	m->written = item->written;
 	if (item->config_size)
@@ -342,7 +350,7 @@ size_t vhu_moment_fds(const struct vhu_moment *m, const struct vhu_frame *f)
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 	uint64_t n = 0;
 
-	if (!row || f->channel != VHU_CHAN_MAIN)
+	if (!row || f->channel != VHU_CHAN_MAIN || vhu_session_is_postcopy_ack(m->session, f))
 		return 0;
 	if (row->request == VHU_PL_VRING_FD)
 		return vhu_frame_u64(f, "no_fd") ? 0 : 1;

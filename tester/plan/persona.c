@@ -66,6 +66,7 @@ enum when {
 	WHEN_HAS_MTU,
 	WHEN_SINCE_7,
 	WHEN_SINCE_10,
+	WHEN_SINCE_11,
 	WHEN_BEFORE_10,
 	WHEN_PAIRS,
 	WHEN_NO_PAIRS,
@@ -83,6 +84,8 @@ enum when {
 	WHEN_EAGER,
 	WHEN_NO_SLOTS,
 	WHEN_NO_AT_RING,
+	WHEN_ENABLES,
+	WHEN_NO_ENABLES,
 	WHEN_FINISHES,
 	WHEN_RESETS,
 	WHEN_AREA_FIRST,
@@ -429,6 +432,8 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version >= 700;
 	case WHEN_SINCE_10:
 		return w->profile->version >= 1000;
+	case WHEN_SINCE_11:
+		return w->profile->version >= 1100;
 	case WHEN_BEFORE_10:
 		return w->profile->version < 1000;
 	case WHEN_NO_PAIRS:
@@ -437,12 +442,15 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return !negotiated(w, WHEN_SLOTS);
 	case WHEN_NO_AT_RING:
 		return !(w->front->traits & W(AT_RING));
+	case WHEN_NO_ENABLES:
+		return !(w->front->traits & W(ENABLES));
 	case WHEN_NO_DOWN:
-		return !(w->front->traits & W(DOWN));
+		return !holds(w, WHEN_DOWN, r);
+	case WHEN_DOWN:
+		return (w->front->traits & W(DOWN)) && !f->no_vectors;
 	case WHEN_PAIRS:
 	case WHEN_PREPARE:
 	case WHEN_MASKS:
-	case WHEN_DOWN:
 	case WHEN_LATE:
 	case WHEN_SOCKET:
 	case WHEN_READS:
@@ -451,6 +459,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_AT_RING:
 	case WHEN_AGAIN:
 	case WHEN_EAGER:
+	case WHEN_ENABLES:
 	case WHEN_FINISHES:
 	case WHEN_RESETS:
 	case WHEN_AREA_FIRST:
@@ -480,7 +489,7 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 	item.need_reply =
 		r->asks == ASKS_DEMAND || (w->reply_ack && asks(w->profile, r->asks, f->logging) &&
 					   (r->asks == ASKS_ASK_ALL || may_ask(r->msg, f->pfeatures)));
-	item.needlessly = r->asks == ASKS_ASK_ALL;
+	item.needlessly = r->asks == ASKS_ASK_ALL || r->asks == ASKS_DEMAND;
 	switch (r->msg) {
 	case VHU_MSG_SET_STATUS:
 		/* QEMU adds bits to what it read; by the book the value is the value. */
@@ -522,7 +531,7 @@ static bool is_wanted(const struct walk *w, const struct row *r)
 	if (r->script != w->profile->script)
 		return false;
 	if (to > VHU_PHASE_RUNNING)
-		return r->phase == to && w->part < live_parts(w);
+		return r->phase == to && (w->part < live_parts(w) || r->phase >= VHU_PHASE_ADVISE);
 	/* Later parts of a device come up as a whole, once the first one is up. */
 	if (w->part > 0) {
 		if (to == VHU_PHASE_RUNNING && w->part < live_parts(w))

@@ -42,6 +42,7 @@ static struct vhu_facts_of_front facts_of(const struct vhu_script_opts *o)
 		.no_status = o->no_status,
 		.status = o->status,
 		.logging = o->logging,
+		.postcopy = o->postcopy,
 		.n_ready = o->ready,
 	};
 }
@@ -84,6 +85,9 @@ static const struct {
 	[VHU_DO_PHASE_SAVE] = {VHU_PHASE_SAVE, true},
 	[VHU_DO_PHASE_LOAD] = {VHU_PHASE_LOAD, true},
 	[VHU_DO_PHASE_ANNOUNCE] = {VHU_PHASE_ANNOUNCE, true},
+	[VHU_DO_PHASE_ADVISE] = {VHU_PHASE_ADVISE, true},
+	[VHU_DO_PHASE_LISTEN] = {VHU_PHASE_LISTEN, true},
+	[VHU_DO_PHASE_POSTCOPY_END] = {VHU_PHASE_POSTCOPY_END, true},
 };
 
 bool vhu_script_has_phase(const char *profile, enum vhu_phase_word word)

@@ -257,11 +257,13 @@ static void postcopy_advise(struct vhu_session *s, const struct vhu_frame *f)
 static void postcopy_listen(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->postcopy_listening = true;
+	s->postcopy_listens++;
 }
 
 static void postcopy_end(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->postcopy_advised = s->postcopy_listening = s->postcopy_ack_due = false;
+	s->postcopy_listens -= s->postcopy_listens > 0;
 	s->postcopy_ended = true;
 }
 

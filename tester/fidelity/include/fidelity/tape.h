@@ -21,6 +21,7 @@ struct vhu_tape_item {
 	enum vhu_tape_kind kind;
 	unsigned conn;
 	size_t line;			/* in the file, from 1 */
+	uint64_t time;			/* as the recorder's clock counts */
 	bool by_be;			/* CLOSE: the back-end hung up */
 	const char *text;		/* MARK: what the test or the guest did; CLOSE: the channel */
 	struct vhu_frame frame;		/* FRAME; its payload lives in the arena, and may be cut */
@@ -31,7 +32,7 @@ struct vhu_tape_item {
 
 struct vhu_tape {
 	struct vhu_arena *arena;
-	const char *front, *back, *scenario, *name;	/* of the meta line; "" where it says nothing */
+	const char *front, *back, *name;	/* of the meta line; "" where it says nothing */
 	struct vhu_tape_item *items;
 	size_t n_items, cap_items;
 	size_t messages;

@@ -66,6 +66,7 @@ struct vhu_facts_of_front {
 	unsigned n_ready;	      /* the first ones; 0: all */
 	size_t regions;		      /* that are new to the back-end */
 	bool no_status;		      /* leave the status messages out */
+	bool no_vectors;	      /* the guest gives interrupt lines, not vectors */
 	bool reconnected;	      /* not the first connection of this device */
 	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy;

@@ -30,6 +30,7 @@ struct vhu_moment {
 	uint8_t status;			/* SET_STATUS */
 	bool disable;			/* SET_VRING_ENABLE */
 	bool load;			/* SET_DEVICE_STATE_FD */
+	bool go_on;			/* SET_MEM_TABLE, ADD_MEM_REG: the empty one of the postcopy handshake */
 	size_t region;			/* ADD_MEM_REG, REM_MEM_REG: which of the layout */
 	size_t plugged;			/* regions beyond the layout's that the guest has got since */
 	uint8_t written;		/* SET_CONFIG: what the guest writes, and whether it is said */
@@ -79,6 +80,7 @@ struct vhu_script_opts {
 	uint8_t status;			/* of the device, as the back-end has it */
 	size_t first_region;		/* of the `regions` that it is about */
 	bool logging;
+	bool postcopy;			/* memory comes by postcopy: POSTCOPY_LISTEN was said */
 	unsigned ready;			/* rings that the guest has set up, from 0 on; 0: all */
 	uint8_t written;		/* to config space, by the guest */
 };

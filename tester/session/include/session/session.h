@@ -83,6 +83,7 @@ struct vhu_session {
 	bool log_set, inflight_set;
 	uint64_t log_size;		/* of the bitmap; 0: unknown */
 	bool postcopy_advised, postcopy_listening;
+	unsigned postcopy_listens;	/* of several parts of a device; each has its POSTCOPY_END */
 	bool postcopy_ended;		/* memory is set as before */
 	bool postcopy_ack_due;		/* a table was sent; our acknowledgement of its bases has to follow */
 	bool state_transfer;		/* SET_DEVICE_STATE_FD was sent */
