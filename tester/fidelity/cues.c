@@ -126,8 +126,8 @@ void vhu_story_cues(struct story *s)
 	const struct segment *seg = s->front.seg;
 	size_t here = s->at < seg->n_said ? seg->said[s->at] : seg->end;
 
-	if (s->cue < seg->first)
-		s->cue = seg->first;
+	if (s->cue < seg->heard)
+		s->cue = seg->heard;
 	for (; s->cue < here; s->cue++) {
 		const struct vhu_tape_item *item = &seg->tape->items[s->cue];
 
@@ -143,7 +143,7 @@ void vhu_story_followed(struct story *s, enum event e)
 {
 	struct front *f = &s->front;
 
-	s->guest_resets += e == EVENT_RESET;
+	s->guest_resets = e == EVENT_MACHINE_RESET ? 0 : s->guest_resets + (e == EVENT_RESET);
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
 		memmove(&s->due[1], &s->due[0],
 			VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));

@@ -107,10 +107,14 @@ static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 	return pairs ? VHU_MAX((n + 1) & ~1u, 2u) : VHU_MAX(n, 1u);
 }
 
-/* Rings that share a vector are walked downwards: where none is, each has a line or a vector of its own. */
-static bool goes_down(const struct vhu_tape *t)
+/*
+ * Rings that share a vector are walked downwards, those with a line or a vector of their own upwards: most
+ * walks say which. What follows SET_VRING_ENABLE goes upwards in any case.
+ */
+static enum vhu_vectors vectors_of(const struct vhu_tape *t)
 {
 	const struct vhu_frame *last = NULL, *before = NULL;
+	int down = 0;
 
 	for (size_t i = 0; i < t->n_items; i++) {
 		const struct vhu_frame *f = &t->items[i].frame;
@@ -118,13 +122,13 @@ static bool goes_down(const struct vhu_tape *t)
 		if (t->items[i].kind != VHU_TAPE_FRAME || f->channel != VHU_CHAN_MAIN || f->dir != VHU_DIR_FE)
 			continue;
 		if (before && before->request != VHU_ID_SET_VRING_CALL &&
-		    last->request == VHU_ID_SET_VRING_CALL && f->request == VHU_ID_SET_VRING_CALL &&
-		    vhu_frame_u64(f, "index") < vhu_frame_u64(last, "index"))
-			return true;
+		    before->request != VHU_ID_SET_VRING_ENABLE && last->request == VHU_ID_SET_VRING_CALL &&
+		    f->request == VHU_ID_SET_VRING_CALL)
+			down += vhu_frame_u64(f, "index") < vhu_frame_u64(last, "index") ? 1 : -1;
 		before = last;
 		last = f;
 	}
-	return false;
+	return down > 0 ? VHU_VECTORS_SHARED : down < 0 ? VHU_VECTORS_OWN : VHU_VECTORS_AS_USUAL;
 }
 
 /* --- connections ---------------------------------------------------------------------------------------- */
@@ -144,12 +148,13 @@ static bool has_marks(const struct vhu_tape *t)
 }
 
 /* From its opening at `first` up to its end, or the end of the recording. */
-static int get_segment(const struct vhu_tape *t, size_t first, struct segment *ret)
+static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, struct segment *ret)
 {
 	bool killed = false;
 	size_t i;
 
-	*ret = (struct segment){.tape = t, .conn = t->items[first].conn, .first = first};
+	*ret = (struct segment){
+		.tape = t, .conn = t->items[first].conn, .first = first, .heard = VHU_MAX(first, heard)};
 	ret->said = calloc(t->n_items, sizeof(*ret->said));
 	if (!ret->said)
 		return -ENOMEM;
@@ -196,7 +201,8 @@ static void new_front(struct story *s)
 	struct ring rings[RINGS_MAX];
 	uint32_t symbols = f->symbols;
 	unsigned queues = f->queues;
-	bool marked = f->marked, no_vectors = f->facts.no_vectors;
+	enum vhu_vectors vectors = f->facts.vectors;
+	bool marked = f->marked;
 
 	memcpy(rings, f->ring, sizeof(rings));
 	memset(f, 0, sizeof(*f));
@@ -209,7 +215,7 @@ static void new_front(struct story *s)
 	f->facts.profile = s->result->profile;
 	f->facts.device = s->result->device;
 	f->facts.pairs_on = 1;
-	f->facts.no_vectors = no_vectors;
+	f->facts.vectors = vectors;
 	s->starting = s->starting_incoming = false;
 	s->resets = true;
 }
@@ -236,16 +242,15 @@ static int tell_all(struct story *s)
 	const struct vhu_tape *t = s->tape;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < t->n_items;) {
+	/* Whoever tries again at once may open the next connection before the last one is closed. */
+	for (size_t i = 0, heard = 0; rc == 0 && i < t->n_items; i++) {
 		struct segment seg;
 
-		if (t->items[i].kind == VHU_TAPE_MARK)
+		if (t->items[i].kind == VHU_TAPE_MARK && i >= heard)
 			vhu_story_mark(s, t->items[i].text);
-		if (t->items[i].kind != VHU_TAPE_OPEN) {
-			i++;
+		if (t->items[i].kind != VHU_TAPE_OPEN)
 			continue;
-		}
-		rc = get_segment(t, i, &seg);
+		rc = get_segment(t, i, heard, &seg);
 		if (rc < 0)
 			return vhu_err_errno(s->err, rc, "a recording");
 		if (s->starting)
@@ -254,7 +259,7 @@ static int tell_all(struct story *s)
 		rc = vhu_story_connection(s, &seg);
 		connection_lost(s, &seg);
 		s->front.seg = NULL;
-		i = seg.end + 1;
+		heard = VHU_MAX(heard, seg.end + 1);
 		free(seg.said);
 	}
 	return rc;
@@ -311,7 +316,7 @@ int vhu_fidelity_run(const struct vhu_tape *tape, const struct vhu_fidelity_opts
 	s->err = err;
 	s->starting = true;
 	s->front.marked = has_marks(tape);
-	s->front.facts.no_vectors = !goes_down(tape);
+	s->front.facts.vectors = vectors_of(tape);
 	s->front.queues = queues_of(tape, vhu_profile_has_pairs(ret->profile, ret->device));
 	err->text[0] = '\0';
 	rc = tell_all(s);

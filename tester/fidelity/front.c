@@ -217,7 +217,7 @@ void vhu_front_translate(struct front *f, size_t at)
 			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
 	}
 	/* What the guest unmaps while the question is on its way goes out before the answer. */
-	if (!update && (!answer || item->time <= answer->time))
+	if (!update && (!answer || item->time < answer->time))
 		f->translating = TRANSLATING_GUEST;
 }
 

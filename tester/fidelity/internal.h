@@ -51,6 +51,7 @@ struct segment {
 	const struct vhu_tape *tape;
 	unsigned conn;
 	size_t first, end; /* items */
+	size_t heard;	   /* marks before this one were heard already */
 	size_t *said;	   /* items: the front-end's messages on the main channel, in order */
 	size_t n_said;
 	bool by_be;  /* the back-end hung up */

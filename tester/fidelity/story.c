@@ -26,7 +26,7 @@ static const struct event_row {
 	[EVENT_MACHINE_RESET] = {"machine reset", VHU_PHASE_RESET, VHU_MSG_MAX},
 	[EVENT_SWITCH] = {"queues", VHU_PHASE_SWITCH, VHU_MSG_MAX},
 	[EVENT_LOG_ON] = {"log on", VHU_PHASE_LOG, VHU_MSG_MAX},
-	[EVENT_LOG_OFF] = {"log off", VHU_PHASE_LOG, VHU_MSG_MAX},
+	[EVENT_LOG_OFF] = {"log off", VHU_PHASE_LOG_OFF, VHU_MSG_MAX},
 	[EVENT_RECONFIG] = {"config read", VHU_PHASE_RECONFIG, VHU_MSG_GET_CONFIG, true},
 	[EVENT_WRITE_CONFIG] = {"config written", VHU_PHASE_WRITE_CONFIG, VHU_MSG_SET_CONFIG, true},
 	[EVENT_PLUG] = {"memory plugged", VHU_PHASE_PLUG, VHU_MSG_ADD_MEM_REG, true},
@@ -455,21 +455,21 @@ static void drop_due(struct story *s)
 static int commit_due(struct story *s, const struct guess *other)
 {
 	enum event e = s->due[0].event;
-	struct guess g, later;
+	struct guess g, first, later;
 	int rc = try_event(s, &s->front, e, s->at, &s->tries[0], &g);
 
 	if (rc < 0)
 		return rc;
-	if (s->scratch.n == 0 || explains(&g) || other->event == EVENT_MAX) {
+	if (s->scratch.n == 0 || (explains(&g) && g.cost == 0) || other->event == EVENT_MAX) {
 		drop_due(s);
 		return commit(s, e);
 	}
-	rc = try_event(s, &s->front, other->event, s->at, &s->tries[1], &later);
+	rc = try_event(s, &s->front, other->event, s->at, &s->tries[1], &first);
 	if (rc == 0)
 		rc = try_event(s, &s->tries[1], e, s->at + other->consumed, &s->tries[0], &later);
 	if (rc < 0)
 		return rc;
-	if (explains(&later))
+	if (explains(&later) && (!explains(&g) || first.cost + later.cost < g.cost))
 		return commit(s, other->event);
 	drop_due(s);
 	return commit(s, e);

@@ -447,7 +447,8 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_NO_DOWN:
 		return !holds(w, WHEN_DOWN, r);
 	case WHEN_DOWN:
-		return (w->front->traits & W(DOWN)) && !f->no_vectors;
+		return f->vectors == VHU_VECTORS_AS_USUAL ? w->front->traits >> when & 1
+							   : f->vectors == VHU_VECTORS_SHARED;
 	case WHEN_PAIRS:
 	case WHEN_PREPARE:
 	case WHEN_MASKS:
@@ -629,12 +630,14 @@ static int put_parts(struct walk *w, size_t i, size_t *ret_end)
 		(rows[i].phase > VHU_PHASE_OWNED && rows[end].phase <= VHU_PHASE_RUNNING)))
 		end++;
 	w->parts = part_rings(w) ? VHU_MAX(w->f->queues / part_rings(w), 1u) : 1;
-	for (w->part = 0; rc == 0 && w->part < w->parts; w->part++)
+	for (unsigned n = 0; rc == 0 && n < w->parts; n++) {
+		w->part = rows[i].phase == VHU_PHASE_LOG_OFF ? w->parts - 1 - n : n;
 		for (size_t k = i, next; rc == 0 && k < end; k = next) {
 			next = k + 1;
 			if (is_part_wanted(w) && is_wanted(w, &rows[k]))
 				rc = put_group(w, k, &next);
 		}
+	}
 	w->part = 0;
 	*ret_end = end;
 	return rc;

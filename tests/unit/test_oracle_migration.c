@@ -73,7 +73,7 @@ static void test_the_end_of_what_never_began(void **state)
 
 	negotiated(&s);
 	assert_order(out, judge(&s, VHU_MSG_POSTCOPY_END, out));
-	s.postcopy_listening = true;
+	s.postcopy_listens = 1;
 	assert_int_equal(judge(&s, VHU_MSG_POSTCOPY_END, out), 0);
 	assert_order(out, judge(&s, VHU_MSG_CHECK_DEVICE_STATE, out));
 	s.state_transfer = true;

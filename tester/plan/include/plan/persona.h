@@ -26,6 +26,7 @@ enum vhu_phase {
 	VHU_PHASE_PLUG,
 	VHU_PHASE_UNPLUG,
 	VHU_PHASE_LOG,
+	VHU_PHASE_LOG_OFF,
 	VHU_PHASE_SAVE,
 	VHU_PHASE_LOAD,
 	VHU_PHASE_ANNOUNCE,
@@ -55,6 +56,8 @@ struct vhu_script_item {
 	size_t config_size;	 /* GET_CONFIG: bytes that it asks for; 0: as many as there are */
 };
 
+enum vhu_vectors { VHU_VECTORS_AS_USUAL, VHU_VECTORS_SHARED, VHU_VECTORS_OWN };
+
 struct vhu_facts_of_front {
 	const char *profile;
 	enum vhu_device device;
@@ -66,7 +69,7 @@ struct vhu_facts_of_front {
 	unsigned n_ready;	      /* the first ones; 0: all */
 	size_t regions;		      /* that are new to the back-end */
 	bool no_status;		      /* leave the status messages out */
-	bool no_vectors;	      /* the guest gives interrupt lines, not vectors */
+	enum vhu_vectors vectors;     /* what the guest gives its rings */
 	bool reconnected;	      /* not the first connection of this device */
 	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy;
