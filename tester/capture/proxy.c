@@ -67,6 +67,7 @@ static void on_over(void *ctx)
 		l->next->prev = l->prev;
 	vhu_stream_free(l->stream[0]);
 	vhu_stream_free(l->stream[1]);
+	vhu_proxy_memory_free(l->memory);
 	free(l);
 	drop_session(s);
 }
@@ -489,6 +490,7 @@ static int open_proxy(const struct vhu_source_opts *o, vhu_record_sink *sink, vo
 			    .sink_ctx = ctx,
 			    .listen = plain_path(o->listen),
 			    .target = plain_path(o->target),
+			    .memory = o->memory,
 			    .listen_fd = -1};
 	raise_limit();
 	r = check_paths(p, err);

@@ -17,6 +17,7 @@ struct proxy_link {
 	struct relay *relay;
 	struct vhu_stream *stream[2]; /* by the end that it comes from; made when it is known whose that is */
 	struct walk walk;	      /* MAIN: what the front-end sends */
+	struct proxy_memory *memory;  /* MAIN, where memory is recorded */
 	bool ended, half;
 	unsigned first_end; /* that ended first */
 	int errno_value;
@@ -46,6 +47,7 @@ struct proxy {
 	vhu_record_sink *sink;
 	void *sink_ctx;
 	const char *listen, *target;
+	bool memory; /* what stands in rings is recorded */
 	int listen_fd;
 	dev_t dev; /* the socket that we made */
 	ino_t inode;
@@ -73,3 +75,11 @@ void vhu_proxy_record_over(struct proxy_link *l);
 void vhu_proxy_record_refused(struct proxy_session *s, int errno_value);
 /* The recording ends before the session. */
 void vhu_proxy_record_stop(struct proxy_session *s);
+
+/* proxy_memory.c; NULL: out of memory. */
+struct proxy_memory *vhu_proxy_memory_new(void);
+void vhu_proxy_memory_free(struct proxy_memory *m);
+/* Descriptors of the front-end, before the records of their messages come. */
+void vhu_proxy_memory_came(struct proxy_memory *m, const int *fds, size_t n);
+/* A vhu_record_sink for what the front-end of a link says; ctx is the link. */
+int vhu_proxy_memory_record(void *ctx, const struct vhu_record *r, struct vhu_err *err);

@@ -197,6 +197,12 @@ static int make_stream(struct proxy_link *l, unsigned from)
 
 	memcpy(id.comm, s->peer[from].comm, sizeof(id.comm));
 	memcpy(id.peer_comm, s->peer[!from].comm, sizeof(id.peer_comm));
+	if (p->memory && l->channel == VHU_CAP_MAIN && id.dir == VHU_CAP_DIR_FE) {
+		l->memory = vhu_proxy_memory_new();
+		return l->memory ? vhu_stream_new(&id, vhu_proxy_memory_record, l, &l->stream[from],
+						  &p->record_err)
+				 : vhu_err_errno(&p->record_err, -ENOMEM, "proxy");
+	}
 	return vhu_stream_new(&id, p->sink, p->sink_ctx, &l->stream[from], &p->record_err);
 }
 
@@ -236,6 +242,8 @@ void vhu_proxy_record_piece(struct proxy_link *l, unsigned from, const struct re
 		note(s->proxy, make_stream(l, from));
 	if (!l->stream[from])
 		return;
+	if (l->memory && from == s->front_end)
+		vhu_proxy_memory_came(l->memory, piece->fds, piece->n_fds);
 	look_at(piece, fds);
 	feed(l, from, piece->bytes, piece->fds_at, NULL, 0, false);
 	feed(l, from, piece->bytes + piece->fds_at, piece->len - piece->fds_at, fds, piece->n_fds,

@@ -88,6 +88,9 @@ static const struct vhu_option rows[] = {
 	{"proxy", 'x', "LISTEN=TARGET", WHAT,
 	 "be a socket at LISTEN, and pass on to TARGET what comes there; needs no privileges",
 	 VHU_OPTION_CALL, .set = set_proxy},
+	{"memory", 'm', NULL, HOW,
+	 "with --proxy: also the guest's memory that rings take, and what waits in them, whenever they start",
+	 VHU_OPTION_FLAG, AT(source.memory)},
 	{"write", 'w', "FILE", HOW, "where to; the same as the word FILE. - is standard output, for a pipe",
 	 VHU_OPTION_TEXT, AT(output)},
 	{"device", 'D', "NAME", HOW,
@@ -111,7 +114,7 @@ const struct vhu_option_table vhu_capture_options = {
 		 "both "
 		 "directions and all channels, and what is known of the descriptors that travel with them; "
 		 "never "
-		 "the guest's memory. Ctrl-C ends it.",
+		 "the guest's memory unless asked for (--memory). Ctrl-C ends it.",
 	.outro = "It takes CAP_BPF and CAP_PERFMON (root has them), which are given up once it is attached; "
 		 "a proxy\n"
 		 "takes nothing: tell the front-end LISTEN in place of the back-end's socket.\n"
@@ -141,8 +144,9 @@ static int check_import(struct vhu_capture_opts *o, struct vhu_err *err)
 	const struct vhu_words *rest = &o->parsed.rest;
 	size_t first = o->output ? 1 : 2;
 
-	if (source_of(o))
-		return vhu_err_set(err, -EINVAL, "import goes with none of --pid, --socket, --all, --proxy");
+	if (source_of(o) || o->source.memory)
+		return vhu_err_set(err, -EINVAL,
+				   "import goes with none of --pid, --socket, --all, --proxy, --memory");
 	if (rest->n < first)
 		return vhu_err_set(err, -EINVAL, "import: where to: a file is missing");
 	if (!o->output)
@@ -170,6 +174,10 @@ static int check_live(struct vhu_capture_opts *o, struct vhu_err *err)
 	if (!source_of(o))
 		return vhu_err_set(err, -EINVAL,
 				   "what to record: none of --pid, --socket, --all, --proxy was given");
+	if (o->source.memory && !o->proxy)
+		return vhu_err_set(err, -EINVAL,
+				   "--memory: only a proxy can see the guest's memory\n"
+				   "  give --proxy in place of --pid, --socket, --all");
 	if (o->proxy && (o->source.all || o->source.n_pids || o->source.n_sockets))
 		return vhu_err_set(err, -EINVAL, "--proxy goes with none of --pid, --socket, --all");
 	return 0;
@@ -326,7 +334,7 @@ static int record(struct recording *c, struct vhu_loop *loop, const struct vhu_c
 /* What the file's first record says. */
 static struct vhu_trace_meta meta_of(const struct vhu_capture_opts *o, char *target, size_t cap)
 {
-	struct vhu_trace_meta meta = {.tool = "vhu-capture " VHU_VERSION};
+	struct vhu_trace_meta meta = {.tool = "vhu-capture " VHU_VERSION, .level = o->source.memory ? 3 : 0};
 
 	if (o->device == VHU_DEV_ANY)
 		return meta;

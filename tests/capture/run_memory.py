@@ -5,10 +5,12 @@ was made available; it has to come back as it did then.
     run_memory.py BUILD
 """
 import os
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -126,6 +128,36 @@ def replay(build_folder, path, *options):
                           check=False).stdout
 
 
+def through_proxy(build_folder, folder, path, *options):
+    """The capture played through a proxy, and what that has recorded."""
+    out, sockets = f'{folder}/proxy.pcap', [f'{folder}/back', f'{folder}/front']
+    backend = subprocess.Popen([f'{build_folder}/vhu-backend', '--socket', sockets[0], '--device', 'blk'])
+    proxy = subprocess.Popen([f'{build_folder}/vhu-capture', out, '--proxy', f'{sockets[1]}={sockets[0]}', '-q', *options])
+    while not all(os.path.exists(socket) for socket in sockets):
+        time.sleep(0.01)
+    subprocess.run([f'{build_folder}/vhu-replay', '--backend', sockets[1], '--keep-going', path], stdout=subprocess.DEVNULL,
+                   check=False)
+    proxy.send_signal(signal.SIGINT)
+    proxy.wait()
+    backend.kill()
+    backend.wait()
+    return out
+
+
+def not_served(path):
+    """What a back-end says that was served is made nothing, so that it is compared."""
+    with open(path, 'rb') as capture:
+        data = capture.read()
+    answer = struct.pack('<IIII', GET_VRING_BASE, 5, 8, 0)
+    with open(path, 'wb') as capture:
+        capture.write(data.replace(answer + struct.pack('<I', 1), answer + struct.pack('<I', 0)))
+
+
+def shown(build_folder, path):
+    return subprocess.run([f'{build_folder}/vhu-trace', 'show', path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True, check=False).stdout
+
+
 def main(build_folder):
     wrong, told = [], {}
     ours = ['--spawn', f'{build_folder}/vhu-backend --socket {{socket}} --device blk']
@@ -136,8 +168,14 @@ def main(build_folder):
             told[how] = replay(build_folder, path)
             told[how, 'io'] = replay(build_folder, path, '--io')
             told[how, 'spawned'] = replay(build_folder, path, *ours, '--keep-going')
-            told[how, 'shown'] = subprocess.run([f'{build_folder}/vhu-trace', 'show', path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                                text=True, check=False).stdout
+            told[how, 'shown'] = shown(build_folder, path)
+        write(build('memory'), path)
+        for name, options in (('proxy', ['--memory']), ('plain', [])):
+            capture = through_proxy(build_folder, folder, path, *options)
+            told[name, 'shown'] = shown(build_folder, capture)
+            not_served(capture)
+            told[name] = replay(build_folder, capture)
+        told['plain', 'memory'] = str('memory of' in told['plain', 'shown'])
     checks = [
         ('the request is served', 'memory', 'num: 0x0 recorded, 0x1 now'),
         ('the inflight buffer is not', 'memory', 'note: 1 memory records not replayed'),
@@ -155,6 +193,12 @@ def main(build_folder):
         ('what came back is shown', ('avail', 'shown'), '< used queue=0 id=5 len=1 index=0 hash=0x0 contents=1'),
         ('rings are shown', ('avail', 'shown'), '> layout queue=0 size=128 split desc=0x0 driver=0x0 device=0x0 base=0'),
         ('memory is shown', ('memory', 'shown'), '> memory of buffer region=0x0+0x10000000 offset=0x1000 length=16 (zeroes)'),
+        ('a proxy records the ring', ('proxy', 'shown'), '> memory of ring region=0x0+0x10000000 offset='),
+        ('and what waits in it', ('proxy', 'shown'), '> memory of buffer region=0x0+0x10000000 offset=0x1000 length=16 (zeroes)'),
+        ('with which it was served', ('proxy', 'shown'), '< GET_VRING_BASE reply index=0 num=1'),
+        ('it is served again', 'proxy', 'num: 0x0 recorded, 0x1 now'),
+        ('memory is in no capture unless asked for', ('plain', 'memory'), 'False'),
+        ('so there is nothing to serve', 'plain', ', 0 divergences'),
     ]
     for name, which, wanted in checks:
         if wanted not in told[which]:

@@ -16,6 +16,7 @@ struct vhu_source_opts {
 	size_t n_sockets;
 	bool all;
 	const char *listen, *target; /* of a proxy */
+	bool memory;		     /* of a proxy: also what stands in rings when they start */
 	const char *file;	     /* of an import */
 };
 
