@@ -106,6 +106,7 @@ static int take_fds(struct import *m, struct process *p, const struct strace_val
 		if (!vhu_strace_number(v, &fd) || fd < 0 || fd > INT32_MAX)
 			continue;
 		describe_fd(m, p, v, &io->fds[io->n_fds], &io->at[io->n_fds]);
+		io->fds[io->n_fds].stand_in = dir == IO_IN;
 		vhu_import_inodes(v->note, &inode, &peer);
 		if (dir == IO_IN && (!v->note || inode)) {
 			/* A descriptor of its own from now on, whatever it is. */

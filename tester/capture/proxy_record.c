@@ -181,6 +181,7 @@ static void look_at(const struct relay_piece *piece, struct vhu_fd_info *ret)
 	for (size_t i = 0; i < piece->n_fds; i++) {
 		vhu_fd_info_read(piece->fds[i], &ret[i]);
 		ret[i].number = (uint32_t)i;
+		ret[i].stand_in = true;
 		if (ret[i].kind == VHU_FDK_EVENTFD)
 			eventfd_number(piece->fds[i], &ret[i].number);
 	}

@@ -57,9 +57,11 @@ static void number_fds(struct vhu_watch *s, struct flow *f, const struct part *d
 {
 	const struct numbers *n = vhu_watch_numbers_of(s, d->flow, d->n_fds);
 
-	for (size_t i = 0; i < f->n_fds; i++)
-		f->fds[i].number =
-			n && i < n->n ? (uint32_t)n->number[i] : FIRST_GUESS | (uint32_t)(f->objects[i] >> 6);
+	for (size_t i = 0; i < f->n_fds; i++) {
+		f->fds[i].stand_in = !n || i >= n->n;
+		f->fds[i].number = f->fds[i].stand_in ? FIRST_GUESS | (uint32_t)(f->objects[i] >> 6)
+						      : (uint32_t)n->number[i];
+	}
 	f->owed = n || d->flags & VHU_TAP_UNREAD ? 0 : d->n_fds;
 	f->owed_ns = d->t_ns;
 	if (n) {

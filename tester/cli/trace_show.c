@@ -23,6 +23,8 @@ static void add_fd(const struct vhu_fd_info *fd, struct vhu_buf *out)
 	vhu_buf_printf(out, "\n        fd %s", vhu_fd_kind_name(fd->kind));
 	if (fd->bad)
 		vhu_buf_puts(out, " -1");
+	else if (fd->stand_in)
+		vhu_buf_puts(out, " number unknown");
 	else
 		vhu_buf_printf(out, " number %" PRIu32, fd->number);
 	if (fd->size_valid)

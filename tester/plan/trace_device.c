@@ -117,16 +117,32 @@ enum vhu_device vhu_device_guess_of(const struct vhu_device_guess *g, uint32_t c
 	return g->said != VHU_DEV_ANY ? g->said : g->found[connection];
 }
 
+static enum vhu_device of_chosen(const struct vhu_trace *t, const struct vhu_replay_opts *opts,
+				 const struct vhu_device_guess *g)
+{
+	enum vhu_device device = VHU_DEV_ANY;
+
+	for (size_t i = 0; i < t->n_sessions && device == VHU_DEV_ANY; i++)
+		if (vhu_trace_chosen(t, opts, &t->sessions[i]))
+			device = vhu_device_guess_of(g, t->sessions[i].connection);
+	return device;
+}
+
 enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t, const struct vhu_replay_opts *opts)
 {
 	struct vhu_device_guess *g = vhu_device_guess_new(t->meta);
-	enum vhu_device device = VHU_DEV_ANY;
+	const struct vhu_session_ref *s = vhu_trace_session(t, opts->session);
+	const struct vhu_replay_opts beside = {.socket = s ? s->path : NULL};
+	enum vhu_device device;
 
-	for (size_t i = 0; g && i < t->n_records; i++)
+	if (!g)
+		return VHU_DEV_ANY;
+	for (size_t i = 0; i < t->n_records; i++)
 		vhu_device_guess_note(g, t->records[i]);
-	for (size_t i = 0; g && i < t->n_sessions && device == VHU_DEV_ANY; i++)
-		if (vhu_trace_chosen(t, opts, &t->sessions[i]))
-			device = vhu_device_guess_of(g, t->sessions[i].connection);
+	device = of_chosen(t, opts, g);
+	/* One that only reconnects asks less: others over its socket are of the same device. */
+	if (device == VHU_DEV_ANY && beside.socket)
+		device = of_chosen(t, &beside, g);
 	vhu_device_guess_free(g);
 	return device;
 }

@@ -86,10 +86,12 @@ static int event_object(struct trace_compile *c, const struct vhu_record *r, con
 	ret->signals = info && info->size_valid			   ? VHU_MIN(info->size, UINT64_MAX - 1)
 		       : row && row->msg == VHU_MSG_SET_VRING_KICK ? 1
 								   : 0;
-	/* A number means something only where it is the front-end's own, and not of a copy on its way. */
+	/* A number means something only where it is the front-end's own, and not of a copy on its way. What
+	 * stands in its place with eBPF is the open file's. */
 	return object(c, &like,
 		      !info || info->bad || !info->number ||
-			      (r->tap != VHU_CAP_TAP_EBPF && r->tap != VHU_CAP_TAP_IMPORT),
+			      (r->tap != VHU_CAP_TAP_EBPF &&
+			       (r->tap != VHU_CAP_TAP_IMPORT || info->stand_in)),
 		      &what, &ret->object);
 }
 

@@ -17,7 +17,7 @@ enum {
 	COMM_MAX = 16,
 };
 
-enum { FD_SIZE_VALID = 1, FD_INODE_VALID = 2, FD_SEALS_VALID = 4, FD_BAD = 8 };
+enum { FD_SIZE_VALID = 1, FD_INODE_VALID = 2, FD_SEALS_VALID = 4, FD_BAD = 8, FD_STAND_IN = 16 };
 
 /* --- descriptors ------------------------------------------------------------------------------------ */
 
@@ -50,7 +50,8 @@ static void put_fd(uint8_t *p, const struct vhu_fd_info *fd)
 {
 	p[0] = (uint8_t)fd->kind;
 	p[1] = (uint8_t)((fd->size_valid ? FD_SIZE_VALID : 0) | (fd->inode_valid ? FD_INODE_VALID : 0) |
-			 (fd->seals_valid ? FD_SEALS_VALID : 0) | (fd->bad ? FD_BAD : 0));
+			 (fd->seals_valid ? FD_SEALS_VALID : 0) | (fd->bad ? FD_BAD : 0) |
+			 (fd->stand_in ? FD_STAND_IN : 0));
 	vhu_le_put(p + 2, 2, fd->seals);
 	vhu_le_put(p + 4, 4, fd->number);
 	vhu_le_put(p + 8, 8, fd->size);
@@ -66,6 +67,7 @@ static void get_fd(const uint8_t *p, struct vhu_fd_info *ret)
 		.inode_valid = p[1] & FD_INODE_VALID,
 		.seals_valid = p[1] & FD_SEALS_VALID,
 		.bad = p[1] & FD_BAD,
+		.stand_in = p[1] & FD_STAND_IN,
 		.seals = (uint16_t)vhu_le_get(p + 2, 2),
 		.number = (uint32_t)vhu_le_get(p + 4, 4),
 		.size = vhu_le_get(p + 8, 8),

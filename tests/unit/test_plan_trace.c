@@ -515,6 +515,24 @@ static void the_device_is_found_where_it_is_sure(void **state)
 	}
 }
 
+/* A session that tells nothing is of the device that others over its socket are of. */
+static void the_device_is_that_of_the_socket(void **state)
+{
+	const struct vhu_replay_opts opts = {.session = 2};
+	struct capture *c = start();
+	uint64_t features = 0x170008000;
+
+	reply(c, VHU_MSG_GET_FEATURES, &features, 8);
+	ask(c, VHU_MSG_SET_OWNER, NULL, 0)->connection = 2;
+	finish(c);
+	assert_int_equal(vhu_trace_guess_device(&c->trace, &opts), VHU_DEV_ANY);
+	c->session[0].path = c->session[1].path = "/run/a";
+	assert_int_equal(vhu_trace_guess_device(&c->trace, &opts), VHU_DEV_NET);
+	c->session[1].path = "/run/b";
+	assert_int_equal(vhu_trace_guess_device(&c->trace, &opts), VHU_DEV_ANY);
+	free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +549,7 @@ int main(void)
 		cmocka_unit_test(rings_fold_into_a_loop),
 		cmocka_unit_test(what_is_not_alike_stays_apart),
 		cmocka_unit_test(the_device_is_found_where_it_is_sure),
+		cmocka_unit_test(the_device_is_that_of_the_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,6 +101,7 @@ static void fill(struct vhu_record *r, struct vhu_fd_info *fds, size_t n_fds)
 					      .size = i << 32,
 					      .dev = 3,
 					      .inode = i,
+					      .stand_in = i & 1,
 					      .number = (uint32_t)i};
 	*r = (struct vhu_record){.t_ns = UINT64_C(1700000000123456789),
 				 .channel = VHU_CAP_MAIN,
