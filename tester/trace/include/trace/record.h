@@ -12,7 +12,7 @@ struct vhu_arena;
 struct vhu_fd_info {
 	enum vhu_fd_kind kind;
 	bool size_valid, inode_valid, seals_valid, bad;
-	bool stand_in;			/* `number` is not the sender's: it tells open files apart, or nothing */
+	bool stand_in;			/* `number` is not the sender's, and tells files apart at best */
 	uint16_t seals;
 	uint32_t number;		/* the sender's */
 	uint64_t size, dev, inode;	/* dev and inode: the same object in later messages */
