@@ -11,6 +11,7 @@ JSON with `conn`, `ch`, `dir`, `raw`, `fds` (all go to one).
     --beside SESSION  another session beside it, of another device and on other sockets; nobody says of which
     --start N         without the first N messages and the start of their connections
     --swap            the file's numbers in big-endian order
+    --pcapng          as pcapng, as Wireshark writes it
     --microseconds    the file's time stamps in microseconds
     --linktype N      another link type
     --version N       another version of the pseudo-header
@@ -171,6 +172,11 @@ def build(args):
     return capture
 
 
+def block(order, kind, body):
+    size = struct.pack(order + 'I', len(body) + 12)
+    return struct.pack(order + 'I', kind) + size + body + size
+
+
 def write(capture, args, out):
     order = '>' if args.swap else '<'
     magic, unit = (0xa1b2c3d4, 1000) if args.microseconds else (0xa1b23c4d, 1)
@@ -186,6 +192,13 @@ def write(capture, args, out):
         packets[at], packets[at + 1] = packets[at + 1], packets[at]
     for number in sorted(args.drop, reverse=True):
         del packets[number]
+    if args.pcapng:
+        out.write(block(order, 0x0a0d0d0a, struct.pack(order + 'IHHq', 0x1a2b3c4d, 1, 0, -1)))
+        out.write(block(order, 1, struct.pack(order + 'HHIHHBxxxHH', args.linktype, 0, 262144, 9, 1, 9, 0, 0)))
+        for t_ns, packet in packets:
+            head = struct.pack(order + 'IIIII', 0, t_ns >> 32, t_ns & 0xffffffff, len(packet), len(packet))
+            out.write(block(order, 6, head + packet + b'\0' * (-len(packet) % 4)))
+        return
     parts = [data]
     for t_ns, packet in packets:
         parts.append(struct.pack(order + 'IIII', t_ns // 10**9, t_ns % 10**9 // unit, len(packet), len(packet)))
@@ -199,7 +212,7 @@ def main():
     for name in ('--repeat', '--start', '--version', '--cut', '--lost', '--linktype', '--swap-records'):
         parser.add_argument(name, type=int, default={'--repeat': 1, '--version': 1, '--linktype': 147,
                                                      '--swap-records': None}.get(name, 0))
-    for name in ('--interleave', '--swap', '--microseconds', '--no-end'):
+    for name in ('--interleave', '--swap', '--pcapng', '--microseconds', '--no-end'):
         parser.add_argument(name, action='store_true')
     parser.add_argument('--beside')
     parser.add_argument('--edit', action='append', default=[])

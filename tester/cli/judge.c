@@ -221,11 +221,6 @@ static enum vhu_device device_of(const struct vhu_judge *j, uint32_t connection)
 
 /* --- messages --------------------------------------------------------------------------------------- */
 
-static bool foreign_order(const struct vhu_record *r)
-{
-	return (r->flags & VHU_CAP_BIG_ENDIAN) != (htobe16(1) == 1 ? VHU_CAP_BIG_ENDIAN : 0);
-}
-
 /* What the tap did not see whole is not judged, but may change what both sides assume. */
 static void judge_frame(struct vhu_judge *j, struct vhu_oracle *o, struct vhu_frame *f,
 			const struct vhu_record *r)
@@ -261,7 +256,7 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 	if (stream_jumps(s, r) || r->flags & (VHU_CAP_LOST_BEFORE | VHU_CAP_TRUNCATED))
 		make_partial(j, s);
 	/* Raw bytes of which nobody knows whose fault they are. */
-	if (r->flags & VHU_CAP_TRUNCATED || foreign_order(r) ||
+	if (r->flags & VHU_CAP_TRUNCATED || vhu_record_is_foreign(r) ||
 	    (s->partial && r->flags & VHU_CAP_MALFORMED)) {
 		make_partial(j, s);
 		j->counts.unjudged++;

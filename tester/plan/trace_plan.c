@@ -8,7 +8,7 @@
 
 #include "oracle/oracle.h"
 
-enum { CONNS_MAX = 256 };
+enum { CONNS_MAX = 256, NOTES_MAX = 50 };
 
 static int oom(struct trace_compile *c)
 {
@@ -20,6 +20,8 @@ void vhu_trace_note(struct trace_compile *c, const char *format, ...)
 	char text[300];
 	va_list args;
 
+	if (c->n_notes++ >= NOTES_MAX)
+		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
@@ -326,15 +328,15 @@ static int sent(struct trace_compile *c, struct track *t, const struct vhu_recor
 static int message(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
 	_cleanup_(vhu_frame_done) struct vhu_frame f = {0};
-	struct vhu_err ignored;
+	struct vhu_err why;
 	int rc = open_track(c, t, r);
 
 	if (rc < 0 || t->closed)
 		return rc;
 	if (r->channel == VHU_CAP_GPU)
 		return vhu_trace_gpu(c, t, r);
-	if (vhu_record_frame(r, &f, &ignored) < 0) {
-		vhu_trace_note(c, "record %" PRIu32 ": left out, since the recorder cut it", r->seq);
+	if (vhu_record_frame(r, &f, &why) < 0) {
+		vhu_trace_note(c, "left out: %s", why.text);
 		return 0;
 	}
 	if (f.dir == VHU_DIR_BE)
@@ -420,6 +422,9 @@ static int walk(struct trace_compile *c)
 	/* A session whose end is not in the capture ends with it. */
 	for (size_t i = 0; i < c->n_tracks && rc == 0; i++)
 		rc = close_track(c, &c->tracks[i], NULL);
+	if (c->n_notes > NOTES_MAX)
+		vhu_buf_printf(c->notes, "and %zu records more of the kind\n", c->n_notes - NOTES_MAX);
+	c->n_notes = 0; /* what follows comes once */
 	vhu_trace_tell_memory(c);
 	if (c->drawings)
 		vhu_trace_note(c,
@@ -483,7 +488,9 @@ static int compile(struct trace_compile *c)
 	if (rc == 0 && !speaks(c))
 		rc = vhu_err_set(c->err, -EINVAL,
 				 "nothing in the capture can be replayed: no message of a "
-				 "front-end is in it");
+				 "front-end is in it%s%.*s",
+				 c->notes->len ? "\n  " : "", (int)strcspn(vhu_buf_text(c->notes), "\n"),
+				 vhu_buf_text(c->notes));
 	return rc == 0 ? finish(c) : rc;
 }
 

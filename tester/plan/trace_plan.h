@@ -43,6 +43,7 @@ struct trace_compile {
 	struct vhu_arena *arena;
 	struct vhu_plan *plan;
 	struct vhu_buf *notes;
+	size_t n_notes;
 	struct track *tracks;
 	size_t n_tracks;
 	bool *busy; /* connections of the plan; those that ended are used again */

@@ -1,4 +1,5 @@
 /* What a record says: as a frame, and as a line of text. */
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -94,6 +95,10 @@ int vhu_record_frame_borrow(const struct vhu_record *r, int fds[VHU_CAP_FDS_MAX]
 
 	if (!vhu_record_is_message(r))
 		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " is no message", r->seq);
+	if (vhu_record_is_foreign(r))
+		return vhu_err_set(err, -EINVAL,
+				   "record %" PRIu32 " is a message of a machine of the other byte order",
+				   r->seq);
 	if (r->len < header)
 		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " was cut inside the message's header",
 				   r->seq);
@@ -143,7 +148,7 @@ int vhu_record_frame(const struct vhu_record *r, struct vhu_frame *ret, struct v
 
 const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r)
 {
-	if (!vhu_record_is_message(r) || r->len < VHU_C_HEADER_SIZE)
+	if (!vhu_record_is_message(r) || r->len < VHU_C_HEADER_SIZE || vhu_record_is_foreign(r))
 		return NULL;
 	return vhu_msg_by_id(frame_channel(r->channel), (uint32_t)vhu_ne_get(r->payload, 4));
 }
@@ -151,6 +156,11 @@ const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r)
 bool vhu_record_is_reply(const struct vhu_record *r)
 {
 	return vhu_record_is_message(r) && (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
+}
+
+bool vhu_record_is_foreign(const struct vhu_record *r)
+{
+	return (r->flags & VHU_CAP_BIG_ENDIAN) != (htobe16(1) == 1 ? VHU_CAP_BIG_ENDIAN : 0);
 }
 
 bool vhu_record_is_headless(const struct vhu_record *r)

@@ -1,5 +1,5 @@
 /*
- * A capture is a pcap file with nanoseconds or microseconds, link type USER0, each packet a pseudo-header,
+ * A capture is a pcap or pcapng file, link type USER0, each packet a pseudo-header,
  * TLVs and one message. Only answers on the main channel are looked at; the first of each kind counts.
  */
 #include "like.h"
@@ -22,6 +22,11 @@ enum {
 	CHANNEL_BACKEND = 2,
 	CHANNEL_GPU = 6,
 	UNASKED_BITS = 64,
+	NG_SECTION = 0x0a0d0d0a,
+	NG_ORDER = 0x1a2b3c4d,
+	NG_ENHANCED = 6,
+	NG_HEAD = 8,
+	NG_PACKET = 20, /* before its bytes */
 	CONNECTIONS = 65536,
 	TLV_PATH = 4,
 	TLV_HEAD = 4,
@@ -37,6 +42,7 @@ struct reading {
 	const char *path;
 	FILE *file;
 	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
+	bool blocks;  /* it is pcapng */
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
 	uint32_t rings;		      /* highest index that was used, plus 1 */
 	uint32_t session;	      /* the sessions of its socket alone; 0: all */
@@ -75,6 +81,18 @@ static uint32_t file_connection(const struct reading *r)
 	return le16(r->packet + 8) | le16(r->packet + 10) << 16;
 }
 
+/* pcapng: a section's header tells the byte order by a magic of its own; blocks follow it. */
+static void open_section(struct reading *r, const uint8_t head[FILE_HEADER])
+{
+	uint32_t magic;
+
+	memcpy(&magic, head + 8, sizeof(magic));
+	r->blocks = true;
+	r->swapped = magic == __builtin_bswap32(NG_ORDER);
+	if ((magic != NG_ORDER && !r->swapped) || fseek(r->file, file_u32(r, head + 4), SEEK_SET) < 0)
+		refuse(r, "its first block makes no sense");
+}
+
 static void open_file(struct reading *r)
 {
 	static const uint32_t magics[] = {0xa1b23c4d, 0xa1b2c3d4};
@@ -88,6 +106,10 @@ static void open_file(struct reading *r)
 	if (fread(head, sizeof(head), 1, r->file) != 1)
 		refuse(r, "it is no capture: too short");
 	memcpy(&magic, head, sizeof(magic));
+	if (magic == NG_SECTION) {
+		open_section(r, head);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(magics) / sizeof(*magics); i++) {
 		known |= magic == magics[i] || magic == __builtin_bswap32(magics[i]);
 		r->swapped |= magic == __builtin_bswap32(magics[i]);
@@ -98,12 +120,39 @@ static void open_file(struct reading *r)
 		refuse(r, "it is no capture of vhost-user: another link type");
 }
 
+/* The same of pcapng: interfaces and what else there is are passed over. */
+static size_t next_block(struct reading *r)
+{
+	uint8_t head[NG_HEAD], packet[NG_PACKET];
+	uint32_t type, size, len;
+
+	while (fread(head, sizeof(head), 1, r->file) == 1) {
+		type = file_u32(r, head);
+		size = file_u32(r, head + 4);
+		if (type == NG_ENHANCED && size >= sizeof(head) + sizeof(packet) + 4) {
+			if (fread(packet, sizeof(packet), 1, r->file) != 1)
+				return 0;
+			len = file_u32(r, packet + 12);
+			if (len > PACKET_MAX || len > size - sizeof(head) - sizeof(packet) - 4 ||
+			    fread(r->packet, 1, len, r->file) != len)
+				return 0;
+			size -= (uint32_t)sizeof(packet) + len;
+			return fseek(r->file, (long)(size - sizeof(head)), SEEK_CUR) < 0 ? 0 : len;
+		}
+		if (size < sizeof(head) || fseek(r->file, (long)(size - sizeof(head)), SEEK_CUR) < 0)
+			return 0;
+	}
+	return 0;
+}
+
 /* The next packet's length; 0 at the end, which may be a cut one. */
 static size_t next_packet(struct reading *r)
 {
 	uint8_t head[PACKET_HEADER];
 	uint32_t len;
 
+	if (r->blocks)
+		return next_block(r);
 	if (fread(head, sizeof(head), 1, r->file) != 1)
 		return 0;
 	len = file_u32(r, head + 8);

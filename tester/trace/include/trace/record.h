@@ -103,6 +103,8 @@ const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_
 const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r);
 /* By who sent it on which channel. */
 bool vhu_record_is_reply(const struct vhu_record *r);
+/* A message whose numbers are in the other byte order. */
+bool vhu_record_is_foreign(const struct vhu_record *r);
 /* Of a session's first message: others went before it that nobody saw. */
 bool vhu_record_is_headless(const struct vhu_record *r);
 
