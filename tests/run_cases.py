@@ -48,9 +48,11 @@ DISKS = [['--flash'], ['--zoned', '2048']]
 # As a network device that serves its control queue, behind one pair and behind two.
 CONTROLS = [['--control-queue', '--queues', '2'], ['--control-queue', '--queues', '4']]
 SLOW = [['--queues', '8', '--latency', '100']]
-# As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at.
+# As other back-ends: of old times, with little to offer, without acknowledgements, with rings that are looked at,
+# with rings that wait for their buffer of requests in flight.
 OTHERS = [['--features', '0x100000200'], ['--features', '0x140000200', '--protocol-features', '0x1'],
-          ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder']]
+          ['--features', '0xfffffffdffffffff', '--protocol-features', '0xffffbff7'], ['--poll', '--reorder'],
+          ['--reply-style', 'area-first']]
 
 
 def run(build, arguments, disk=None):

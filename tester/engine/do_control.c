@@ -374,22 +374,11 @@ void vhu_do_fence(struct vhu_run *r, const struct vhu_step *s)
 
 static void connect_to(struct vhu_run *r, struct vhu_conn *c, const struct vhu_step *s)
 {
-	enum vhu_state from = VHU_STATE_CONNECTED;
-
 	c->no_status = s->reconnect.no_status;
 	if (s->reconnect.features_given)
 		c->features = s->reconnect.features;
-	if (!vhu_conn_open(r, c))
-		return;
-	/* Before memory and rings, as front-ends do. Personas of real ones do so by themselves. */
-	if ((s->reconnect.keep & VHU_KEEP_INFLIGHT) && s->reconnect.state >= VHU_STATE_NEGOTIATED &&
-	    !vhu_profile_is_real(s->reconnect.profile ? s->reconnect.profile : r->plan->profile)) {
-		if (!vhu_run_prelude(c, from, VHU_STATE_NEGOTIATED, s->reconnect.profile, s) ||
-		    !vhu_run_inflight_set(c, s))
-			return;
-		from = VHU_STATE_NEGOTIATED;
-	}
-	vhu_run_prelude(c, from, s->reconnect.state, s->reconnect.profile, s);
+	if (vhu_conn_open(r, c))
+		vhu_run_prelude(c, VHU_STATE_CONNECTED, s->reconnect.state, s->reconnect.profile, s);
 }
 
 void vhu_do_connect(struct vhu_run *r, const struct vhu_step *s)
@@ -517,11 +506,15 @@ static bool carry_guest(struct vhu_run *r, const struct vhu_step *s)
 void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct vhu_conn *c = conn_of(r, s);
+	unsigned keeps;
 
 	vhu_conn_close(c);
-	/* Another guest's requests are none of this one's. */
-	if (r->inflight_is_own && (!(s->reconnect.keep & VHU_KEEP_RINGS) ||
-				   (r->plan->own_persona && !(s->reconnect.keep & VHU_KEEP_INFLIGHT))))
+	/*
+	 * Another guest's requests are none of this one's. In cases that know nothing of the buffer real
+	 * front-ends keep it as long as their rings.
+	 */
+	keeps = vhu_profile_is_real(r->plan->profile) && !r->plan->own_persona ? VHU_KEEP_RINGS : 0;
+	if (!(s->reconnect.keep & (keeps | VHU_KEEP_INFLIGHT)))
 		vhu_run_inflight_release(r);
 	if (!carry_guest(r, s))
 		return;

@@ -78,12 +78,6 @@ static void inflight_get(struct vhu_run *r, const struct vhu_step *s)
 	vhu_run_inflight_get(&r->conns[s->conn], s, queues, size, false);
 }
 
-bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s)
-{
-	return !c->r->inflight.map || vhu_run_step_message(
-					c, s, &(struct vhu_script_item){.msg = VHU_MSG_SET_INFLIGHT_FD});
-}
-
 enum { VERSION = 1 };
 
 struct inflight_place {
@@ -308,15 +302,28 @@ static void clear(void *ctx)
 	memset(in->map, 0, in->size);
 }
 
+/* A real front-end may ask for its buffer as late as it starts all rings. */
+static bool has_area(struct vhu_run *r, const struct vhu_step *s)
+{
+	if (r->inflight.map)
+		return true;
+	if (vhu_profile_is_real(r->plan->profile))
+		vhu_run_skip(r, "%s: the persona '%s' has no inflight buffer yet", s->where,
+			     r->plan->profile);
+	else
+		vhu_run_broken(r, "%s: there is no inflight region before `inflight: get`", s->where);
+	return false;
+}
+
 void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t value)
 {
 	uint8_t *region = queue_region(r, s->ring.queue);
 	struct write w = {.value = value};
 	size_t offset;
 
-	if (!r->inflight.map)
-		vhu_run_broken(r, "%s: there is no inflight region before `inflight: get`", s->where);
-	else if (!region)
+	if (!has_area(r, s))
+		return;
+	if (!region)
 		vhu_run_skip(r, "%s: the inflight buffer has not the published layout", s->where);
 	else if (!find_place(r, s->ring.at, &offset, &w.size))
 		vhu_run_broken(r, "%s: no '%s' in a region of %u entries", s->where, s->ring.at,
@@ -332,16 +339,15 @@ void vhu_run_inflight_poke(struct vhu_run *r, const struct vhu_step *s, uint64_t
 
 void vhu_do_inflight(struct vhu_run *r, const struct vhu_step *s)
 {
-	if (s->inflight.op != VHU_INFLIGHT_GET && !r->inflight.map) {
-		vhu_run_broken(r, "%s: there is no inflight region before `inflight: get`", s->where);
+	if (s->inflight.op != VHU_INFLIGHT_GET && !has_area(r, s))
 		return;
-	}
 	switch (s->inflight.op) {
 	case VHU_INFLIGHT_GET:
 		inflight_get(r, s);
 		break;
 	case VHU_INFLIGHT_SET:
-		vhu_run_inflight_set(&r->conns[s->conn], s);
+		vhu_run_step_message(&r->conns[s->conn], s,
+				     &(struct vhu_script_item){.msg = VHU_MSG_SET_INFLIGHT_FD});
 		break;
 	case VHU_INFLIGHT_CHECK:
 		inflight_check(r, s);

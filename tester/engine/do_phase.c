@@ -119,7 +119,6 @@ static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, cons
 
 	switch ((int)item->msg) {
 	case VHU_MSG_GET_INFLIGHT_FD:
-		r->inflight_is_own = true;
 		return vhu_run_inflight_get(c, s, r->plan->queues, r->plan->queue_size, item->needlessly);
 	case VHU_MSG_SET_INFLIGHT_FD:
 		if (!r->inflight.map)

@@ -195,7 +195,6 @@ struct vhu_run {
 	size_t n_rings;
 	struct vhu_io_run *ios;
 	size_t n_ios, cap_ios;
-	bool inflight_is_own;	  /* the persona asked for the inflight area, not the case */
 	bool reconnected;	  /* the device was set up before, on a connection */
 	unsigned pairs;		  /* net: that the guest uses; 0: all */
 	bool loops[VHU_LAYOUT_RINGS_MAX / 2]; /* net: a frame of this pair has come back */
@@ -454,8 +453,6 @@ void vhu_run_epilogue(struct vhu_run *r);
 void vhu_run_moved_after_stop(struct vhu_run *r, unsigned queue, const char *how);
 /* Sends one message as the step's own, with need_reply where that is allowed. */
 bool vhu_run_step_message(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_script_item *item);
-/* SET_INFLIGHT_FD with the buffer that the case holds; nothing if it holds none. False: the case stops. */
-bool vhu_run_inflight_set(struct vhu_conn *c, const struct vhu_step *s);
 /* Asks for the area and maps it; a finding if it cannot be mapped. `needlessly`: with need_reply. */
 bool vhu_run_inflight_get(struct vhu_conn *c, const struct vhu_step *s, uint64_t queues, uint64_t size,
 			  bool needlessly);

@@ -97,18 +97,6 @@ static bool is_finished(void *ctx)
 
 /* --- the session ------------------------------------------------------------------------------- */
 
-static bool inflight_get(struct load *l, const char *where)
-{
-	struct vhu_step s = vhu_load_step(where);
-
-	if (!(l->plan.pfeatures & VHU_P(INFLIGHT_SHMFD)) || l->run.inflight.map)
-		return true;
-	s.verb = VHU_VERB_INFLIGHT;
-	s.inflight.op = VHU_INFLIGHT_GET;
-	vhu_do_inflight(&l->run, &s);
-	return !l->run.stop;
-}
-
 bool vhu_load_connect(struct load *l, const char *where)
 {
 	struct vhu_step s = vhu_load_step(where);
@@ -116,7 +104,7 @@ bool vhu_load_connect(struct load *l, const char *where)
 	l->run.phase = where;
 	if (!vhu_conn_open(&l->run, &l->conn) ||
 	    !vhu_run_prelude(&l->conn, VHU_STATE_CONNECTED, VHU_STATE_NEGOTIATED, NULL, &s) ||
-	    !vhu_load_state_load(l) || !inflight_get(l, where) || !vhu_run_inflight_set(&l->conn, &s) ||
+	    !vhu_load_state_load(l) ||
 	    !vhu_run_prelude(&l->conn, VHU_STATE_NEGOTIATED, VHU_STATE_RUNNING, NULL, &s))
 		return false;
 	/* The threads listen to the call descriptors themselves. */
@@ -131,6 +119,7 @@ static void negotiate(struct load *l, const struct vhu_facts *facts)
 				 VHU_V(VIRTIO_F_IN_ORDER) | VHU_V(VIRTIO_F_RING_PACKED);
 	const struct vhu_load_opts *o = l->o;
 	uint64_t v = vhu_features_known(VHU_NS_VIRTIO, facts->device) & ~of_ring;
+	uint64_t p = vhu_features_known(VHU_NS_PROTOCOL, facts->device);
 
 	v |= VHU_V(VHOST_USER_F_PROTOCOL_FEATURES);
 	v |= o->event_idx ? VHU_V(VIRTIO_RING_F_EVENT_IDX) : 0;
@@ -138,14 +127,12 @@ static void negotiate(struct load *l, const struct vhu_facts *facts)
 	v |= o->in_order ? VHU_V(VIRTIO_F_IN_ORDER) : 0;
 	v |= o->packed ? VHU_V(VIRTIO_F_RING_PACKED) : 0;
 	l->plan.features = vhu_features_with_needs(VHU_NS_VIRTIO, facts->device, facts->features & v);
+	/* A session that goes on to its end in peace has no use for the buffer of requests in flight. */
+	if (o->crash_every_ns || o->reconnect_every_ns || o->then)
+		p |= VHU_P(INFLIGHT_SHMFD);
 	if (l->plan.features & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES))
-		l->plan.pfeatures = vhu_features_with_needs(
-			VHU_NS_PROTOCOL, facts->device,
-			facts->pfeatures & vhu_features_known(VHU_NS_PROTOCOL, facts->device));
-	/* A session that goes on to its end in peace has no use for it, and the back-end no cost of it. */
-	if (!o->crash_every_ns && !o->reconnect_every_ns && !o->then)
-		l->plan.pfeatures = vhu_features_with_needs(VHU_NS_PROTOCOL, facts->device,
-							    l->plan.pfeatures & ~VHU_P(INFLIGHT_SHMFD));
+		l->plan.pfeatures =
+			vhu_features_with_needs(VHU_NS_PROTOCOL, facts->device, facts->pfeatures & p);
 	l->ret->inflight = l->plan.pfeatures & VHU_P(INFLIGHT_SHMFD);
 	l->state_moves = o->then && (l->plan.pfeatures & VHU_P(DEVICE_STATE));
 }

@@ -18,8 +18,8 @@ static struct vhu_plan *plan_of(const char *start, const char *steps)
 	struct vhu_plan *p = NULL;
 
 	work_case("x.json", start,
-		  "\"needs\": {\"device\": [\"blk\"], \"spawn\": true}, \"writes\": true, \"vars\": "
-		  "{\"two\": 2},",
+		  "\"needs\": {\"device\": [\"blk\"], \"spawn\": true, \"protocol_features\": "
+		  "[\"INFLIGHT_SHMFD\"]}, \"writes\": true, \"vars\": {\"two\": 2},",
 		  steps);
 	assert_int_equal(work_load(&work, ".", "x.json"), 0);
 	assert_string_equal(vhu_buf_text(&work.text), "");

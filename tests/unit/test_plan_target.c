@@ -191,8 +191,7 @@ static void test_negotiation(void **state)
 			       VHU_V(VIRTIO_BLK_F_MQ) | VHU_V(VIRTIO_BLK_F_FLUSH) |
 			       VHU_V(VIRTIO_BLK_F_CONFIG_WCE);
 	const uint64_t pusual = VHU_P(MQ) | VHU_P(REPLY_ACK) | VHU_P(CONFIG) | VHU_P(BACKEND_REQ) |
-				VHU_P(BACKEND_SEND_FD) | VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS) |
-				VHU_P(INFLIGHT_SHMFD);
+				VHU_P(BACKEND_SEND_FD) | VHU_P(LOG_SHMFD) | VHU_P(CONFIGURE_MEM_SLOTS);
 	const struct {
 		const char *extra;
 		uint64_t features, pfeatures;
@@ -200,8 +199,8 @@ static void test_negotiation(void **state)
 		{"", usual, pusual},
 		/* What the tables mark opt-in comes when it is needed by name; logging only with `log`. */
 		{"\"needs\": {\"features\": [\"VIRTIO_F_IN_ORDER\", \"VHOST_F_LOG_ALL\"], "
-		 "\"protocol_features\": [\"PAGEFAULT\"]},",
-		 usual | VHU_V(VIRTIO_F_IN_ORDER), pusual | VHU_P(PAGEFAULT)},
+		 "\"protocol_features\": [\"PAGEFAULT\", \"INFLIGHT_SHMFD\"]},",
+		 usual | VHU_V(VIRTIO_F_IN_ORDER), pusual | VHU_P(PAGEFAULT) | VHU_P(INFLIGHT_SHMFD)},
 		{"\"offer\": {\"features\": [\"VIRTIO_F_VERSION_1\", \"VIRTIO_BLK_F_RO\"], "
 		 "\"protocol_features\": [\"MQ\", \"STATUS\"]},",
 		 VHU_V(VIRTIO_F_VERSION_1) | BIT30, VHU_P(MQ)},
@@ -357,7 +356,7 @@ static void test_right_sequences(void **state)
 		 "\"remove\"}, {\"memory\": \"map\"}"},
 		{"mapped", "\"memory\": {\"regions\": 10},",
 		 "{\"memory\": \"add\"}, {\"memory\": \"remove\"}"},
-		{"running", "",
+		{"running", "\"needs\": {\"protocol_features\": [\"INFLIGHT_SHMFD\"]},",
 		 "{\"log\": \"start\"}, {\"log\": \"stop\"}, {\"inflight\": \"get\"}, {\"inflight\": "
 		 "\"set\"}"},
 		/* Wrong on purpose changes nothing. */

@@ -30,7 +30,7 @@ enum result msg_get_inflight_fd(struct session *s, struct msg *m, struct reply *
 
 	if (fault(inflight_zero_crash) && (!queues || !queue_size))
 		fault_crash();
-	if (fault(reply_get_silent) && !size)
+	if (fault(reply_get_silent) && !queue_size)
 		return RES_HANDLED;
 	s->inflight_given = true;
 	if (fault(inflight_huge_crash) && (queues == UINT16_MAX || queue_size == C_VRING_SIZE_MAX))

@@ -280,6 +280,8 @@ enum result msg_set_vring_kick(struct session *s, struct msg *m, struct reply *r
 		return RES_OK;
 	if (fault(inflight_unset_crash) && (s->pfeatures & P(INFLIGHT_SHMFD)) && !s->inflight.queues)
 		fault_crash();
+	if (options.area_first && (s->pfeatures & P(INFLIGHT_SHMFD)) && !s->inflight.queues)
+		ring = NULL;
 	if (ring && fault(memslot_ring_lost) && ring->lost)
 		ring = NULL;
 	if (ring && !s->first_over && ring->index >= s->first_rings)

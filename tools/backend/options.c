@@ -140,7 +140,8 @@ static const char help[] =
 	"      --reply-style WORD   log-echo (default), log-u64 or log-empty: how SET_LOG_BASE is answered;\n"
 	"                           base-low: GET_VRING_BASE tells 16 bits only; ungated: messages are\n"
 	"                           served without their protocol feature; ack-always: need_reply is\n"
-	"                           answered without REPLY_ACK; may be given again\n"
+	"                           answered without REPLY_ACK; area-first: with INFLIGHT_SHMFD no ring\n"
+	"                           starts without its buffer; may be given again\n"
 	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
 	"      --like-session N     before --like: the back-end of this session, of several\n"
 	"Faults:\n"
@@ -248,9 +249,12 @@ static void style_parse(const char *word)
 		options.ungated = true;
 	else if (!strcmp(word, "ack-always"))
 		options.ack_always = true;
+	else if (!strcmp(word, "area-first"))
+		options.area_first = true;
 	else
 		usage("--reply-style",
-		      "log-echo, log-u64, log-empty, base-low, ungated or ack-always is expected");
+		      "log-echo, log-u64, log-empty, base-low, ungated, ack-always or area-first is "
+		      "expected");
 }
 
 /* What makes it look like another back-end. */
