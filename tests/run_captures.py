@@ -9,6 +9,7 @@ Without a name: those of captures/ and tests/data/fidelity/.
 import glob
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ def round_trip(build, path):
             return done.stdout
         with open(case, encoding='utf-8') as text:
             devices = json.load(text)['needs'].get('device', ['blk'])
-        like = f'{build}/vhu-backend --socket {{socket}} --device {devices[0]} --like {path}'
+        like = shlex.join([f'{build}/vhu-backend', '--device', devices[0], '--like', path]) + ' --socket {socket}'
         done = run(f'{build}/vhu-conform', '--spawn', like + (' --image {image}' if devices == ['blk'] else ''),
                    '--record', folder, case)
         if done.returncode:

@@ -21,7 +21,7 @@ LOADS = [
     '--reference --ring packed --notify poll ' + LOAD,
     '--reference --crash-every 150 ' + LOAD,
     '--reference --reconnect-every 100 ' + LOAD,
-    "--spawn '{backend}' --then '{backend}' " + LOAD,
+    '--spawn {backend} --then {backend} ' + LOAD,
     '--reference=used-dup ' + LOAD,
     '--reference=call-never --timeout 200 ' + LOAD,
 ]
@@ -59,9 +59,9 @@ def main(build):
     if not build_all(folder):
         print('0 passed, 1 failed')
         return 1
-    backend = os.path.join(folder, 'vhu-backend') + ' --socket {socket} --image {image}'
+    backend = shlex.quote(os.path.join(folder, 'vhu-backend')) + ' --socket {socket} --image {image}'
     commands = [[os.path.join(folder, 'tests', unit)] for unit in UNITS]
-    commands += [[os.path.join(folder, 'vhu-guest'), *shlex.split(load.replace('{backend}', backend))]
+    commands += [[os.path.join(folder, 'vhu-guest'), *(word.replace('{backend}', backend) for word in shlex.split(load))]
                  for load in LOADS]
     failed = 0
     for words in commands:

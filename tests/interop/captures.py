@@ -13,7 +13,7 @@ import tempfile
 
 import run
 
-HERE, ROOT = run.HERE, run.ROOT
+ROOT = run.ROOT
 DAEMON = ('qemu-storage-daemon --blockdev driver=file,node-name=d,filename={{image}},discard=unmap '
           '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={{socket}},writable=on,num-queues={}')
 
@@ -22,7 +22,7 @@ BACKENDS = {
     'qemu-storage-daemon': (DAEMON, ['--io', '--image-size', '64M'], {
         'blk-1q': 1, 'blk-4q': 4, 'blk-hot-unplug': 1, 'blk-migrate': 1, 'blk-paused': 1, 'blk-reboot': 1,
         'blk-reconnect-after-driver-ok': 1, 'blk-reconnect-before-driver': 1, 'blk-stop-cont': 2}),
-    'dpdk-testpmd': (f'{HERE}/testpmd.sh {{{{socket}}}} {{}}', [], {
+    'dpdk-testpmd': (f'{run.HERE_QUOTED}/testpmd.sh {{{{socket}}}} {{}}', [], {
         'net-1q': 1, 'net-4q-switched': 4, 'net-packed': 1, 'net-reconnect': 2}),
     'virtiofsd': ('/usr/lib/qemu/virtiofsd --socket-path={{socket}} -f -o source={share} -o sandbox=chroot', [], {'fs': 1}),
 }

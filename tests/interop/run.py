@@ -14,6 +14,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+# As a word of a command.
+HERE_QUOTED = shlex.quote(HERE)
 
 # Back-ends that connect to a front-end that listens.
 CLIENTS = {'dpdk-testpmd-client'}
@@ -29,18 +31,18 @@ BACKENDS = {
         'qemu-storage-daemon --blockdev driver=file,node-name=d,filename={image},discard=unmap '
         '--export type=vhost-user-blk,id=e,node-name=d,addr.type=unix,addr.path={socket},writable=on,num-queues=4',
         ['--device', 'blk'], CORE + ['cases/blk']),
-    'dpdk-testpmd': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}}', ['--device', 'net'], CORE),
-    'dpdk-testpmd-1-pair': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 1', NET + ['--queues', '2'], FRAMES),
-    'dpdk-testpmd-4-pairs': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4', NET + ['--queues', '8'], FRAMES),
+    'dpdk-testpmd': ('dpdk-testpmd', f'{HERE_QUOTED}/testpmd.sh {{socket}}', ['--device', 'net'], CORE),
+    'dpdk-testpmd-1-pair': ('dpdk-testpmd', f'{HERE_QUOTED}/testpmd.sh {{socket}} 1', NET + ['--queues', '2'], FRAMES),
+    'dpdk-testpmd-4-pairs': ('dpdk-testpmd', f'{HERE_QUOTED}/testpmd.sh {{socket}} 4', NET + ['--queues', '8'], FRAMES),
     # It connects, as to QEMU with server=on.
-    'dpdk-testpmd-client': ('dpdk-testpmd', f'{HERE}/testpmd.sh {{socket}} 4 client=1', NET + ['--queues', '8'],
+    'dpdk-testpmd-client': ('dpdk-testpmd', f'{HERE_QUOTED}/testpmd.sh {{socket}} 4 client=1', NET + ['--queues', '8'],
                             ['cases/qemu/net-frames.json']),
     'openvswitch': (
-        '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE}/openvswitch.sh {{socket}}',
+        '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', f'{HERE_QUOTED}/openvswitch.sh {{socket}}',
         ['--device', 'net', '--timeout', '20000'], CORE),
     'virtiofsd': (
         '/usr/lib/qemu/virtiofsd',
-        f'/usr/lib/qemu/virtiofsd --socket-path={{socket}} -f -o source={HERE} -o sandbox=chroot',
+        f'/usr/lib/qemu/virtiofsd --socket-path={{socket}} -f -o source={HERE_QUOTED} -o sandbox=chroot',
         ['--device', 'fs'], CORE),
     'vhost-user-gpu': (
         '/usr/lib/qemu/vhost-user-gpu', '/usr/lib/qemu/vhost-user-gpu --socket-path={socket}',

@@ -59,7 +59,7 @@ static void reference(struct ctx *c, const char *words)
 {
 	char command[600];
 
-	snprintf(command, sizeof(command), "%s %s", getenv("VHU_BACKEND"), words);
+	snprintf(command, sizeof(command), "'%s' %s", getenv("VHU_BACKEND"), words);
 	target_of(c, command);
 }
 

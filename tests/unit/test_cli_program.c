@@ -177,7 +177,7 @@ static void test_exit_codes(void **state)
 	need_program();
 	assert_exits(0, "1 passed, 0 failed, 0 warned, 0 skipped in ", "--reference", "core/good");
 	assert_exits(1, "0 passed, 1 failed, 0 warned, 0 skipped in ", "--reference", "core/bad");
-	assert_exits(1, "vhu-conform --reference --seed 1 core/bad", "--reference", "core/bad");
+	assert_exits(1, " --reference --seed 1 core/bad", "--reference", "core/bad");
 	assert_exits(2, "no target", "core/good");
 	assert_exits(2, "no file, folder or case", "--reference", "core/none");
 	assert_exits(2, "wrong.json:2:", "--reference", in_folder("wrong.json"));
