@@ -36,5 +36,5 @@ try_packages() {
 }
 
 build_packages='gcc libc6-dev linux-libc-dev meson ninja-build pkg-config libjansson-dev libpcap-dev libarchive-dev'
-test_packages='clang bpftool libbpf-dev libcmocka-dev clang-format libasan8 libubsan1 libclang-rt-14-dev python3 strace'
-interop_packages='qemu-system-common qemu-utils qemu-system-gui dpdk-dev openvswitch-switch-dpdk tshark'
+test_packages='clang bpftool libbpf-dev libcmocka-dev clang-format libasan8 libubsan1 libclang-rt-14-dev python3'
+interop_packages='qemu-system-common qemu-utils qemu-system-gui dpdk-dev openvswitch-switch-dpdk tshark strace'
