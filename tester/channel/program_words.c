@@ -217,6 +217,8 @@ int vhu_program_words(struct vhu_program *p, struct vhu_err *err)
 		r = add_word(p, &n, "--socket-path=", p->path, err);
 	if (r == 0 && by_fd(p))
 		r = add_word(p, &n, "--fd=", "3", err);
+	if (r == 0 && p->way == VHU_PROGRAM_READ_ONLY)
+		r = add_word(p, &n, "--read-only", "", err);
 	if (r == 0 && vhu_program_asks(p))
 		r = add_word(p, &n, "--print-capabilities", "", err);
 	return r;

@@ -84,6 +84,19 @@ bool vhu_capabilities_known(const json_t *json, char *what, size_t cap)
 	return true;
 }
 
+bool vhu_capabilities_list(const json_t *json, const char *feature)
+{
+	json_t *list = json_object_get(json, "features");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *name = json_string_value(json_array_get(list, i));
+
+		if (name && !strcmp(name, feature))
+			return true;
+	}
+	return false;
+}
+
 enum vhu_device vhu_capabilities_device(const json_t *json)
 {
 	const char *type = json_string_value(json_object_get(json, "type"));

@@ -25,5 +25,7 @@ void vhu_capabilities_done(struct vhu_capabilities *c);
 json_t *vhu_capabilities_parse(const char *text);
 /* Whether the type is known, and its features where these are listed; says in `what` which is not. */
 bool vhu_capabilities_known(const json_t *json, char *what, size_t cap);
+/* Whether that feature is in their list. */
+bool vhu_capabilities_list(const json_t *json, const char *feature);
 /* The device of its type; VHU_DEV_ANY: it is none that we know. */
 enum vhu_device vhu_capabilities_device(const json_t *json);

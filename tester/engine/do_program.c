@@ -250,6 +250,12 @@ void vhu_do_program(struct vhu_run *r, const struct vhu_step *s)
 	case VHU_DO_PROGRAM_END:
 		judge_end(r, s);
 		break;
+	case VHU_DO_PROGRAM_READ_ONLY:
+		if (vhu_capabilities_list(r->e->capabilities.json, "read-only"))
+			start_and_judge(r, s, VHU_PROGRAM_READ_ONLY);
+		else
+			vhu_run_skip(r, "its capabilities list no 'read-only'");
+		break;
 	default:
 		start_and_judge(r, s, ways[s->program.op]);
 	}

@@ -23,7 +23,8 @@ const char *const vhu_words_target[] = {"kill", "stop", "continue", "restart", "
 	"grow", NULL};
 const char *const vhu_words_program[] = {"capabilities", "capabilities-schema", "capabilities-beside",
 	"socket-path", "fd", "socket-path-and-fd", "null-output", "stale-socket", "relative-path",
-	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "again",
+	"long-path", "too-long-path", "read-only-folder", "missing-folder", "missing-image", "read-only",
+	"again",
 	"stays", "end", NULL};
 const char *const vhu_words_signal[] = {"KILL", "TERM", "INT", "ABRT", NULL};
 const char *const vhu_words_ring[] = {"start", "stop", "enable", "disable", "kick", "poke", "check",

@@ -342,6 +342,8 @@ static void one_option(int c, bool *capabilities)
 		options.queues = (unsigned)number("--queues", optarg, 1, C_VRING_INDEX_MAX + 1);
 		break;
 	case 'r':
+		if (fault(prog_read_only_unknown))
+			usage("--read-only", "there is no such option");
 		options.read_only = true;
 		break;
 	case OPT_ONE_SHOT:

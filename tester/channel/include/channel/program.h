@@ -27,6 +27,7 @@ enum vhu_program_way {
 	VHU_PROGRAM_READ_ONLY_FOLDER,	 /* PATH is in a folder without write permission */
 	VHU_PROGRAM_NO_FOLDER,		 /* in one that does not exist */
 	VHU_PROGRAM_NO_IMAGE,		 /* {image} does not exist */
+	VHU_PROGRAM_READ_ONLY,		 /* with --read-only, too */
 	VHU_PROGRAM_AGAIN,		 /* as before, with whatever the process before has left at PATH */
 	VHU_PROGRAM_WAYS,
 };
