@@ -15,10 +15,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PERSONAS = ['cloud-hypervisor', 'crosvm', 'firecracker', 'qemu']
 DEVICES = ['blk', 'fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
 # All but CONFIGURE_MEM_SLOTS, for cases that leave it out: the personas take what is offered.
-# RARP as well: that a machine has come from elsewhere, which lets a front-end announce it, no recording of it here shows.
-NO_SLOTS = ['--protocol-features', hex(0xffffffff & ~(1 << 15) & ~(1 << 2))]
+NO_SLOTS = ['--protocol-features', hex(0xffffffff & ~(1 << 15))]
 # Cases whose front-end also does what no persona would: gives up, reads config space to judge it, is another process.
-OTHERS = {'qemu/half-a-set-up', 'qemu/blk-cache-mode-written', 'qemu/blk-migration-in'}
+OTHERS = {'qemu/half-a-set-up', 'qemu/blk-deaf-reconnect', 'qemu/blk-cache-mode-written', 'qemu/blk-migration-in'}
 
 
 def case_file(case):
