@@ -69,6 +69,14 @@ static void say_get_protocol(struct front *f, const struct vhu_script_item *i, s
 		f->facts.pfeatures = vhu_profile_takes(f->facts.profile, f->facts.device, offered);
 }
 
+static void say_get_queue_num(struct front *f, const struct vhu_script_item *i, struct spoken *s)
+{
+	uint64_t offered;
+
+	if (take_u64(f, VHU_ID_GET_QUEUE_NUM, &offered))
+		f->facts.queues_offered = (unsigned)offered;
+}
+
 static void say_set_protocol(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	put_number(s, 0, 8, f->facts.pfeatures);
@@ -276,6 +284,7 @@ static void say_get_config(struct front *f, const struct vhu_script_item *i, str
 
 	put_config(s, 0, (uint32_t)size);
 	s->len = VHU_MIN((size_t)12 + size, (size_t)PAYLOAD_MAX);
+	f->gave_up = !f->set_up && item && item->frame.len < s->len;
 	if (item && f->facts.device == VHU_DEV_BLK && item->frame.len > 12 + 32) {
 		f->write_cache = item->frame.payload[12 + 32];
 		f->write_cache_known = true;
@@ -331,6 +340,7 @@ static say_fn *const says[VHU_MSG_MAX] = {
 	[VHU_MSG_SET_FEATURES] = say_set_features,
 	[VHU_MSG_GET_PROTOCOL_FEATURES] = say_get_protocol,
 	[VHU_MSG_SET_PROTOCOL_FEATURES] = say_set_protocol,
+	[VHU_MSG_GET_QUEUE_NUM] = say_get_queue_num,
 	[VHU_MSG_GET_STATUS] = say_get_status,
 	[VHU_MSG_SET_STATUS] = say_set_status,
 	[VHU_MSG_SET_VRING_CALL] = say_call,
@@ -361,6 +371,7 @@ static say_fn *const says[VHU_MSG_MAX] = {
 static bool has_own_cursor(enum vhu_msg msg)
 {
 	return msg == VHU_MSG_GET_FEATURES || msg == VHU_MSG_GET_PROTOCOL_FEATURES ||
+	       msg == VHU_MSG_GET_QUEUE_NUM ||
 	       msg == VHU_MSG_GET_STATUS || msg == VHU_MSG_GET_INFLIGHT_FD || msg == VHU_MSG_GET_CONFIG ||
 	       msg == VHU_MSG_GET_VRING_BASE;
 }

@@ -87,6 +87,19 @@ static enum vhu_device device_of(const struct vhu_tape *t)
 	return row ? row->device : device != VHU_DEV_ANY ? device : device_of_frames(t);
 }
 
+/* Whether the front-end never got beyond its questions: the user wants more queues than there are. */
+static bool asks_only(const struct vhu_tape *t)
+{
+	for (size_t i = 0; i < t->n_items; i++) {
+		const struct vhu_frame *f = &t->items[i].frame;
+
+		if (t->items[i].kind == VHU_TAPE_FRAME && f->channel == VHU_CHAN_MAIN &&
+		    f->dir == VHU_DIR_FE && f->request == VHU_ID_SET_OWNER)
+			return false;
+	}
+	return true;
+}
+
 /* Rings that any message speaks of, from 0 on without a gap. */
 static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 {
@@ -104,6 +117,8 @@ static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 	}
 	while (n < RINGS_MAX && seen[n])
 		n++;
+	if (n == 0 && !pairs && asks_only(t))
+		return RINGS_MAX;
 	return pairs ? VHU_MAX((n + 1) & ~1u, 2u) : VHU_MAX(n, 1u);
 }
 

@@ -258,6 +258,7 @@ void vhu_front_stopped(struct front *f)
 struct walk {
 	struct front *f;
 	struct speech *out;
+	bool in_set_up;
 };
 
 static int hear(void *ctx, const struct vhu_script_item *item)
@@ -268,19 +269,21 @@ static int hear(void *ctx, const struct vhu_script_item *item)
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;
 	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
-	return rc == 0 && w->f->refused ? -ECANCELED : rc;
+	if (w->in_set_up)
+		w->f->gave_up |= vhu_persona_gives_up(&w->f->facts, item->msg) != NULL;
+	return rc == 0 && (w->f->refused || w->f->gave_up) ? -ECANCELED : rc;
 }
 
 int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
 		   struct vhu_err *err)
 {
-	struct walk w = {.f = f, .out = out};
+	struct walk w = {.f = f, .out = out, .in_set_up = to == VHU_PHASE_OWNED};
 	int rc;
 
 	f->facts.queues = f->queues;
 	f->facts.ready = f->ready;
 	f->facts.regions = f->n_fresh;
-	f->refused = false;
+	f->refused = f->gave_up = false;
 	rc = vhu_persona_walk(&f->facts, from, to, hear, &w, err);
 	if (rc == -ECANCELED)
 		return 0;

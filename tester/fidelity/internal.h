@@ -120,6 +120,7 @@ struct front {
 	bool incoming, announced; /* the destination of a migration */
 	unsigned pending;	  /* memory modules that came while the device was not started */
 	bool refused;		  /* by the back-end: the memory that a start brought */
+	bool gave_up;		  /* in its set-up: it hangs up */
 	bool unserved;		  /* … so the front-end moved the rings on by itself */
 	unsigned parts_told;	  /* parts of the device that know of all regions but fresh ones */
 	bool booted; /* an operating system runs */

@@ -509,7 +509,7 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 		bool fresh = !s->front.facts.reconnected;
 
 		rc = commit(s, EVENT_SETUP);
-		if (rc == 0 && fresh)
+		if (rc == 0 && fresh && !s->front.gave_up)
 			vhu_story_due(s, EVENT_MACHINE_RESET);
 	}
 	while (rc == 0 && s->at < seg->n_said)

@@ -130,13 +130,26 @@ static void get_profile(struct compile *c, const struct entry *e, const struct n
 	vhu_profile_check(c, &profile);
 }
 
-/* Some front-ends do nothing with a device that gives them no config space. */
-static void check_config(struct compile *c, const struct node *top)
+/* What makes the front-end hang up in its set-up leaves nothing to be tested with it. */
+static void check_set_up(struct compile *c, const struct node *top)
 {
-	if (c->facts.known && NODE_GET(top, "profile").json &&
-	    vhu_profile_needs_config(c->plan->profile, c->facts.device) &&
-	    !(c->facts.pfeatures & VHU_P(CONFIG)))
-		vhu_plan_skip(c, "the persona '%s' gives up where CONFIG is not offered", c->plan->profile);
+	static const enum vhu_msg asked[] = {VHU_MSG_GET_PROTOCOL_FEATURES, VHU_MSG_SET_PROTOCOL_FEATURES,
+					     VHU_MSG_GET_QUEUE_NUM};
+	const struct vhu_plan *p = c->plan;
+	struct vhu_facts_of_front facts = {
+		.profile = p->profile,
+		.device = c->facts.device,
+		.features_offered = c->facts.features,
+		.pfeatures = vhu_profile_takes(p->profile, c->facts.device, c->facts.pfeatures),
+	};
+	const char *why = NULL;
+
+	if (!c->facts.known || !NODE_GET(top, "profile").json)
+		return;
+	for (size_t i = 0; !why && i < VHU_ARRAY_SIZE(asked); i++)
+		why = vhu_persona_gives_up(&facts, asked[i]);
+	if (why)
+		vhu_plan_skip(c, "the persona '%s' gives up: %s", p->profile, why);
 }
 
 /* A number, or "$name" of one in the row. */
@@ -211,7 +224,7 @@ static void get_head(struct compile *c, const struct entry *e, const struct node
 	c->device_is_blk = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_BLK;
 	c->device_is_net = c->file->n_devices == 1 && c->file->devices[0] == VHU_DEV_NET;
 	get_profile(c, e, top);
-	check_config(c, top);
+	check_set_up(c, top);
 	if (needs.json && !vhu_needs_met(c, &needs, false, why, sizeof(why)))
 		vhu_plan_skip(c, "%s", why);
 	get_queues(c, e, top);

@@ -86,6 +86,10 @@ enum when {
 	WHEN_NO_AT_RING,
 	WHEN_ENABLES,
 	WHEN_NO_ENABLES,
+	WHEN_NO_MQ,
+	WHEN_NO_CONFIG,
+	WHEN_FEW_QUEUES,
+	WHEN_IOMMU_ALONE,
 	WHEN_FINISHES,
 	WHEN_RESETS,
 	WHEN_AREA_FIRST,
@@ -136,6 +140,16 @@ static const struct front_row {
 } fronts[] = {
 #define VHU_FRONT(script, device, since, traits, config)                                                     \
 	{SCRIPT_##script, VHU_DEV_##device, since, traits, config},
+#include <vhu/profiles.def>
+};
+
+static const struct end_row {
+	enum script script;
+	enum vhu_msg msg;
+	uint64_t when;
+	const char *reason;
+} ends[] = {
+#define VHU_GIVES_UP(script, msg, when, reason) {SCRIPT_##script, VHU_MSG_##msg, (when), reason},
 #include <vhu/profiles.def>
 };
 
@@ -210,11 +224,6 @@ uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t
 size_t vhu_profile_config(const char *profile, enum vhu_device device)
 {
 	return front_of(profile_of(profile), device)->config;
-}
-
-bool vhu_profile_needs_config(const char *profile, enum vhu_device device)
-{
-	return front_of(profile_of(profile), device)->traits & W(EAGER);
 }
 
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device)
@@ -438,6 +447,15 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version < 1000;
 	case WHEN_NO_PAIRS:
 		return !(w->front->traits & W(PAIRS));
+	case WHEN_NO_MQ:
+		return !negotiated(w, WHEN_MQ);
+	case WHEN_NO_CONFIG:
+		return !(f->pfeatures & VHU_P(CONFIG));
+	case WHEN_FEW_QUEUES:
+		return f->queues > (negotiated(w, WHEN_MQ) ? f->queues_offered : 1);
+	case WHEN_IOMMU_ALONE:
+		return (f->features_offered & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
+		       !(f->pfeatures & VHU_P(REPLY_ACK) && f->pfeatures & VHU_P(BACKEND_REQ));
 	case WHEN_NO_SLOTS:
 		return !negotiated(w, WHEN_SLOTS);
 	case WHEN_NO_AT_RING:
@@ -469,14 +487,19 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	return false;
 }
 
+static bool all_hold(const struct walk *w, uint64_t when, const struct row *r)
+{
+	for (unsigned bit = 0; bit < 64 && when >> bit; bit++)
+		if ((when >> bit & 1) && !holds(w, (enum when)bit, r))
+			return false;
+	return true;
+}
+
 static bool applies(const struct walk *w, const struct row *r)
 {
 	if (w->f->no_status && (r->msg == VHU_MSG_SET_STATUS || r->msg == VHU_MSG_GET_STATUS))
 		return false;
-	for (unsigned bit = 0; r->when >> bit; bit++)
-		if ((r->when >> bit & 1) && !holds(w, (enum when)bit, r))
-			return false;
-	return true;
+	return all_hold(w, r->when, r);
 }
 
 static int put(struct walk *w, const struct row *r, unsigned queue, size_t region)
@@ -706,4 +729,17 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 			rc = put(&w, &rows[i], queue, 0);
 	}
 	return rc;
+}
+
+const char *vhu_persona_gives_up(struct vhu_facts_of_front *facts, enum vhu_msg said)
+{
+	struct walk w;
+
+	if (begin(&w, facts, NULL, NULL, NULL) < 0)
+		return NULL;
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(ends); i++)
+		if (ends[i].script == w.profile->script && ends[i].msg == said &&
+		    all_hold(&w, ends[i].when, NULL))
+			return ends[i].reason;
+	return NULL;
 }

@@ -64,6 +64,7 @@ struct vhu_facts_of_front {
 	uint64_t features_offered;    /* decides what is sent at all */
 	uint64_t features, pfeatures; /* negotiated in this session */
 	unsigned queues;	      /* rings of the device */
+	unsigned queues_offered;      /* as GET_QUEUE_NUM told; 0: it did not */
 	unsigned pairs_on;	      /* net: pairs that the guest uses */
 	const bool *ready;	      /* rings that the guest has set up; NULL: by the next */
 	unsigned n_ready;	      /* the first ones; 0: all */
@@ -99,8 +100,11 @@ bool vhu_profile_has_phase(const char *profile, enum vhu_phase phase);
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered);
 /* Bytes of config space that it asks for; 0: it never asks. */
 size_t vhu_profile_config(const char *profile, enum vhu_device device);
-/* Whether it reads config space at connection set-up, and gives up where there is no CONFIG. */
-bool vhu_profile_needs_config(const char *profile, enum vhu_device device);
+/*
+ * Why it gives up its set-up behind that message and the answer to it; NULL if it goes on. `facts->pfeatures`
+ * are those that it takes of the back-end's offer.
+ */
+const char *vhu_persona_gives_up(struct vhu_facts_of_front *facts, enum vhu_msg said);
 /* Whether its rings come up two by two, as parts of their own (QEMU's network devices). */
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
 /*
