@@ -17,6 +17,7 @@ struct loader {
 	size_t line;
 	const char **labels;
 	size_t n_labels;
+	uint64_t numbered[8]; /* objects of each kind so far */
 	struct vhu_err *err;
 };
 
@@ -73,18 +74,24 @@ static const struct kind_row *kind_of(const char *name)
 	return NULL;
 }
 
-/* What only one kind has, with another: the record was made of two. */
-static bool is_mixed(const json_t *o, const struct kind_row *row, const char *label)
+/* What a record says against itself: what only another kind has, or a number before its turn. */
+static const char *check_fd(struct loader *l, const json_t *o, const struct kind_row *row, const char *label)
 {
-	size_t digits = label ? strspn(label + !!*label, "0123456789") : 0;
+	uint64_t *most = &l->numbered[row - kinds], number;
 
-	if (!row)
-		return false;
 	if (json_object_get(o, "count") && row->kind != VHU_FDK_EVENTFD)
-		return true;
+		return "a descriptor of two kinds";
 	if (json_object_get(o, "fname") && row->kind != VHU_FDK_MEMFD)
-		return true;
-	return digits && label[1 + digits] == '\0' && label[0] != row->letter;
+		return "a descriptor of two kinds";
+	/* Recorders number the objects of each kind as they come: "e1", "e2" … */
+	if (!label || !label[0] || !strchr("emhfspx", label[0]) || vhu_u64_parse(label + 1, &number) < 0)
+		return NULL;
+	if (label[0] != row->letter)
+		return "a descriptor of two kinds";
+	if (number > *most + 1)
+		return "an object that comes later";
+	*most = VHU_MAX(*most, number);
+	return NULL;
 }
 
 static int get_fds(struct loader *l, const json_t *list, struct vhu_tape_item *item)
@@ -103,8 +110,8 @@ static int get_fds(struct loader *l, const json_t *list, struct vhu_tape_item *i
 		const struct kind_row *row = kind_of(json_string_value(json_object_get(o, "kind")));
 		uint64_t count, size;
 
-		if (is_mixed(o, row, label))
-			item->odd = "a descriptor of two kinds";
+		if (row && !item->odd)
+			item->odd = check_fd(l, o, row, label);
 		fds[i].kind = row ? row->kind : VHU_FDK_UNKNOWN;
 		fds[i].label = label ? label_of(l, label) : 0;
 		fds[i].count = number_of(json_object_get(o, "count"), &count) ? (long)count : -1;
