@@ -305,7 +305,8 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
-	if (!plan->skip)
+	/* Of a recording nobody asks what it leaves behind, and it begins at once. */
+	if (!plan->skip && !plan->recorded)
 		vhu_engine_meet(e);
 	rc = vhu_engine_run_once(e, plan, ret, &held);
 	vhu_engine_record(e, NULL, NULL);

@@ -232,6 +232,7 @@ struct vhu_run {
 	bool exited; /* the spawned target ended and nobody wanted that */
 	bool exit_in_order;
 	bool session_over; /* we have ended one */
+	bool turned_away;  /* one right behind it was not served, and was made anew */
 	bool exit_told;
 	char exit_what[160];
 	bool calm_before;  /* the target slept when it was looked at first */

@@ -160,19 +160,43 @@ void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s)
 		vhu_run_settle(r, vhu_run_settle_ns(r));
 }
 
-/* The connection or the process ended where nothing allowed it. */
-static void tell_closed(struct vhu_conn *c, const struct vhu_step *s, const char *accepted)
+/*
+ * A back-end that serves one at a time may turn away who comes before it has seen that the one before has
+ * left. Who comes then is served.
+ */
+static bool turned_away(struct vhu_conn *c, const struct vhu_step *s)
 {
-	bool told = c->close_told;
+	struct vhu_run *r = c->r;
+
+	if (c->heard || !r->session_over || r->exited || r->turned_away)
+		return false;
+	r->turned_away = true;
+	r->stop = false;
+	if (!vhu_conn_open(r, c) || !vhu_conn_fence(c, s, NULL))
+		return false;
+	vhu_run_unmet(r, s, VHU_FINDING_QUIRK, "a connection that is served",
+		      "one right behind another was turned away, the next one was served");
+	return true;
+}
+
+/* The connection or the process ended where nothing allowed it. True: only this one did, and is made anew. */
+static bool tell_closed(struct vhu_conn *c, const struct vhu_step *s, const char *accepted)
+{
+	bool told = c->close_told, first = !c->r->turned_away;
 
 	c->close_told = c->r->stop = true;
 	if (told)
-		return;
+		return false;
 	vhu_run_closed_at(c, s);
 	if (c->r->exited)
-		return;
+		return false;
+	if (turned_away(c, s))
+		return true;
+	if (first && c->r->turned_away)
+		return false; /* told of the second one */
 	vhu_run_unmet(c->r, s, VHU_FINDING_ROBUST, accepted, "the back-end closed the connection%s%s",
 		      c->closed_errno ? ": " : "", c->closed_errno ? strerror(c->closed_errno) : "");
+	return false;
 }
 
 bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct vhu_msg_row *row)
@@ -180,8 +204,7 @@ bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct v
 	uint64_t start = vhu_now_ns(), serial;
 
 	if (!vhu_conn_live(c)) {
-		tell_closed(c, s, "an open connection");
-		return false;
+		return tell_closed(c, s, "an open connection");
 	}
 	if (!row)
 		row = fence_row(c);
@@ -198,8 +221,7 @@ bool vhu_conn_fence(struct vhu_conn *c, const struct vhu_step *s, const struct v
 		c->r->e->rtt_ns = vhu_now_ns() - start;
 	if (c->last_serial >= serial || !vhu_session_pending(&c->oracle.session, serial))
 		return true;
-	tell_closed(c, s, "an open connection");
-	return false;
+	return tell_closed(c, s, "an open connection");
 }
 
 /* --- outcomes -------------------------------------------------------------------------------------- */
@@ -234,8 +256,8 @@ static uint32_t classify(const struct vhu_exchange *x)
 {
 	const struct vhu_frame *f = &x->c->answer;
 	bool own = x->row && x->due != VHU_DUE_ACK &&
-		   (x->due == VHU_DUE_REPLY || (x->row->answer != VHU_ANSWER_ON_NEED_REPLY &&
-						x->row->answer != VHU_ANSWER_NEVER));
+		   (x->due == VHU_DUE_REPLY ||
+		    (x->row->answer != VHU_ANSWER_ON_NEED_REPLY && x->row->answer != VHU_ANSWER_NEVER));
 
 	if (own && reply_is_verdict(x->row))
 		return vhu_frame_u64(f, "u64") ? VHU_OUT_NACK : VHU_OUT_ACK | VHU_OUT_REPLY;
@@ -391,25 +413,6 @@ static void accept_close(struct vhu_exchange *x)
 		vhu_run_wait(r, target_gone, r, vhu_run_deadline(r, x->s), false);
 }
 
-/*
- * A back-end that serves one at a time may turn away who comes before it has seen that the one before has
- * left. Who comes then is served.
- */
-static bool turned_away(struct vhu_exchange *x)
-{
-	struct vhu_conn *c = x->c;
-	struct vhu_run *r = c->r;
-
-	if (c->heard || !r->session_over || r->exited)
-		return false;
-	if (!vhu_conn_open(r, c) || !vhu_conn_fence(c, x->s, NULL))
-		return false;
-	vhu_run_unmet(r, x->s, VHU_FINDING_QUIRK, "a connection that is served",
-		      "one right behind another was turned away, the next one was served");
-	r->stop = true;
-	return true;
-}
-
 /* The end of the connection as an answer. False: what there is to tell has been told, or will be. */
 static bool settle_close(struct vhu_exchange *x, uint32_t accepted, uint32_t borne)
 {
@@ -431,7 +434,12 @@ static bool settle_close(struct vhu_exchange *x, uint32_t accepted, uint32_t bor
 	/* It went with the session before: what was asked of it is lost, and no answer. */
 	if (exited && !x->c->heard)
 		r->stop = true;
-	return !r->stop && !turned_away(x);
+	if (r->stop)
+		return false;
+	/* What was sent to the one that was turned away is lost. */
+	if (turned_away(x->c, x->s))
+		r->stop = true;
+	return !r->stop;
 }
 
 uint32_t vhu_exchange_settle(struct vhu_exchange *x)
