@@ -320,6 +320,7 @@ int vhu_target_new(struct vhu_loop *loop, const struct vhu_target_opts *opts, st
 	t->how = opts->how;
 	t->one_shot = t->one_shot_asked = opts->one_shot;
 	t->timeout_ns = opts->timeout_ns ? opts->timeout_ns : default_timeout_ns;
+	t->start_ns = opts->start_ns ? opts->start_ns : VHU_MAX(t->timeout_ns, default_timeout_ns);
 	t->listen_fd = t->ready_fd = -1;
 	vhu_child_init(&t->child, loop, on_child_ended, t);
 	vhu_child_init(&t->helper, loop, NULL, NULL);

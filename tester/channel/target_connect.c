@@ -148,24 +148,24 @@ static int died(const struct vhu_target *t, const char *when, struct vhu_err *er
 			   line[0] ? "; its last line was: " : "", line);
 }
 
-static int never_listened(const struct vhu_target *t, struct vhu_err *err)
+static int never_listened(const struct vhu_target *t, uint64_t within_ns, struct vhu_err *err)
 {
 	const char *hint = "";
 	char line[300];
 
 	if (t->connect_error == -EAGAIN)
 		return vhu_err_set(err, -ETIME, "%s runs and accepts no connection on '%s' within %.1f s",
-				   t->program, t->socket, (double)t->timeout_ns / 1e9);
+				   t->program, t->socket, (double)within_ns / 1e9);
 	vhu_tail_last_line(&t->child.tail, line, sizeof(line));
 	if (!t->names_socket)
 		hint = "; the command names neither {socket} nor {fd} nor $VHU_SOCKET";
 	return vhu_err_set(err, -ETIME, "%s runs and does not listen on '%s' within %.1f s%s%s%s", t->program,
-			   t->socket, (double)t->timeout_ns / 1e9, hint,
+			   t->socket, (double)within_ns / 1e9, hint,
 			   line[0] ? "; its last line was: " : "", line);
 }
 
 /* Tries until ready_fd is a connection; with `once` it is final that nobody listens. */
-static int connect_until(struct vhu_target *t, uint64_t deadline_ns, bool once, struct vhu_err *err)
+static int connect_within(struct vhu_target *t, uint64_t within_ns, bool once, struct vhu_err *err)
 {
 	struct vhu_source *timer = NULL;
 	int r = 0;
@@ -175,7 +175,7 @@ static int connect_until(struct vhu_target *t, uint64_t deadline_ns, bool once, 
 		r = vhu_loop_add_timer(t->loop, retry_ns, retry_ns, on_retry, t, &timer, err);
 		if (r < 0)
 			return r;
-		r = vhu_loop_run_until(t->loop, connect_settled, t, deadline_ns, false, err);
+		r = vhu_loop_run_until(t->loop, connect_settled, t, after(within_ns), false, err);
 		vhu_source_free(timer);
 	}
 	if (r < 0 && r != -ETIME)
@@ -188,7 +188,7 @@ static int connect_until(struct vhu_target *t, uint64_t deadline_ns, bool once, 
 		return connect_failed(t, err);
 	if (!vhu_child_running(&t->child))
 		return died(t, t->served ? "and takes no further connection" : "before it listened", err);
-	return may_come(t->connect_error) ? never_listened(t, err) : connect_failed(t, err);
+	return may_come(t->connect_error) ? never_listened(t, within_ns, err) : connect_failed(t, err);
 }
 
 /* --- listening ------------------------------------------------------------------------------- */
@@ -256,7 +256,7 @@ static bool helper_settled(void *ctx)
 	return !vhu_child_running(&t->helper) || !vhu_child_running(&t->child);
 }
 
-static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vhu_err *err)
+static int run_after_start(struct vhu_target *t, struct vhu_err *err)
 {
 	char shell[] = "sh", flag[] = "-c";
 	char *argv[] = {shell, flag, (char *)t->after_start, NULL};
@@ -266,12 +266,12 @@ static int run_after_start(struct vhu_target *t, uint64_t deadline_ns, struct vh
 
 	if (r < 0)
 		return r;
-	r = vhu_loop_run_until(t->loop, helper_settled, t, deadline_ns, false, err);
+	r = vhu_loop_run_until(t->loop, helper_settled, t, after(t->start_ns), false, err);
 	if (vhu_child_running(&t->helper)) {
 		vhu_child_stop(&t->helper);
 		if (r == -ETIME)
 			return vhu_err_set(err, r, "the after-start command did not end within %.1f s: %s",
-					   (double)t->timeout_ns / 1e9, t->after_start);
+					   (double)t->start_ns / 1e9, t->after_start);
 		return r < 0 ? r : died(t, "while the after-start command ran", err);
 	}
 	if (WIFEXITED(t->helper.status) && WEXITSTATUS(t->helper.status) == 0)
@@ -307,15 +307,14 @@ static int start_process(struct vhu_target *t, struct vhu_err *err)
 
 static int start_and_wait(struct vhu_target *t, struct vhu_err *err)
 {
-	uint64_t deadline_ns = after(t->timeout_ns);
 	int r = start_process(t, err);
 
 	if (r < 0)
 		return r;
 	if (t->after_start)
-		r = run_after_start(t, deadline_ns, err);
+		r = run_after_start(t, err);
 	if (r == 0)
-		r = connect_until(t, deadline_ns, false, err);
+		r = connect_within(t, t->start_ns, false, err);
 	if (r < 0)
 		vhu_target_stop(t);
 	return r;
@@ -363,7 +362,7 @@ static int spawned_connection(struct vhu_target *t, struct vhu_err *err)
 	if (r < 0)
 		return r;
 	if (vhu_child_running(&t->child) && t->ready_fd < 0) {
-		r = connect_until(t, after(t->timeout_ns), false, &why);
+		r = connect_within(t, t->timeout_ns, false, &why);
 		/* One that served before and ends now is one to start again. */
 		if (r != -ECHILD || !t->served) {
 			if (r < 0 && err)
@@ -382,7 +381,7 @@ int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)
 		return r;
 	switch (t->how) {
 	case VHU_TARGET_CONNECT:
-		r = connect_until(t, after(VHU_MIN(relisten_ns, t->timeout_ns)), !t->served, err);
+		r = connect_within(t, VHU_MIN(relisten_ns, t->timeout_ns), !t->served, err);
 		break;
 	case VHU_TARGET_LISTEN:
 		r = start_listening(t, err);

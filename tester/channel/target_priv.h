@@ -26,7 +26,7 @@ struct vhu_target {
 	const char *after_start;
 	char **words; /* the command as it was given, NULL at its end */
 	char **argv, **envp;
-	uint64_t timeout_ns;
+	uint64_t timeout_ns, start_ns;
 	bool one_shot;
 	bool one_shot_asked; /* not only found out */
 	bool lives_on;	     /* one process of it has answered on several connections: it is none */

@@ -195,7 +195,7 @@ static void a_process_that_never_listens(void **state)
 	const char *const argv[] = {"sh", "-c", "exec sleep 1000", NULL};
 	struct vhu_target_opts o = script(argv);
 
-	o.timeout_ns = 200000000;
+	o.start_ns = 200000000;
 	target_new(c, &o);
 	refuse(c, -ETIME, "does not listen");
 	assert_non_null(strstr(c->err.text, "neither {socket}"));
@@ -295,7 +295,7 @@ static void after_start_that_hangs(void **state)
 	struct vhu_target_opts o = ourselves(c, "serve {socket}");
 
 	o.after_start = "exec sleep 1000";
-	o.timeout_ns = 100000000;
+	o.start_ns = 100000000;
 	target_new(c, &o);
 	refuse(c, -ETIME, "after-start command did not end");
 	assert_false(vhu_target_running(c->target));
