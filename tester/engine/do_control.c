@@ -514,7 +514,8 @@ void vhu_do_reconnect(struct vhu_run *r, const struct vhu_step *s)
 	 * front-ends keep it as long as their rings.
 	 */
 	keeps = vhu_profile_is_real(r->plan->profile) && !r->plan->own_persona ? VHU_KEEP_RINGS : 0;
-	if (!(s->reconnect.keep & (keeps | VHU_KEEP_INFLIGHT)))
+	/* A captured front-end says itself what it keeps. */
+	if (!r->plan->captured && !(s->reconnect.keep & (keeps | VHU_KEEP_INFLIGHT)))
 		vhu_run_inflight_release(r);
 	if (!carry_guest(r, s))
 		return;

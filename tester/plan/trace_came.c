@@ -32,16 +32,20 @@ int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_re
 					 .payload = r->payload + VHU_C_HEADER_SIZE,
 					 .n_payload = f->len,
 					 .n_fds = r->n_fds};
+	/* What the recorder cut still came, and has to come again. */
+	bool cut = r->len < r->orig_len && r->len >= VHU_C_HEADER_SIZE;
+	const uint32_t bearable = VHU_DEFECT_FDS_LOST | (cut ? VHU_DEFECT_TRUNCATED : 0);
 	struct vhu_step *s;
 	int rc;
 
-	if (f->defects & ~(uint32_t)VHU_DEFECT_FDS_LOST || r->len < r->orig_len) {
+	if (f->defects & ~bearable || cut)
 		vhu_trace_note(
 			c, "record %" PRIu32 ": a message of the back-end that is not whole is not compared",
 			r->seq);
+	if (f->defects & ~bearable)
 		return 0;
-	}
 	rc = vhu_trace_mask(c, t, f, &answer);
+	answer.any_size |= cut;
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_ANSWER, t, r) : NULL;
 	if (!s)
 		return rc < 0 ? rc : -ENOMEM;

@@ -16,6 +16,7 @@ struct writing {
 	enum vhu_device device;
 	json_t *steps;
 	uint64_t features, pfeatures; /* that the front-end negotiates */
+	uint64_t offered;	      /* features that the back-end has */
 	bool kills;
 	bool *opened; /* by connection */
 	size_t *last; /* step that sent last on it, plus 1 */
@@ -434,6 +435,8 @@ static void put_answer(struct writing *w, const struct vhu_step *s, struct vhu_s
 				    .payload = (uint8_t *)s->answer.payload,
 				    .len = s->answer.n_payload};
 
+	if (f.request == VHU_ID_GET_FEATURES && f.channel == VHU_CHAN_MAIN && f.len == sizeof(uint64_t))
+		w->offered |= vhu_frame_u64(&f, "u64");
 	if (s->answer.channel == VHU_CHAN_GPU)
 		put_gpu(w, s);
 	else
@@ -548,8 +551,9 @@ static json_t *needs(const struct writing *w)
 
 	if (w->device != VHU_DEV_ANY)
 		set(o, "device", json_pack("[s]", vhu_device_row(w->device)->name));
-	if (w->features)
-		set(o, "features", names(VHU_NS_VIRTIO, w->device, w->features));
+	/* Some front-ends take features that they serve themselves, and nobody offered. */
+	if (w->features & w->offered)
+		set(o, "features", names(VHU_NS_VIRTIO, w->device, w->features & w->offered));
 	if (w->pfeatures)
 		set(o, "protocol_features", names(VHU_NS_PROTOCOL, VHU_DEV_ANY, w->pfeatures));
 	if (w->kills)

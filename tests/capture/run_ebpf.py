@@ -115,14 +115,16 @@ def expect(what, got, wanted):
 
 # --- checks: each yields what is wrong ------------------------------------------------------------------------
 
-NUMBER = 3  # its place in a descriptor
+FLAGS, NUMBER = 1, 3  # their places in a descriptor
+STAND_IN = 16  # its number is not the sender's
 
 
 def describe_same(mine, theirs):
     """Descriptors as both recorded them, their numbers aside."""
     n = min(len(mine), len(theirs))
-    return ([fd[:NUMBER] + fd[NUMBER + 1:] for fd in mine[:n]] ==
-            [fd[:NUMBER] + fd[NUMBER + 1:] for fd in theirs[:n]])
+    plain = [[fd[:FLAGS] + (fd[FLAGS] & ~STAND_IN,) + fd[FLAGS + 1:NUMBER] + fd[NUMBER + 1:] for fd in side[:n]]
+             for side in (mine, theirs)]
+    return plain[0] == plain[1]
 
 
 def other_numbers(mine, theirs):
