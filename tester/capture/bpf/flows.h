@@ -24,6 +24,7 @@ enum {
 	SOL = 1,
 	RING_BYTES = 16 << 20,
 	PLACES_TRIED = 32, /* before a connection is not recorded */
+	CLAIM_TRIES = 256, /* until another CPU has opened it */
 	PLAIN_MAX = 32,	   /* bytes that are read without a call */
 	NEXT_MAX = 256,	   /* bytes of an event without much around them */
 	NEAR = 4,	   /* sockets that a CPU remembers */
@@ -426,16 +427,56 @@ static __always_inline void bury(const struct sock *sk, struct scratch *s)
 		emit_end(s, f, VHU_TAP_CLOSED, 0);
 }
 
+/* The flow of this very connection, if it is known by now; who had these addresses before has other inodes. */
+static __always_inline struct vhu_tap_flow *opened_flow(const struct sock *sk, const struct sock *peer)
+{
+	struct vhu_tap_flow *f = flow_of(sk);
+
+	if (!f || f->closed || f->peer != (__u64)peer || (!f->ino && !f->peer_ino) ||
+	    (f->ino && f->ino != inode_of(sk)) || (f->peer_ino && f->peer_ino != inode_of(peer)))
+		return NULL;
+	return f;
+}
+
+/*
+ * Who answers at once may be here, on another CPU, while the first message's sender still is: one of them
+ * opens the flows, the other one waits for that. True: it is us.
+ */
+static __always_inline bool claim(__u64 pair, const struct sock *sk, const struct sock *peer)
+{
+	const __u32 nowhere = NOWHERE;
+
+	for (__u32 i = 0; i < CLAIM_TRIES; i++) {
+		if (bpf_map_update_elem(&vhu_places, &pair, &nowhere, BPF_NOEXIST) == 0)
+			return true;
+		if (opened_flow(sk, peer))
+			return false;
+	}
+	return true; /* whoever had it is gone */
+}
+
 /* Both directions of a connection become known. */
 static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const struct sock *peer, bool named,
 						  __u32 which)
 {
 	struct scratch *s = scratch(which);
 	struct vhu_tap_flow *f, *back;
-	__u64 number;
+	__u64 number, pair;
 
 	if (!s)
 		return NULL;
+	/* Addresses of sockets are even. There is no arithmetic on pointers, but on what was kept of them. */
+	s->flow[0].sock = (__u64)sk;
+	pair = (*(volatile __u64 *)&s->flow[0].sock ^ (__u64)peer) | 1;
+	if (peer) {
+		bool ours = claim(pair, sk, peer);
+
+		f = opened_flow(sk, peer);
+		if (f && ours)
+			bpf_map_delete_elem(&vhu_places, &pair);
+		if (f || !ours)
+			return f;
+	}
 	bury(sk, s);
 	if (peer)
 		bury(peer, s);
@@ -456,6 +497,7 @@ static __noinline struct vhu_tap_flow *open_flows(const struct sock *sk, const s
 	fill_path(&s->open, sk, peer);
 	emit(s, &s->open, sizeof(s->open));
 	__sync_fetch_and_add(&vhu_opened, 1);
+	bpf_map_delete_elem(&vhu_places, &pair);
 	return f;
 }
 
