@@ -427,7 +427,7 @@ static __always_inline void bury(const struct sock *sk, struct scratch *s)
 		emit_end(s, f, VHU_TAP_CLOSED, 0);
 }
 
-/* The flow of this very connection, if it is known by now; who had these addresses before has other inodes. */
+/* The flow of this very connection, if it is known by now; others at these addresses have other inodes. */
 static __always_inline struct vhu_tap_flow *opened_flow(const struct sock *sk, const struct sock *peer)
 {
 	struct vhu_tap_flow *f = flow_of(sk);
