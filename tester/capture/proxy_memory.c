@@ -13,11 +13,6 @@
 #include "spec/layout.h"
 
 enum {
-	KIND_RING = 1,
-	KIND_BUFFER = 2,
-	HEAD = 16, /* of a record: offset, length, encoding */
-	ENCODING_RAW = 0,
-	ENCODING_ZERO = 1,
 	DESC = 16,
 	EVENT = 4, /* bytes of an event suppression structure */
 	INDEX_AT = 2,
@@ -39,7 +34,7 @@ struct proxy_memory {
 	int waiting[WAITING_MAX];
 	size_t n_waiting;
 	size_t budget;
-	uint8_t bytes[HEAD + VHU_CAP_PIECE];
+	uint8_t bytes[VHU_CAP_MEM_HEAD + VHU_CAP_PIECE];
 };
 
 /* One reading of a ring. */
@@ -183,7 +178,7 @@ static void put_piece(struct snapshot *s, uint16_t kind, const struct memory_reg
 {
 	struct proxy *p = s->link->session->proxy;
 	uint8_t *payload = s->m->bytes;
-	bool zero = all_zero(payload + HEAD, len);
+	bool zero = all_zero(payload + VHU_CAP_MEM_HEAD, len);
 	struct vhu_record record = {
 		.t_ns = s->because->t_ns,
 		.channel = VHU_CAP_MEM,
@@ -192,14 +187,14 @@ static void put_piece(struct snapshot *s, uint16_t kind, const struct memory_reg
 		.kind = kind,
 		.connection = s->because->connection,
 		.payload = payload,
-		.len = zero ? HEAD : HEAD + len,
+		.len = VHU_CAP_MEM_HEAD + (zero ? 0 : len),
 		.has_region = true,
 		.region = {r->at.gpa, r->at.uaddr, r->at.size, r->at.offset, r->dev, r->inode},
 	};
 
 	vhu_le_put(payload, 8, off);
 	vhu_le_put(payload + 8, 4, len);
-	vhu_le_put(payload + 12, 4, zero ? ENCODING_ZERO : ENCODING_RAW);
+	vhu_le_put(payload + 12, 4, zero ? VHU_CAP_ZERO : VHU_CAP_RAW);
 	s->code = p->sink(p->sink_ctx, &record, s->err);
 }
 
@@ -211,7 +206,7 @@ static void put_memory(struct snapshot *s, uint16_t kind, bool user, uint64_t ad
 	while (r && len && s->code == 0) {
 		size_t n = (size_t)VHU_MIN(len, (uint64_t)VHU_CAP_PIECE);
 
-		if (!read_at(r, off, s->m->bytes + HEAD, n))
+		if (!read_at(r, off, s->m->bytes + VHU_CAP_MEM_HEAD, n))
 			return;
 		put_piece(s, kind, r, off, n);
 		off += n;
@@ -234,7 +229,7 @@ static void put_buffer(struct snapshot *s, uint64_t addr, uint32_t len, unsigned
 	if (flags & VHU_C_DESC_F_WRITE || len > s->m->budget)
 		return;
 	s->m->budget -= len;
-	put_memory(s, KIND_BUFFER, false, addr, len);
+	put_memory(s, VHU_CAP_MEM_BUFFER, false, addr, len);
 }
 
 static void put_table(struct snapshot *s, uint64_t table, uint32_t len, bool packed)
@@ -282,8 +277,8 @@ static void put_split(struct snapshot *s, const struct vhu_ring_state *ring)
 	uint8_t bytes[2];
 	uint16_t avail, used;
 
-	put_memory(s, KIND_RING, true, ring->avail, vhu_ring_avail_len(ring->num, false));
-	put_memory(s, KIND_RING, true, ring->used, vhu_ring_used_len(ring->num, false));
+	put_memory(s, VHU_CAP_MEM_RING, true, ring->avail, vhu_ring_avail_len(ring->num, false));
+	put_memory(s, VHU_CAP_MEM_RING, true, ring->used, vhu_ring_used_len(ring->num, false));
 	if (!get(s->m, true, ring->avail + INDEX_AT, bytes, sizeof(bytes)))
 		return;
 	avail = (uint16_t)vhu_le_get(bytes, 2);
@@ -301,8 +296,8 @@ static void put_packed(struct snapshot *s, const struct vhu_ring_state *ring)
 {
 	uint8_t desc[DESC];
 
-	put_memory(s, KIND_RING, true, ring->avail, EVENT);
-	put_memory(s, KIND_RING, true, ring->used, EVENT);
+	put_memory(s, VHU_CAP_MEM_RING, true, ring->avail, EVENT);
+	put_memory(s, VHU_CAP_MEM_RING, true, ring->used, EVENT);
 	for (uint32_t i = 0; i < ring->num && !s->code; i++) {
 		unsigned flags;
 
@@ -322,7 +317,7 @@ static void put_ring(struct snapshot *s, uint64_t index)
 	if (!ring || !ring->addr_set || !ring->num || ring->num > VHU_C_VRING_SIZE_MAX)
 		return;
 	s->m->budget = BUDGET;
-	put_memory(s, KIND_RING, true, ring->desc, vhu_ring_desc_len(ring->num));
+	put_memory(s, VHU_CAP_MEM_RING, true, ring->desc, vhu_ring_desc_len(ring->num));
 	if (vhu_session_features(&s->m->session) & VHU_V(VIRTIO_F_RING_PACKED))
 		put_packed(s, ring);
 	else

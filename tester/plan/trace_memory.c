@@ -4,27 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
-enum {
-	MEM_RING = 1, /* kinds of memory records: the area of a ring, the buffer of a request */
-	MEM_BUFFER = 2,
-	MEM_HEAD = 16, /* before the bytes: offset, length, encoding */
-	MEM_MAX = 65536,
-	ENCODING_RAW = 0,
-	ENCODING_ZERO = 1,
-	ENCODING_PATTERN = 2,
-	PATTERN_LEN = 8,
-};
-
 /* How many bytes stand for those that the record is about; -1: it makes no sense. */
 static long bytes_behind(uint32_t encoding, uint32_t length)
 {
 	switch (encoding) {
-	case ENCODING_RAW:
+	case VHU_CAP_RAW:
 		return length;
-	case ENCODING_ZERO:
+	case VHU_CAP_ZERO:
 		return 0;
-	case ENCODING_PATTERN:
-		return PATTERN_LEN;
+	case VHU_CAP_PATTERN:
+		return VHU_CAP_PATTERN_LEN;
 	default:
 		return -1;
 	}
@@ -36,19 +25,19 @@ static bool playable(const struct vhu_record *r, struct vhu_step_fill *ret)
 	uint64_t offset, end;
 	long n;
 
-	if ((r->kind != MEM_RING && r->kind != MEM_BUFFER) || !r->has_region || r->len < MEM_HEAD)
+	if ((r->kind != VHU_CAP_MEM_RING && r->kind != VHU_CAP_MEM_BUFFER) || !r->has_region || r->len < VHU_CAP_MEM_HEAD)
 		return false;
 	offset = vhu_le_get(r->payload, 8);
 	ret->len = vhu_le_get(r->payload + 8, 4);
 	n = bytes_behind((uint32_t)vhu_le_get(r->payload + 12, 4), (uint32_t)ret->len);
-	if (n < 0 || !ret->len || ret->len > MEM_MAX || r->len - MEM_HEAD < (size_t)n)
+	if (n < 0 || !ret->len || ret->len > VHU_CAP_PIECE || r->len - VHU_CAP_MEM_HEAD < (size_t)n)
 		return false;
 	if (__builtin_add_overflow(offset, ret->len, &end) || end > r->region[VHU_CAP_REGION_LEN] ||
 	    __builtin_add_overflow(r->region[VHU_CAP_REGION_OFFSET], offset, &ret->offset) ||
 	    __builtin_add_overflow(r->region[VHU_CAP_REGION_OFFSET], r->region[VHU_CAP_REGION_LEN], &end))
 		return false;
 	ret->uaddr = r->region[VHU_CAP_REGION_USER] + offset;
-	ret->bytes = r->payload + MEM_HEAD;
+	ret->bytes = r->payload + VHU_CAP_MEM_HEAD;
 	ret->n_bytes = (size_t)n;
 	return true;
 }
@@ -64,7 +53,7 @@ int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_
 		c->no_memory++;
 		return 0;
 	}
-	rc = r->kind == MEM_RING ? vhu_trace_note_area(c, t, fill.uaddr, fill.len) : 0;
+	rc = r->kind == VHU_CAP_MEM_RING ? vhu_trace_note_area(c, t, fill.uaddr, fill.len) : 0;
 	if (rc == 0)
 		rc = vhu_trace_file(c, r->region, &fill.known, &fill.object);
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_FILL, t, r) : NULL;

@@ -9,11 +9,7 @@
 #include <string.h>
 
 enum {
-	EVENT_LEN = 16, /* kick, call, err */
 	EVENT_VALUE_AT = 8,
-	AVAIL_HEAD = 16,
-	AVAIL_ENTRY = 16,
-	USED_HEAD = 32,
 	DESC = 16,
 	INDEX_AT = 2, /* in the available and the used ring */
 	ENTRIES_AT = 4,
@@ -82,37 +78,37 @@ static bool parse(const struct vhu_record *r, struct request *ret)
 {
 	size_t table;
 
-	if (r->len < AVAIL_HEAD)
+	if (r->len < VHU_CAP_AVAIL_HEAD)
 		return false;
 	ret->n = (size_t)vhu_le_get(r->payload + 6, 2);
 	ret->n_data = (size_t)vhu_le_get(r->payload + 12, 4);
-	table = ret->n * AVAIL_ENTRY;
-	if (!ret->n || r->len - AVAIL_HEAD < table || r->len - AVAIL_HEAD - table < ret->n_data)
+	table = ret->n * VHU_CAP_AVAIL_ENTRY;
+	if (!ret->n || r->len - VHU_CAP_AVAIL_HEAD < table || r->len - VHU_CAP_AVAIL_HEAD - table < ret->n_data)
 		return false;
 	ret->head = (uint16_t)vhu_le_get(r->payload + 4, 2);
-	ret->entries = r->payload + AVAIL_HEAD;
+	ret->entries = r->payload + VHU_CAP_AVAIL_HEAD;
 	ret->data = ret->entries + table;
 	return true;
 }
 
 static uint64_t entry_addr(const struct request *q, size_t i)
 {
-	return vhu_le_get(q->entries + i * AVAIL_ENTRY, 8);
+	return vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY, 8);
 }
 
 static uint32_t entry_len(const struct request *q, size_t i)
 {
-	return (uint32_t)vhu_le_get(q->entries + i * AVAIL_ENTRY + 8, 4);
+	return (uint32_t)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 8, 4);
 }
 
 static unsigned entry_flags(const struct request *q, size_t i)
 {
-	return (unsigned)vhu_le_get(q->entries + i * AVAIL_ENTRY + 12, 2);
+	return (unsigned)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 12, 2);
 }
 
 static unsigned entry_id(const struct request *q, size_t i)
 {
-	return (unsigned)vhu_le_get(q->entries + i * AVAIL_ENTRY + 14, 2);
+	return (unsigned)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 14, 2);
 }
 
 /* A recorder that does not say in which place of the table a descriptor stood leaves them one after the
@@ -252,8 +248,8 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 /* What was sent comes back. */
 static int await_used(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
-	unsigned queue = r->len >= USED_HEAD ? (unsigned)vhu_le_get(r->payload, 4) : UINT32_MAX;
-	uint32_t id = r->len >= USED_HEAD ? (uint32_t)vhu_le_get(r->payload + 4, 4) : UINT32_MAX;
+	unsigned queue = r->len >= VHU_CAP_USED_HEAD ? (unsigned)vhu_le_get(r->payload, 4) : UINT32_MAX;
+	uint32_t id = r->len >= VHU_CAP_USED_HEAD ? (uint32_t)vhu_le_get(r->payload + 4, 4) : UINT32_MAX;
 	const struct vhu_ring_state *state = vhu_session_ring(t->session, queue);
 	struct trace_ring *ring = state && t->rings ? &t->rings[queue] : NULL;
 	struct vhu_step *s;
@@ -279,7 +275,7 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 
 static int kick(struct trace_compile *c, const struct track *t, const struct vhu_record *r)
 {
-	uint64_t queue = r->len >= EVENT_LEN ? vhu_le_get(r->payload, 4) : UINT64_MAX;
+	uint64_t queue = r->len >= VHU_CAP_EVENT_LEN ? vhu_le_get(r->payload, 4) : UINT64_MAX;
 	struct vhu_step *s;
 
 	if (!t->kicks || queue >= VHU_SESSION_RINGS || !t->kicks[queue]) {

@@ -191,19 +191,17 @@ static void scrub_frame(struct vhu_scrubber *s, const struct vhu_record *r, uint
 /* Bytes of the records that are no messages: what stands before the contents is kept. */
 static size_t head_of(const struct vhu_record *r)
 {
-	enum { MEM_HEAD = 16, AVAIL_HEAD = 16, AVAIL_ENTRY = 16, USED_HEAD = 32, USED_HASH_AT = 16 };
-
 	switch (r->channel) {
 	case VHU_CAP_MEM:
-		return MEM_HEAD;
+		return VHU_CAP_MEM_HEAD;
 	case VHU_CAP_STATE:
 		return 0;
 	case VHU_CAP_RING:
 		if (r->kind == VHU_CAP_RING_AVAIL)
-			return r->len < AVAIL_HEAD
+			return r->len < VHU_CAP_AVAIL_HEAD
 				       ? r->len
-				       : AVAIL_HEAD + AVAIL_ENTRY * (size_t)vhu_le_get(r->payload + 6, 2);
-		return r->kind == VHU_CAP_RING_USED ? USED_HEAD : r->len;
+				       : VHU_CAP_AVAIL_HEAD + VHU_CAP_AVAIL_ENTRY * (size_t)vhu_le_get(r->payload + 6, 2);
+		return r->kind == VHU_CAP_RING_USED ? VHU_CAP_USED_HEAD : r->len;
 	default:
 		return r->len;
 	}

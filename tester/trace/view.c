@@ -231,7 +231,7 @@ static void describe_event(const struct vhu_record *r, struct vhu_buf *out)
  */
 static void describe_avail(const struct vhu_record *r, struct vhu_buf *out)
 {
-	enum { HEAD = 16, ENTRY = 16, TOLD = 8 };
+	enum { HEAD = VHU_CAP_AVAIL_HEAD, ENTRY = VHU_CAP_AVAIL_ENTRY, TOLD = 8 };
 	uint64_t n = part(r, 6, 2), there = (r->len - HEAD) / ENTRY;
 
 	vhu_buf_printf(out, " head=%" PRIu64 " index=%" PRIu64 " descriptors=%" PRIu64, part(r, 4, 2),
@@ -270,9 +270,9 @@ static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 		size_t len;
 		void (*describe)(const struct vhu_record *r, struct vhu_buf *out);
 	} kinds[VHU_CAP_RING_MAX] = {
-		[VHU_CAP_RING_KICK] = {16, describe_event}, [VHU_CAP_RING_CALL] = {16, describe_event},
-		[VHU_CAP_RING_ERR] = {16, describe_event},  [VHU_CAP_RING_AVAIL] = {16, describe_avail},
-		[VHU_CAP_RING_USED] = {32, describe_used},  [VHU_CAP_RING_LAYOUT] = {40, describe_layout},
+		[VHU_CAP_RING_KICK] = {VHU_CAP_EVENT_LEN, describe_event}, [VHU_CAP_RING_CALL] = {VHU_CAP_EVENT_LEN, describe_event},
+		[VHU_CAP_RING_ERR] = {VHU_CAP_EVENT_LEN, describe_event},  [VHU_CAP_RING_AVAIL] = {VHU_CAP_AVAIL_HEAD, describe_avail},
+		[VHU_CAP_RING_USED] = {VHU_CAP_USED_HEAD, describe_used},  [VHU_CAP_RING_LAYOUT] = {VHU_CAP_LAYOUT_LEN, describe_layout},
 	};
 
 	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));
@@ -287,15 +287,15 @@ static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 /* Which memory, and what of it. */
 static void describe_memory(const struct vhu_record *r, struct vhu_buf *out)
 {
-	static const char *const kinds[] = {NULL, "ring", "buffer", "inflight", "log"};
-	static const char *const encodings[] = {"bytes", "zeroes", "a pattern"};
+	static const char *const kinds[VHU_CAP_MEM_MAX] = {NULL, "ring", "buffer", "inflight", "log"};
+	static const char *const encodings[VHU_CAP_ENCODING_MAX] = {"bytes", "zeroes", "a pattern"};
 
 	vhu_buf_printf(out, "%s memory of %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">",
 		       name_of(kinds, VHU_ARRAY_SIZE(kinds), r->kind));
 	if (r->has_region)
 		vhu_buf_printf(out, " region=0x%" PRIx64 "+0x%" PRIx64, r->region[VHU_CAP_REGION_GUEST],
 			       r->region[VHU_CAP_REGION_LEN]);
-	if (r->len >= 16)
+	if (r->len >= VHU_CAP_MEM_HEAD)
 		vhu_buf_printf(out, " offset=0x%" PRIx64 " length=%" PRIu64 " (%s)", part(r, 0, 8),
 			       part(r, 8, 4),
 			       name_of(encodings, VHU_ARRAY_SIZE(encodings), (unsigned)part(r, 12, 4)));

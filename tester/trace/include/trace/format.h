@@ -65,3 +65,22 @@ enum vhu_cap_ring {
 	VHU_CAP_RING_KICK = 1, VHU_CAP_RING_CALL, VHU_CAP_RING_ERR, VHU_CAP_RING_AVAIL, VHU_CAP_RING_USED,
 	VHU_CAP_RING_LAYOUT, VHU_CAP_RING_MAX
 };
+
+/* Bytes of ring records: all of an event's and a layout's, of the others what stands before their contents. */
+enum {
+	VHU_CAP_EVENT_LEN = 16,
+	VHU_CAP_AVAIL_HEAD = 16,
+	VHU_CAP_AVAIL_ENTRY = 16,	/* of the table of descriptors behind that head */
+	VHU_CAP_USED_HEAD = 32,
+	VHU_CAP_LAYOUT_LEN = 40,
+};
+
+/* What a memory record is about, and how its bytes are written. */
+enum vhu_cap_mem {
+	VHU_CAP_MEM_RING = 1, VHU_CAP_MEM_BUFFER, VHU_CAP_MEM_INFLIGHT, VHU_CAP_MEM_LOG, VHU_CAP_MEM_MAX
+};
+enum vhu_cap_encoding { VHU_CAP_RAW, VHU_CAP_ZERO, VHU_CAP_PATTERN, VHU_CAP_ENCODING_MAX };
+enum {
+	VHU_CAP_MEM_HEAD = 16,		/* offset, length, encoding; at most VHU_CAP_PIECE bytes behind */
+	VHU_CAP_PATTERN_LEN = 8,
+};
