@@ -45,7 +45,10 @@ static void audit(struct vhu_run *r)
 	const struct vhu_log_run *log = &r->log;
 
 	for (uint64_t i = 0; i < log->file_size; i++) {
-		if (!log->file[i] || i - log->offset < log->size)
+		/* Reading its holes would give them pages. */
+		if (i == log->offset)
+			i += log->size;
+		if (!log->file[i])
 			continue;
 		vhu_run_unmet(r, &step, VHU_FINDING_ROBUST, "marks in the log alone",
 			      "byte 0x%llx of its file was written, the log is 0x%llx bytes from 0x%llx on",
