@@ -13,10 +13,7 @@
 #include "spec/layout.h"
 
 enum {
-	DESC = 16,
 	EVENT = 4, /* bytes of an event suppression structure */
-	INDEX_AT = 2,
-	ENTRIES_AT = 4,
 	WAITING_MAX = 1024, /* descriptors whose message is not whole yet */
 	BUDGET = 4 << 20,   /* bytes of buffers for one start of a ring */
 };
@@ -234,18 +231,20 @@ static void put_buffer(struct snapshot *s, uint64_t addr, uint32_t len, unsigned
 
 static void put_table(struct snapshot *s, uint64_t table, uint32_t len, bool packed)
 {
-	put_buffer(s, table, len, 0);
-	for (uint32_t at = 0; at + DESC <= VHU_MIN(len, (uint32_t)VHU_C_VRING_SIZE_MAX * DESC); at += DESC) {
-		uint8_t desc[DESC];
+	uint32_t n = VHU_MIN(len / VHU_C_DESC_SIZE, (uint32_t)VHU_C_VRING_SIZE_MAX);
 
-		if (!get(s->m, false, table + at, desc, sizeof(desc)) || s->code)
+	put_buffer(s, table, len, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t desc[VHU_C_DESC_SIZE];
+
+		if (!get(s->m, false, table + i * VHU_C_DESC_SIZE, desc, sizeof(desc)) || s->code)
 			return;
 		put_buffer(s, vhu_le_get(desc, 8), (uint32_t)vhu_le_get(desc + 8, 4),
 			   (unsigned)vhu_le_get(desc + (packed ? 14 : 12), 2));
 	}
 }
 
-static void put_desc(struct snapshot *s, const uint8_t desc[DESC], unsigned flags, bool packed)
+static void put_desc(struct snapshot *s, const uint8_t desc[VHU_C_DESC_SIZE], unsigned flags, bool packed)
 {
 	uint64_t addr = vhu_le_get(desc, 8);
 	uint32_t len = (uint32_t)vhu_le_get(desc + 8, 4);
@@ -258,12 +257,12 @@ static void put_desc(struct snapshot *s, const uint8_t desc[DESC], unsigned flag
 
 static void put_chain(struct snapshot *s, const struct vhu_ring_state *ring, uint32_t head)
 {
-	uint8_t desc[DESC];
+	uint8_t desc[VHU_C_DESC_SIZE];
 	unsigned flags = VHU_C_DESC_F_NEXT;
 
 	for (uint32_t i = 0; i < ring->num && flags & VHU_C_DESC_F_NEXT && head < ring->num && !s->code;
 	     i++) {
-		if (!get(s->m, true, ring->desc + (uint64_t)head * DESC, desc, sizeof(desc)))
+		if (!get(s->m, true, ring->desc + (uint64_t)head * VHU_C_DESC_SIZE, desc, sizeof(desc)))
 			return;
 		flags = (unsigned)vhu_le_get(desc + 12, 2);
 		head = (uint32_t)vhu_le_get(desc + 14, 2);
@@ -279,14 +278,14 @@ static void put_split(struct snapshot *s, const struct vhu_ring_state *ring)
 
 	put_memory(s, VHU_CAP_MEM_RING, true, ring->avail, vhu_ring_avail_len(ring->num, false));
 	put_memory(s, VHU_CAP_MEM_RING, true, ring->used, vhu_ring_used_len(ring->num, false));
-	if (!get(s->m, true, ring->avail + INDEX_AT, bytes, sizeof(bytes)))
+	if (!get(s->m, true, ring->avail + VHU_AVAIL_IDX, bytes, sizeof(bytes)))
 		return;
 	avail = (uint16_t)vhu_le_get(bytes, 2);
-	if (!get(s->m, true, ring->used + INDEX_AT, bytes, sizeof(bytes)))
+	if (!get(s->m, true, ring->used + VHU_USED_IDX, bytes, sizeof(bytes)))
 		return;
 	used = (uint16_t)vhu_le_get(bytes, 2);
 	for (uint32_t i = 0; used != avail && i < ring->num && !s->code; i++, used++)
-		if (get(s->m, true, ring->avail + ENTRIES_AT + 2 * (uint64_t)(used % ring->num), bytes,
+		if (get(s->m, true, ring->avail + VHU_AVAIL_RING + 2 * (uint64_t)(used % ring->num), bytes,
 			sizeof(bytes)))
 			put_chain(s, ring, (uint32_t)vhu_le_get(bytes, 2));
 }
@@ -294,14 +293,14 @@ static void put_split(struct snapshot *s, const struct vhu_ring_state *ring)
 /* Those that are marked available and not used. */
 static void put_packed(struct snapshot *s, const struct vhu_ring_state *ring)
 {
-	uint8_t desc[DESC];
+	uint8_t desc[VHU_C_DESC_SIZE];
 
 	put_memory(s, VHU_CAP_MEM_RING, true, ring->avail, EVENT);
 	put_memory(s, VHU_CAP_MEM_RING, true, ring->used, EVENT);
 	for (uint32_t i = 0; i < ring->num && !s->code; i++) {
 		unsigned flags;
 
-		if (!get(s->m, true, ring->desc + (uint64_t)i * DESC, desc, sizeof(desc)))
+		if (!get(s->m, true, ring->desc + (uint64_t)i * VHU_C_DESC_SIZE, desc, sizeof(desc)))
 			return;
 		flags = (unsigned)vhu_le_get(desc + 14, 2);
 		if (!(flags & VHU_C_DESC_F_AVAIL) != !(flags & VHU_C_DESC_F_USED))

@@ -11,8 +11,6 @@
 
 #define POISON UINT64_C(0xa5a5a5a5a5a5a5a5) /* as where reads are verified */
 
-enum { USED_IDX = 2 };
-
 int vhu_guest_log_new(struct vhu_guest *g, struct vhu_err *err)
 {
 	const struct vhu_region *region = vhu_mem_region(vhu_driver_mem(g->opts.driver), 0);
@@ -91,5 +89,5 @@ void vhu_guest_log_used(struct guest_queue *q, uint32_t first, unsigned n)
 			wrote(q, ring + vhu_hot_entry(q->hot, first, i), round);
 	}
 	if (n && oldest && !q->g->opts.packed)
-		wrote(q, ring + USED_IDX, oldest);
+		wrote(q, ring + VHU_USED_IDX, oldest);
 }

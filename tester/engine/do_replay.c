@@ -326,7 +326,7 @@ static bool compare_main(struct vhu_conn *c, const struct vhu_step *s)
 	return true;
 }
 
-static void tell_missing(struct vhu_conn *c, const struct vhu_step *s)
+void vhu_run_replay_missing(struct vhu_conn *c, const struct vhu_step *s)
 {
 	struct vhu_run *r = c->r;
 
@@ -347,11 +347,6 @@ void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t 
 	replay_of(r)->used = len;
 	if (len != s->used.len)
 		diverge(r, s, VHU_DIVERGENCE_USED, NULL);
-}
-
-void vhu_run_used_missing(struct vhu_conn *c, const struct vhu_step *s)
-{
-	tell_missing(c, s);
 }
 
 /* A request that was not waited for, and comes only now. */
@@ -392,7 +387,7 @@ static void compare_backend(struct vhu_conn *c, const struct vhu_step *s)
 
 	if (i < 0) {
 		if (!s->answer.optional)
-			tell_missing(c, s);
+			vhu_run_replay_missing(c, s);
 		return;
 	}
 	replay_of(c->r)->compared++;
@@ -419,7 +414,7 @@ void vhu_do_answer(struct vhu_run *r, const struct vhu_step *s)
 			done = compare_main(c, s);
 			continue;
 		}
-		tell_missing(c, s);
+		vhu_run_replay_missing(c, s);
 		done = true;
 	}
 }

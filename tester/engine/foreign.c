@@ -9,7 +9,6 @@
 
 #include "internal.h"
 
-enum { INDEX_AT = 2 }; /* of the idx field in the available and the used ring of a split queue */
 
 static void drop(struct vhu_run *r, size_t i)
 {
@@ -134,7 +133,7 @@ static void put_index(struct vhu_conn *c, uint64_t ring, uint16_t index)
 {
 	uint8_t bytes[2];
 	uint64_t at;
-	int fd = vhu_run_foreign_at(c, ring + INDEX_AT, sizeof(bytes), &at);
+	int fd = vhu_run_foreign_at(c, ring + VHU_AVAIL_IDX, sizeof(bytes), &at);
 
 	vhu_le_put(bytes, sizeof(bytes), index);
 	if (fd >= 0 && vhu_run_is_filled(c->r, fd, at))

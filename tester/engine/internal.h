@@ -427,6 +427,14 @@ void vhu_run_take_inflight(struct vhu_run *r, struct vhu_frame *f);
 void vhu_run_came(struct vhu_conn *c, struct vhu_frame *f);
 /* Tells of frames that came by now and that the recording does not have. */
 void vhu_run_unasked(struct vhu_conn *c, const struct vhu_step *s);
+/* What the recording has here does not come. */
+void vhu_run_replay_missing(struct vhu_conn *c, const struct vhu_step *s);
+/* A request of the recording came back with this length. */
+void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len);
+
+/* --- replay_ring.c ----------------------------------------------------------------------------------- */
+
+void vhu_run_used_release(struct vhu_run *r);
 
 /* --- do_*.c -------------------------------------------------------------------------------------------- */
 
@@ -481,11 +489,6 @@ bool vhu_run_iotlb_keeps(struct vhu_conn *c, const struct vhu_frame *f);
 /* --- replay_memory.c --------------------------------------------------------------------------------- */
 
 /* Whether a recording said what stands at this place of the file. */
-/* A request of the recording came back with this length; or does not. */
-void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len);
-void vhu_run_used_missing(struct vhu_conn *c, const struct vhu_step *s);
-/* replay_ring.c */
-void vhu_run_used_release(struct vhu_run *r);
 bool vhu_run_is_filled(const struct vhu_run *r, int fd, uint64_t at);
 
 /* --- do_grow.c --------------------------------------------------------------------------------------- */

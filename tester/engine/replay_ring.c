@@ -5,8 +5,6 @@
 #include "event/loop.h"
 #include "internal.h"
 
-enum { INDEX_AT = 2, ENTRIES_AT = 4, ENTRY = 8 };
-
 static const uint64_t look_ns = 200000;
 
 /* A used ring, as far as it was read. */
@@ -70,17 +68,17 @@ static bool read_at(const struct vhu_conn *c, uint64_t uaddr, uint8_t *bytes, si
 /* Takes what is there. What the device says is believed no further than its place in our own arrays. */
 static void reap(struct used_wait *w)
 {
-	uint8_t bytes[ENTRY];
+	uint8_t bytes[VHU_USED_ELEMENT];
 	uint16_t index;
 
-	if (!read_at(w->c, w->s->uaddr + INDEX_AT, bytes, sizeof(index)))
+	if (!read_at(w->c, w->s->uaddr + VHU_USED_IDX, bytes, sizeof(index)))
 		return;
 	index = (uint16_t)vhu_le_get(bytes, 2);
 	for (size_t i = 0; w->ring->seen != index && i < w->s->num; i++, w->ring->seen++) {
 		uint64_t slot = w->ring->seen % w->s->num;
 		uint64_t id;
 
-		if (!read_at(w->c, w->s->uaddr + ENTRIES_AT + slot * ENTRY, bytes, sizeof(bytes)))
+		if (!read_at(w->c, w->s->uaddr + VHU_USED_RING + slot * VHU_USED_ELEMENT, bytes, sizeof(bytes)))
 			return;
 		id = vhu_le_get(bytes, 4);
 		if (id >= VHU_C_VRING_SIZE_MAX)
@@ -118,6 +116,6 @@ void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
 	if (w.ring->came[s->used.id])
 		vhu_run_used_compare(r, s, w.ring->len[s->used.id]);
 	else
-		vhu_run_used_missing(w.c, s);
+		vhu_run_replay_missing(w.c, s);
 	w.ring->came[s->used.id] = false;
 }

@@ -10,9 +10,6 @@
 
 enum {
 	EVENT_VALUE_AT = 8,
-	DESC = 16,
-	INDEX_AT = 2, /* in the available and the used ring */
-	ENTRIES_AT = 4,
 	BLK_HEAD = 16,
 };
 
@@ -190,15 +187,15 @@ static int fill_chain(struct trace_compile *c, const struct track *t, const stru
 		bool more = i + 1 < q->n, write = entry_flags(q, i) & VHU_C_DESC_F_WRITE;
 		uint32_t len = entry_len(q, i);
 		size_t n = write ? 0 : VHU_MIN((size_t)len, q->n_data - at);
-		uint8_t desc[DESC];
+		uint8_t desc[VHU_C_DESC_SIZE];
 		uint64_t uaddr;
 
 		vhu_le_put(desc, 8, entry_addr(q, i));
 		vhu_le_put(desc + 8, 4, entry_len(q, i));
 		vhu_le_put(desc + 12, 2, (more ? VHU_C_DESC_F_NEXT : 0) | (write ? VHU_C_DESC_F_WRITE : 0));
 		vhu_le_put(desc + 14, 2, more ? slot_of(q, i + 1, state->num) : 0);
-		rc = fill(c, t, r, state->desc + (uint64_t)slot_of(q, i, state->num) * DESC, desc, DESC,
-			  DESC);
+		rc = fill(c, t, r, state->desc + (uint64_t)slot_of(q, i, state->num) * sizeof(desc), desc,
+			  sizeof(desc), sizeof(desc));
 		if (rc == 0 && !write && len && to_user(t->session, entry_addr(q, i), len, &uaddr))
 			rc = fill(c, t, r, uaddr, q->data + at, n, len);
 		at += n;
@@ -241,8 +238,8 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 	c->bare += !q.n_data;
 	rc = fill_chain(c, t, r, &q, state);
 	if (rc == 0)
-		rc = fill_u16(c, t, r, state->avail + ENTRIES_AT + 2 * (uint64_t)(at % state->num), q.head);
-	return rc == 0 ? fill_u16(c, t, r, state->avail + INDEX_AT, (uint16_t)(at + 1)) : rc;
+		rc = fill_u16(c, t, r, state->avail + VHU_AVAIL_RING + 2 * (uint64_t)(at % state->num), q.head);
+	return rc == 0 ? fill_u16(c, t, r, state->avail + VHU_AVAIL_IDX, (uint16_t)(at + 1)) : rc;
 }
 
 /* What was sent comes back. */

@@ -52,7 +52,7 @@ void vhu_split_avail_put(struct split *s, uint32_t at, uint16_t value)
 
 void vhu_split_poison(struct split *s, uint32_t slot)
 {
-	uint8_t *p = s->used + USED_RING + USED_ELEMENT * (size_t)slot;
+	uint8_t *p = s->used + VHU_USED_RING + VHU_USED_ELEMENT * (size_t)slot;
 
 	ring_store32(p, POISON_ID);
 	ring_store32(p + 4, POISON_LEN);
@@ -165,7 +165,7 @@ void vhu_split_suppress(struct split *s)
 	if (s->hands_off)
 		return;
 	if (!s->v.event_idx)
-		vhu_split_avail_put(s, AVAIL_FLAGS, s->armed ? 0 : VHU_C_AVAIL_F_NO_INTERRUPT);
+		vhu_split_avail_put(s, VHU_AVAIL_FLAGS, s->armed ? 0 : VHU_C_AVAIL_F_NO_INTERRUPT);
 	else /* "just passed" is the farthest that there is */
 		vhu_split_avail_put(s, used_event_at(s), (uint16_t)(s->last_used - (s->armed ? 0 : 1)));
 }
@@ -181,7 +181,7 @@ static void split_reset(struct vhu_vring *v, uint32_t start)
 		s->slot[i] = (struct slot){.state = SLOT_FREE};
 		list_insert(s, free_list(s), (uint16_t)i);
 		vhu_split_desc_put(s, (uint16_t)i, 0, 0, 0, 0);
-		vhu_split_avail_put(s, AVAIL_RING + 2 * i, 0);
+		vhu_split_avail_put(s, VHU_AVAIL_RING + 2 * i, 0);
 		vhu_split_poison(s, i);
 	}
 	s->n_free = s->size;
@@ -193,11 +193,11 @@ static void split_reset(struct vhu_vring *v, uint32_t start)
 	s->hands_off = false;
 	s->quiet = s->jump_told = false;
 	s->flags_known = 0;
-	ring_store16(s->used + USED_FLAGS, 0);
-	vhu_split_avail_put(s, AVAIL_FLAGS, 0);
+	ring_store16(s->used + VHU_USED_FLAGS, 0);
+	vhu_split_avail_put(s, VHU_AVAIL_FLAGS, 0);
 	fill_events(s);
-	vhu_split_avail_put(s, AVAIL_IDX, base);
-	ring_store16_release(s->used + USED_IDX, base);
+	vhu_split_avail_put(s, VHU_AVAIL_IDX, base);
+	ring_store16_release(s->used + VHU_USED_IDX, base);
 }
 
 static void split_features(struct vhu_vring *v)
@@ -205,8 +205,8 @@ static void split_features(struct vhu_vring *v)
 	struct split *s = split_of(v);
 
 	/* What the device left there under the old features is no fault under the new ones. */
-	s->flags_known = ring_load16(s->used + USED_FLAGS);
-	vhu_split_avail_put(s, AVAIL_FLAGS, 0);
+	s->flags_known = ring_load16(s->used + VHU_USED_FLAGS);
+	vhu_split_avail_put(s, VHU_AVAIL_FLAGS, 0);
 	fill_events(s);
 	vhu_split_suppress(s);
 	if (s->n_free == s->size)
@@ -215,7 +215,7 @@ static void split_features(struct vhu_vring *v)
 
 uint16_t vhu_split_flags(struct split *s)
 {
-	uint16_t flags = ring_load16(s->used + USED_FLAGS);
+	uint16_t flags = ring_load16(s->used + VHU_USED_FLAGS);
 	uint16_t legal = s->v.event_idx ? 0 : VHU_C_USED_F_NO_NOTIFY;
 
 	if (flags == s->flags_known)
@@ -258,7 +258,7 @@ static bool split_publish(struct vhu_vring *v)
 		s->owned++;
 	}
 	s->avail_idx = (uint16_t)(old + n);
-	vhu_split_avail_put(s, AVAIL_IDX, s->avail_idx);
+	vhu_split_avail_put(s, VHU_AVAIL_IDX, s->avail_idx);
 	ring_fence();
 	flags = vhu_split_flags(s);
 	if (s->v.event_idx) {
@@ -273,7 +273,7 @@ static bool split_pending(const struct vhu_vring *v)
 {
 	const struct split *s = split_of_const(v);
 
-	return ring_load16_acquire(s->used + USED_IDX) != s->last_used;
+	return ring_load16_acquire(s->used + VHU_USED_IDX) != s->last_used;
 }
 
 static bool split_arm(struct vhu_vring *v)
@@ -332,7 +332,7 @@ static uint16_t split_seen_idx(const struct vhu_vring *v)
 
 static uint16_t split_used_idx(const struct vhu_vring *v)
 {
-	return ring_load16_acquire(split_of_const(v)->used + USED_IDX);
+	return ring_load16_acquire(split_of_const(v)->used + VHU_USED_IDX);
 }
 
 static uint32_t split_first_base(const struct vhu_vring *v)

@@ -4,13 +4,6 @@
 #include "ring.h"
 
 enum {
-	AVAIL_FLAGS = 0,
-	AVAIL_IDX = 2,
-	AVAIL_RING = 4,
-	USED_FLAGS = 0,
-	USED_IDX = 2,
-	USED_RING = 4,
-	USED_ELEMENT = 8,
 	LATE_MAX = 16, /* used elements that are awaited although the index has passed them */
 };
 
@@ -81,12 +74,12 @@ static inline const struct split *split_of_const(const struct vhu_vring *v)
 
 static inline uint32_t avail_event_at(const struct split *s)
 {
-	return USED_RING + USED_ELEMENT * s->size;
+	return VHU_USED_RING + VHU_USED_ELEMENT * s->size;
 }
 
 static inline uint32_t used_event_at(const struct split *s)
 {
-	return AVAIL_RING + 2 * s->size;
+	return VHU_AVAIL_RING + 2 * s->size;
 }
 
 /* The two lists: descriptors that are free, heads in order of submission. */

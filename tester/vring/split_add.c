@@ -65,7 +65,7 @@ static void append(struct split *s, uint16_t head)
 	h->next = order_list(s);
 	s->slot[order->prev].next = head;
 	order->prev = head;
-	vhu_split_avail_put(s, AVAIL_RING + 2 * ((s->avail_idx + s->added) & (s->size - 1)), head);
+	vhu_split_avail_put(s, VHU_AVAIL_RING + 2 * ((s->avail_idx + s->added) & (s->size - 1)), head);
 	s->added++;
 }
 

@@ -50,14 +50,14 @@ static void check_tables(struct split *s)
 /* The name of the word at that offset of the available ring. */
 static void avail_name(const struct split *s, uint32_t at, char *out, size_t cap)
 {
-	if (at == AVAIL_FLAGS)
+	if (at == VHU_AVAIL_FLAGS)
 		snprintf(out, cap, "avail.flags");
-	else if (at == AVAIL_IDX)
+	else if (at == VHU_AVAIL_IDX)
 		snprintf(out, cap, "avail.idx");
 	else if (at == used_event_at(s))
 		snprintf(out, cap, "used_event");
 	else
-		snprintf(out, cap, "avail.ring[%u]", (at - AVAIL_RING) / 2);
+		snprintf(out, cap, "avail.ring[%u]", (at - VHU_AVAIL_RING) / 2);
 }
 
 static void check_avail(struct split *s)
@@ -106,8 +106,8 @@ static void check_slots(struct split *s)
 	vhu_split_element(s, slot, &e);
 	vhu_vring_report(&s->v,
 			 &(struct vhu_ring_event){VHU_BREACH_USED_SLOT, .id = e.id, .len = e.len,
-						  .gpa = s->v.layout->used + USED_RING +
-							 USED_ELEMENT * (uint64_t)slot},
+						  .gpa = s->v.layout->used + VHU_USED_RING +
+							 VHU_USED_ELEMENT * (uint64_t)slot},
 			 "slot %u holds id %u, len %u, but used.idx is %u", slot, e.id, e.len, s->last_used);
 	for (; slot < s->size; slot = vhu_split_misplaced(s))
 		s->poisoned[slot] = false;

@@ -45,7 +45,8 @@ static void place_in_order(struct vhu_hot *h, struct split *s, unsigned chain)
 static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 {
 	struct split *s = split_of(h->v);
-	uint8_t *avail = s->avail + AVAIL_RING, *shadow = s->avail_shadow + AVAIL_RING, *state = h->state;
+	uint8_t *avail = s->avail + VHU_AVAIL_RING, *shadow = s->avail_shadow + VHU_AVAIL_RING;
+	uint8_t *state = h->state;
 	const uint16_t *heads = h->head;
 	uint32_t mask = s->size - 1, at = s->avail_idx;
 	uint16_t flags, event;
@@ -64,7 +65,7 @@ static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 	h->inflight += n;
 	s->owned += n;
 	s->avail_idx = (uint16_t)(s->avail_idx + n);
-	vhu_split_avail_put(s, AVAIL_IDX, s->avail_idx);
+	vhu_split_avail_put(s, VHU_AVAIL_IDX, s->avail_idx);
 	ring_fence();
 	s->v.reports = 1;
 	flags = vhu_split_flags(s);
@@ -76,7 +77,7 @@ static bool send(struct vhu_hot *h, const uint16_t *chains, unsigned n)
 
 static const uint8_t *element_at(const struct split *s, uint16_t idx)
 {
-	return s->used + USED_RING + USED_ELEMENT * (size_t)(idx & (s->size - 1));
+	return s->used + VHU_USED_RING + VHU_USED_ELEMENT * (size_t)(idx & (s->size - 1));
 }
 
 static uint16_t owner_at(const struct vhu_hot *h, const struct split *s, uint16_t idx)
@@ -112,7 +113,7 @@ static bool jumped(struct vhu_hot *h, struct split *s, uint16_t idx)
 	uint16_t ahead = (uint16_t)(idx - s->last_used);
 	struct vhu_ring_event event = {.breach = ahead > INT16_MAX ? VHU_BREACH_USED_IDX_BACK
 								   : VHU_BREACH_USED_IDX_JUMP,
-				       .gpa = s->v.layout->used + USED_IDX};
+				       .gpa = s->v.layout->used + VHU_USED_IDX};
 
 	if (ahead <= h->inflight || elements_tell(h, s, ahead))
 		return false;
@@ -179,7 +180,7 @@ static unsigned reap_any_order(struct vhu_hot *h, struct split *s, uint16_t idx,
 	unsigned n = 0;
 
 	for (uint16_t at = s->last_used; at != idx; at++) {
-		const uint8_t *p = elements + USED_ELEMENT * (size_t)(at & (size - 1));
+		const uint8_t *p = elements + VHU_USED_ELEMENT * (size_t)(at & (size - 1));
 		uint32_t id = ring_load32(p), len = ring_load32(p + 4);
 		uint16_t chain = id < size ? owner[id] : HOT_NONE;
 
@@ -202,15 +203,15 @@ static void fetch(const struct split *s, unsigned n)
 {
 	enum { LINE = 64 };
 
-	for (unsigned i = 0; i < n; i += LINE / USED_ELEMENT)
+	for (unsigned i = 0; i < n; i += LINE / VHU_USED_ELEMENT)
 		__builtin_prefetch(element_at(s, (uint16_t)(s->last_used + i)));
-	__builtin_prefetch(s->avail + AVAIL_RING + 2 * (size_t)(s->avail_idx & (s->size - 1)), 1);
+	__builtin_prefetch(s->avail + VHU_AVAIL_RING + 2 * (size_t)(s->avail_idx & (s->size - 1)), 1);
 }
 
 static unsigned reap(struct vhu_hot *h, struct vhu_hot_used *out)
 {
 	struct split *s = split_of(h->v);
-	uint16_t idx = ring_load16_acquire(s->used + USED_IDX);
+	uint16_t idx = ring_load16_acquire(s->used + VHU_USED_IDX);
 	unsigned n;
 
 	if (idx == s->last_used || jumped(h, s, idx))
@@ -225,7 +226,7 @@ static bool ready(const struct vhu_hot *h, unsigned n)
 {
 	const struct split *s = split_of_const(h->v);
 
-	return (uint16_t)(ring_load16_acquire(s->used + USED_IDX) - s->last_used) >= n;
+	return (uint16_t)(ring_load16_acquire(s->used + VHU_USED_IDX) - s->last_used) >= n;
 }
 
 static bool kicks_off(const struct vhu_hot *h)
@@ -240,7 +241,7 @@ static uint32_t due(const struct vhu_hot *h)
 
 static uint32_t entry(const struct vhu_hot *h, uint32_t from, unsigned n)
 {
-	return USED_RING + USED_ELEMENT * ((from + n) & (split_of_const(h->v)->size - 1));
+	return VHU_USED_RING + VHU_USED_ELEMENT * ((from + n) & (split_of_const(h->v)->size - 1));
 }
 
 static bool arm(struct vhu_hot *h, unsigned after)
@@ -254,7 +255,7 @@ static bool arm(struct vhu_hot *h, unsigned after)
 	else
 		vhu_split_suppress(s);
 	ring_fence();
-	return (uint16_t)(ring_load16_acquire(s->used + USED_IDX) - s->last_used) < after;
+	return (uint16_t)(ring_load16_acquire(s->used + VHU_USED_IDX) - s->last_used) < after;
 }
 
 /* What the driver owns was written to its shadow all along; nothing is in flight any more. */

@@ -8,15 +8,15 @@ static const struct vhu_place_row places[] = {
 	{"desc[#].len", PART_DESC, 8, VHU_C_DESC_SIZE, 4, false},
 	{"desc[#].flags", PART_DESC, 12, VHU_C_DESC_SIZE, 2, false},
 	{"desc[#].next", PART_DESC, 14, VHU_C_DESC_SIZE, 2, false},
-	{"avail.flags", PART_AVAIL, AVAIL_FLAGS, 0, 2, false},
-	{"avail.idx", PART_AVAIL, AVAIL_IDX, 0, 2, false},
-	{"avail.ring[#]", PART_AVAIL, AVAIL_RING, 2, 2, false},
-	{"avail.used_event", PART_AVAIL, AVAIL_RING, 2, 2, true},
-	{"used.flags", PART_USED, USED_FLAGS, 0, 2, false},
-	{"used.idx", PART_USED, USED_IDX, 0, 2, false},
-	{"used.ring[#].id", PART_USED, USED_RING, USED_ELEMENT, 4, false},
-	{"used.ring[#].len", PART_USED, USED_RING + 4, USED_ELEMENT, 4, false},
-	{"used.avail_event", PART_USED, USED_RING, USED_ELEMENT, 2, true},
+	{"avail.flags", PART_AVAIL, VHU_AVAIL_FLAGS, 0, 2, false},
+	{"avail.idx", PART_AVAIL, VHU_AVAIL_IDX, 0, 2, false},
+	{"avail.ring[#]", PART_AVAIL, VHU_AVAIL_RING, 2, 2, false},
+	{"avail.used_event", PART_AVAIL, VHU_AVAIL_RING, 2, 2, true},
+	{"used.flags", PART_USED, VHU_USED_FLAGS, 0, 2, false},
+	{"used.idx", PART_USED, VHU_USED_IDX, 0, 2, false},
+	{"used.ring[#].id", PART_USED, VHU_USED_RING, VHU_USED_ELEMENT, 4, false},
+	{"used.ring[#].len", PART_USED, VHU_USED_RING + 4, VHU_USED_ELEMENT, 4, false},
+	{"used.avail_event", PART_USED, VHU_USED_RING, VHU_USED_ELEMENT, 2, true},
 };
 
 static const struct vhu_places table = {
@@ -52,7 +52,7 @@ void vhu_split_acknowledge(struct vhu_vring *v, const struct vhu_place *p, uint6
 		/* Flags of 0 are what the driver writes: they are its own again. */
 		if (p->row->behind)
 			s->hands_off = true;
-		else if (p->row->offset == AVAIL_FLAGS)
+		else if (p->row->offset == VHU_AVAIL_FLAGS)
 			s->hands_off = value != 0;
 		return;
 	case PART_USED:
@@ -62,7 +62,7 @@ void vhu_split_acknowledge(struct vhu_vring *v, const struct vhu_place *p, uint6
 		s->avail_event = (uint16_t)value;
 	else if (p->row->stride)
 		s->poisoned[p->index] = false;
-	else if (p->row->offset == USED_FLAGS)
+	else if (p->row->offset == VHU_USED_FLAGS)
 		s->flags_known = (uint16_t)value;
 	else
 		s->last_used = (uint16_t)value;

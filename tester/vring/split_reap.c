@@ -11,7 +11,7 @@ enum { LOOKS = 2000 }; /* at an element that is not there yet: some microseconds
 
 bool vhu_split_element(const struct split *s, uint32_t slot, struct element *ret)
 {
-	const uint8_t *p = s->used + USED_RING + USED_ELEMENT * (size_t)slot;
+	const uint8_t *p = s->used + VHU_USED_RING + VHU_USED_ELEMENT * (size_t)slot;
 
 	ret->id = ring_load32(p);
 	ret->len = ring_load32(p + 4);
@@ -112,8 +112,8 @@ static bool beyond_ring(const struct split *s, uint16_t idx)
 	const uint8_t *p = NULL;
 
 	if (idx >= s->size)
-		p = vhu_mem_at(s->v.mem, s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)idx,
-			       USED_ELEMENT);
+		p = vhu_mem_at(s->v.mem, s->v.layout->used + VHU_USED_RING + VHU_USED_ELEMENT * (uint64_t)idx,
+			       VHU_USED_ELEMENT);
 	return p && in_flight(s, ring_load32(p));
 }
 
@@ -129,7 +129,7 @@ static bool await_element(struct split *s, struct element *e)
 		return false;
 	for (int i = 0; i < LOOKS && !came; i++)
 		came = vhu_split_element(s, slot, e);
-	event.gpa = s->v.layout->used + USED_RING + USED_ELEMENT * (uint64_t)slot;
+	event.gpa = s->v.layout->used + VHU_USED_RING + VHU_USED_ELEMENT * (uint64_t)slot;
 	other = came ? s->size : vhu_split_misplaced(s);
 	if (!came && beyond_ring(s, s->last_used)) {
 		event.breach = VHU_BREACH_USED_SLOT;
@@ -203,7 +203,7 @@ static void resync(struct split *s, uint16_t idx)
 {
 	uint16_t pending = (uint16_t)(idx - s->last_used);
 	struct vhu_ring_event event = {.breach = VHU_BREACH_USED_IDX_JUMP,
-				       .gpa = s->v.layout->used + USED_IDX};
+				       .gpa = s->v.layout->used + VHU_USED_IDX};
 
 	if (s->jump_told && s->jump_idx == idx) {
 		s->quiet = true; /* the rest of what was told about */
@@ -232,7 +232,7 @@ static void check_index(struct split *s, uint16_t idx)
 	if (started_at_zero(s, idx)) {
 		vhu_vring_report(&s->v,
 				 &(struct vhu_ring_event){VHU_BREACH_USED_IDX_START,
-							  .gpa = s->v.layout->used + USED_IDX},
+							  .gpa = s->v.layout->used + VHU_USED_IDX},
 				 "used.idx is %u, the ring was started at %u", idx, s->base);
 		s->last_used = 0;
 		s->untouched = false;
@@ -369,7 +369,7 @@ size_t vhu_split_reap(struct vhu_vring *v, struct vhu_used *out, size_t max)
 	vhu_split_flags(s);
 	s->quiet = false;
 	n = reap_late(s, out, max);
-	idx = ring_load16_acquire(s->used + USED_IDX);
+	idx = ring_load16_acquire(s->used + VHU_USED_IDX);
 	if (idx != s->last_used && n < max) {
 		check_index(s, idx);
 		n += v->in_order ? reap_in_order(s, idx, out + n, max - n)

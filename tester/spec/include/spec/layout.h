@@ -69,6 +69,13 @@ uint64_t vhu_layout_uaddr(const struct vhu_layout *l, uint64_t gpa);
 /* Bytes of a dirty log of guest memory that ends at `top`: in words of 64 bits, and one to spare. */
 uint64_t vhu_layout_log_size(uint64_t top);
 
+/* Where things stand in a split ring's available and used parts, and the bytes of a used element. */
+enum {
+	VHU_AVAIL_FLAGS = 0, VHU_AVAIL_IDX = 2, VHU_AVAIL_RING = 4,
+	VHU_USED_FLAGS = 0, VHU_USED_IDX = 2, VHU_USED_RING = 4,
+	VHU_USED_ELEMENT = 8,
+};
+
 /* Bytes of the parts of a ring. */
 uint64_t vhu_ring_desc_len(uint32_t size);
 uint64_t vhu_ring_avail_len(uint32_t size, bool packed);
