@@ -270,9 +270,12 @@ static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 		size_t len;
 		void (*describe)(const struct vhu_record *r, struct vhu_buf *out);
 	} kinds[VHU_CAP_RING_MAX] = {
-		[VHU_CAP_RING_KICK] = {VHU_CAP_EVENT_LEN, describe_event}, [VHU_CAP_RING_CALL] = {VHU_CAP_EVENT_LEN, describe_event},
-		[VHU_CAP_RING_ERR] = {VHU_CAP_EVENT_LEN, describe_event},  [VHU_CAP_RING_AVAIL] = {VHU_CAP_AVAIL_HEAD, describe_avail},
-		[VHU_CAP_RING_USED] = {VHU_CAP_USED_HEAD, describe_used},  [VHU_CAP_RING_LAYOUT] = {VHU_CAP_LAYOUT_LEN, describe_layout},
+		[VHU_CAP_RING_KICK] = {VHU_CAP_EVENT_LEN, describe_event},
+		[VHU_CAP_RING_CALL] = {VHU_CAP_EVENT_LEN, describe_event},
+		[VHU_CAP_RING_ERR] = {VHU_CAP_EVENT_LEN, describe_event},
+		[VHU_CAP_RING_AVAIL] = {VHU_CAP_AVAIL_HEAD, describe_avail},
+		[VHU_CAP_RING_USED] = {VHU_CAP_USED_HEAD, describe_used},
+		[VHU_CAP_RING_LAYOUT] = {VHU_CAP_LAYOUT_LEN, describe_layout},
 	};
 
 	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));
