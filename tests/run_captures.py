@@ -29,7 +29,8 @@ def check(build, path):
 
 def replay(build, path, *options):
     """The report of a replay on a back-end made like the captured one."""
-    done = run(f'{build}/vhu-replay', '--reference', '--timeout', '2000', *options, path)
+    # A disk that somebody else fills may hold up a write that has to be durable.
+    done = run(f'{build}/vhu-replay', '--reference', '--timeout', '20000', *options, path)
     return '' if done.returncode == 0 else done.stdout
 
 

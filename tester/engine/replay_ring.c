@@ -75,10 +75,10 @@ static void reap(struct used_wait *w)
 		return;
 	index = (uint16_t)vhu_le_get(bytes, 2);
 	for (size_t i = 0; w->ring->seen != index && i < w->s->num; i++, w->ring->seen++) {
-		uint64_t slot = w->ring->seen % w->s->num;
+		uint64_t at = VHU_USED_RING + VHU_USED_ELEMENT * (uint64_t)(w->ring->seen % w->s->num);
 		uint64_t id;
 
-		if (!read_at(w->c, w->s->uaddr + VHU_USED_RING + slot * VHU_USED_ELEMENT, bytes, sizeof(bytes)))
+		if (!read_at(w->c, w->s->uaddr + at, bytes, sizeof(bytes)))
 			return;
 		id = vhu_le_get(bytes, 4);
 		if (id >= VHU_C_VRING_SIZE_MAX)

@@ -25,7 +25,8 @@ static bool playable(const struct vhu_record *r, struct vhu_step_fill *ret)
 	uint64_t offset, end;
 	long n;
 
-	if ((r->kind != VHU_CAP_MEM_RING && r->kind != VHU_CAP_MEM_BUFFER) || !r->has_region || r->len < VHU_CAP_MEM_HEAD)
+	if ((r->kind != VHU_CAP_MEM_RING && r->kind != VHU_CAP_MEM_BUFFER) || !r->has_region ||
+	    r->len < VHU_CAP_MEM_HEAD)
 		return false;
 	offset = vhu_le_get(r->payload, 8);
 	ret->len = vhu_le_get(r->payload + 8, 4);

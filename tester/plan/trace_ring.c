@@ -80,7 +80,8 @@ static bool parse(const struct vhu_record *r, struct request *ret)
 	ret->n = (size_t)vhu_le_get(r->payload + 6, 2);
 	ret->n_data = (size_t)vhu_le_get(r->payload + 12, 4);
 	table = ret->n * VHU_CAP_AVAIL_ENTRY;
-	if (!ret->n || r->len - VHU_CAP_AVAIL_HEAD < table || r->len - VHU_CAP_AVAIL_HEAD - table < ret->n_data)
+	if (!ret->n || r->len - VHU_CAP_AVAIL_HEAD < table ||
+	    r->len - VHU_CAP_AVAIL_HEAD - table < ret->n_data)
 		return false;
 	ret->head = (uint16_t)vhu_le_get(r->payload + 4, 2);
 	ret->entries = r->payload + VHU_CAP_AVAIL_HEAD;
@@ -238,7 +239,8 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 	c->bare += !q.n_data;
 	rc = fill_chain(c, t, r, &q, state);
 	if (rc == 0)
-		rc = fill_u16(c, t, r, state->avail + VHU_AVAIL_RING + 2 * (uint64_t)(at % state->num), q.head);
+		rc = fill_u16(c, t, r, state->avail + VHU_AVAIL_RING + 2 * (uint64_t)(at % state->num),
+			      q.head);
 	return rc == 0 ? fill_u16(c, t, r, state->avail + VHU_AVAIL_IDX, (uint16_t)(at + 1)) : rc;
 }
 

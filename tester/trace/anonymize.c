@@ -188,6 +188,13 @@ static void scrub_frame(struct vhu_scrubber *s, const struct vhu_record *r, uint
 	}
 }
 
+static size_t ring_head_of(const struct vhu_record *r)
+{
+	if (r->kind == VHU_CAP_RING_AVAIL && r->len >= VHU_CAP_AVAIL_HEAD)
+		return VHU_CAP_AVAIL_HEAD + VHU_CAP_AVAIL_ENTRY * (size_t)vhu_le_get(r->payload + 6, 2);
+	return r->kind == VHU_CAP_RING_USED ? VHU_CAP_USED_HEAD : r->len;
+}
+
 /* Bytes of the records that are no messages: what stands before the contents is kept. */
 static size_t head_of(const struct vhu_record *r)
 {
@@ -197,11 +204,7 @@ static size_t head_of(const struct vhu_record *r)
 	case VHU_CAP_STATE:
 		return 0;
 	case VHU_CAP_RING:
-		if (r->kind == VHU_CAP_RING_AVAIL)
-			return r->len < VHU_CAP_AVAIL_HEAD
-				       ? r->len
-				       : VHU_CAP_AVAIL_HEAD + VHU_CAP_AVAIL_ENTRY * (size_t)vhu_le_get(r->payload + 6, 2);
-		return r->kind == VHU_CAP_RING_USED ? VHU_CAP_USED_HEAD : r->len;
+		return ring_head_of(r);
 	default:
 		return r->len;
 	}
