@@ -30,6 +30,9 @@ enum {
 	MEM_SLOTS_MAX = 509,
 	ZONE_MIN = 512, /* sectors */
 	LONG_PATH = 106,
+	LONG_VALUE = UCHAR_MAX + 1, /* of an option that was given by its name */
+	HELP_COLUMN = 30,
+	HELP_WIDTH = 100,
 };
 
 enum { GPU_FEATURES = 3 }; /* EDID, DMABUF2 */
@@ -45,114 +48,19 @@ struct options options = {
 	.gpu_features = GPU_FEATURES,
 };
 
-/* Options without a short form. */
 enum {
-	OPT_FD = UCHAR_MAX + 1,
-	OPT_BLK_SIZE,
-	OPT_CONFIG,
-	OPT_CONTROL_QUEUE,
-	OPT_FEATURES,
-	OPT_FLASH,
-	OPT_LATENCY,
-	OPT_LIKE,
-	OPT_LIKE_SESSION,
-	OPT_LIST_FAULTS,
-	OPT_MEM_SLOTS,
-	OPT_CONFIG_SIZE,
-	OPT_NULL,
-	OPT_ONE_SHOT,
-	OPT_POLL,
-	OPT_PRINT_CAPABILITIES,
-	OPT_PROTOCOL_FEATURES,
-	OPT_REORDER,
-	OPT_REPLY_STYLE,
-	OPT_SIZE,
-	OPT_SOCKET_PATH,
-	OPT_ZONED,
+#define VHU_BACKEND_OPTION(id, ...) OPT_##id,
+#include "vhu/backend_options.def"
+	OPT_MAX
 };
 
-static const struct option table[] = {
-	{"socket", required_argument, NULL, 's'},
-	{"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
-	{"fd", required_argument, NULL, OPT_FD},
-	{"client", no_argument, NULL, 'c'},
-	{"one-shot", no_argument, NULL, OPT_ONE_SHOT},
-	{"device", required_argument, NULL, 'd'},
-	{"image", required_argument, NULL, 'i'},
-	{"blk-file", required_argument, NULL, 'i'},
-	{"size", required_argument, NULL, OPT_SIZE},
-	{"queues", required_argument, NULL, 'q'},
-	{"read-only", no_argument, NULL, 'r'},
-	{"null", no_argument, NULL, OPT_NULL},
-	{"latency", required_argument, NULL, OPT_LATENCY},
-	{"poll", no_argument, NULL, OPT_POLL},
-	{"reorder", no_argument, NULL, OPT_REORDER},
-	{"blk-size", required_argument, NULL, OPT_BLK_SIZE},
-	{"flash", no_argument, NULL, OPT_FLASH},
-	{"zoned", required_argument, NULL, OPT_ZONED},
-	{"control-queue", no_argument, NULL, OPT_CONTROL_QUEUE},
-	{"mem-slots", required_argument, NULL, OPT_MEM_SLOTS},
-	{"config-size", required_argument, NULL, OPT_CONFIG_SIZE},
-	{"features", required_argument, NULL, OPT_FEATURES},
-	{"protocol-features", required_argument, NULL, OPT_PROTOCOL_FEATURES},
-	{"config", required_argument, NULL, OPT_CONFIG},
-	{"reply-style", required_argument, NULL, OPT_REPLY_STYLE},
-	{"like-session", required_argument, NULL, OPT_LIKE_SESSION},
-	{"like", required_argument, NULL, OPT_LIKE},
-	{"fault", required_argument, NULL, 'F'},
-	{"list-faults", no_argument, NULL, OPT_LIST_FAULTS},
-	{"print-capabilities", no_argument, NULL, OPT_PRINT_CAPABILITIES},
-	{"verbose", no_argument, NULL, 'v'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
-	{NULL, 0, NULL, 0},
+static const struct row {
+	char letter; /* or 0 */
+	const char *name, *arg, *group, *help;
+} rows[OPT_MAX] = {
+#define VHU_BACKEND_OPTION(id, ...) [OPT_##id] = {__VA_ARGS__},
+#include "vhu/backend_options.def"
 };
-
-static const char help[] =
-	"Usage: vhu-backend --socket PATH --device NAME [OPTION]…\n"
-	"The reference vhost-user back-end: it keeps to the specification, save for the faults asked for.\n"
-	"\n"
-	"Connection (one of):\n"
-	"  -s, --socket PATH        listen on PATH (also --socket-path); one front-end at a time is served\n"
-	"      --fd N               use the inherited socket N, listening or connected\n"
-	"  -c, --client             with --socket: connect to PATH, again and again\n"
-	"      --one-shot           end with the first front-end\n"
-	"Device:\n"
-	"  -d, --device NAME        blk (default), net, fs … (what is known is listed for an unknown one)\n"
-	"  -i, --image FILE         the medium (also --blk-file); default is memory\n"
-	"      --size BYTES         of that memory, with K, M or G (64M)\n"
-	"  -q, --queues N           request queues, 1 to 256 (4)\n"
-	"  -r, --read-only          offer a read-only device\n"
-	"      --null               complete reads and writes at once, without data\n"
-	"      --latency US         let each request take that many microseconds (0)\n"
-	"      --reorder            execute requests in another order than they came\n"
-	"      --poll               look at the rings all the time, not only when kicked\n"
-	"      --blk-size BYTES     logical block size (512)\n"
-	"      --flash              offer wear figures and secure erase\n"
-	"      --zoned SECTORS      a flash disk of empty zones; the first is written as any disk\n"
-	"      --control-queue      serve the control queue of a network device, one more than --queues\n"
-	"To look like another back-end:\n"
-	"      --features MASK      offer only these of the virtio features\n"
-	"      --protocol-features MASK  offer only these of the protocol features\n"
-	"      --config HEX         config space begins with these bytes\n"
-	"      --config-size BYTES  config space has at most so many bytes, 1 to 256\n"
-	"      --mem-slots N        memory slots, 1 to 509 (32)\n"
-	"      --reply-style WORD   log-echo (default), log-u64 or log-empty: how SET_LOG_BASE is answered;\n"
-	"                           base-low: GET_VRING_BASE tells 16 bits only; ungated: messages are\n"
-	"                           served without their protocol feature; ack-always: need_reply is\n"
-	"                           answered without REPLY_ACK; area-first: with INFLIGHT_SHMFD no ring\n"
-	"                           starts without its buffer; may be given again\n"
-	"      --like CAPTURE       all of these, and --queues, as a captured back-end had them\n"
-	"      --like-session N     before --like: the back-end of this session, of several\n"
-	"Faults:\n"
-	"  -F, --fault ID           misbehave; may be given again\n"
-	"      --list-faults        a line a fault: id, requirements, what it does wrong\n"
-	"Other:\n"
-	"      --print-capabilities JSON for management programs\n"
-	"  -v, --verbose            say on stderr what was refused and why\n"
-	"  -h, --help  -V, --version\n"
-	"\n"
-	"SIGHUP makes it look at the image's size again; SIGTERM and SIGINT end it.\n";
 
 __attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
@@ -321,27 +229,28 @@ static void socket_option(int c)
 static void one_option(int c, bool *capabilities)
 {
 	switch (c) {
-	case 's':
+	case OPT_SOCKET:
 		options.socket = optarg;
 		break;
 	case OPT_SOCKET_PATH:
 	case OPT_FD:
 		socket_option(c);
 		break;
-	case 'c':
+	case OPT_CLIENT:
 		options.client = true;
 		break;
-	case 'i':
+	case OPT_IMAGE:
+	case OPT_BLK_FILE:
 		options.image = optarg;
 		break;
 	case OPT_SIZE:
 		options.size =
 			number("--size", optarg, C_SECTOR_SIZE, 1ULL << 44) / C_SECTOR_SIZE * C_SECTOR_SIZE;
 		break;
-	case 'q':
+	case OPT_QUEUES:
 		options.queues = (unsigned)number("--queues", optarg, 1, C_VRING_INDEX_MAX + 1);
 		break;
-	case 'r':
+	case OPT_READ_ONLY:
 		if (fault(prog_read_only_unknown))
 			usage("--read-only", "there is no such option");
 		options.read_only = true;
@@ -366,13 +275,13 @@ static void one_option(int c, bool *capabilities)
 		if (options.blk_size & (options.blk_size - 1))
 			usage("--blk-size", "a power of two is expected");
 		break;
-	case 'F':
+	case OPT_FAULT:
 		fault_parse(optarg);
 		break;
 	case OPT_PRINT_CAPABILITIES:
 		*capabilities = true;
 		break;
-	case 'v':
+	case OPT_VERBOSE:
 		options.verbose = true;
 		break;
 	default:
@@ -380,14 +289,53 @@ static void one_option(int c, bool *capabilities)
 	}
 }
 
+/* Words of `text` from `column` on, and from HELP_COLUMN on in the lines that follow. */
+static void print_wrapped(const char *text)
+{
+	size_t column = HELP_COLUMN;
+
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (column + 1 + len > HELP_WIDTH)
+			column = (size_t)printf("\n%*s", HELP_COLUMN, "") - 1;
+		column += (size_t)printf(" %.*s", (int)len, text);
+		text += len + strspn(text + len, " ");
+	}
+	putchar('\n');
+}
+
+static void print_help(void)
+{
+	const char *group = "";
+
+	puts("Usage: vhu-backend --socket PATH --device NAME [OPTION]…\n"
+	     "The reference vhost-user back-end: it keeps to the specification, save for the faults asked "
+	     "for.\n");
+	for (const struct row *r = rows; r < rows + OPT_MAX; r++) {
+		int width;
+
+		if (strcmp(group, r->group))
+			printf("%s:\n", r->group);
+		group = r->group;
+		width = r->letter ? printf("  -%c, ", r->letter) : printf("      ");
+		width += printf("--%s %s", r->name, r->arg ? r->arg : "");
+		if (width + 1 > HELP_COLUMN)
+			width = printf("\n") - 1;
+		printf("%*s", HELP_COLUMN - width, "");
+		print_wrapped(r->help);
+	}
+	puts("\nSIGHUP makes it look at the image's size again; SIGTERM and SIGINT end it.");
+}
+
 /* What ends the program by itself, whatever else was given. */
 static void answer_and_exit(int c)
 {
 	switch (c) {
-	case 'h':
-		fputs(help, stdout);
+	case OPT_HELP:
+		print_help();
 		break;
-	case 'V':
+	case OPT_VERSION:
 		puts("vhu-backend " VHU_VERSION);
 		break;
 	case OPT_LIST_FAULTS:
@@ -415,6 +363,31 @@ static void check(void)
 		usage(options.image, strerror(errno));
 }
 
+/* The next option's row; -1: there is none. */
+static int next_option(int argc, char **argv)
+{
+	static struct option table[OPT_MAX + 1];
+	static char letters[2 * OPT_MAX + 1];
+	char *letter = letters;
+	int c;
+
+	for (int i = 0; i < OPT_MAX; i++) {
+		int takes = rows[i].arg ? required_argument : no_argument;
+
+		table[i] = (struct option){rows[i].name, takes, NULL, LONG_VALUE + i};
+		if (rows[i].letter)
+			letter += sprintf(letter, "%c%s", rows[i].letter, rows[i].arg ? ":" : "");
+	}
+	opterr = 0;
+	c = getopt_long(argc, argv, letters, table, NULL);
+	if (c == '?')
+		usage(argv[optind - 1], "it is no option, or lacks its argument");
+	for (int i = 0; i < OPT_MAX && c < LONG_VALUE; i++)
+		if (rows[i].letter == c)
+			return i;
+	return c < 0 ? c : c - LONG_VALUE;
+}
+
 const struct device *options_parse(int argc, char **argv)
 {
 	const char *name = device_blk.name;
@@ -422,12 +395,9 @@ const struct device *options_parse(int argc, char **argv)
 	bool capabilities = false;
 	int c;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "s:cd:i:q:rF:vhV", table, NULL)) != -1) {
-		if (c == '?')
-			usage(argv[optind - 1], "it is no option, or lacks its argument");
+	while ((c = next_option(argc, argv)) >= 0) {
 		answer_and_exit(c);
-		if (c == 'd')
+		if (c == OPT_DEVICE)
 			name = optarg;
 		else
 			one_option(c, &capabilities);

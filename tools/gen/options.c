@@ -14,12 +14,33 @@
 #include "cli/replay.h"
 #include "cli/trace.h"
 
+/* vhu-backend shares nothing with the others but tables. */
+static const struct vhu_option backend_rows[] = {
+#define VHU_BACKEND_OPTION(id, ...) {VHU_BACKEND_ROW(__VA_ARGS__)},
+#define VHU_BACKEND_ROW(letter_, name_, arg_, group_, help_) \
+	.letter = (letter_), .name = (name_), .arg = (arg_), .group = (group_), .help = (help_)
+#include "vhu/backend_options.def"
+};
+static const struct vhu_option_part backend_part = {backend_rows, VHU_ARRAY_SIZE(backend_rows)};
+static const struct vhu_option_part *const backend_parts[] = {&backend_part};
+static const struct vhu_option_table backend_options = {
+	.program = "vhu-backend",
+	.usage = "--socket PATH --device NAME [OPTION]…",
+	.intro = "The reference vhost-user back-end: it keeps to the specification, save for the faults "
+		 "asked for.",
+	.parts = backend_parts,
+	.n_parts = 1,
+};
+
 static const struct program {
 	const struct vhu_option_table *table;
 	const char *what;  /* in a line */
 	const char *words; /* that completion offers besides files; NULL: none */
+	bool serves;	   /* it judges nobody: exit codes say nothing */
 } programs[] = {
 	{&vhu_capture_options, "record vhost-user sessions of other programs", "import"},
+	{&backend_options, "a vhost-user back-end that keeps to the specification, or breaks it on request",
+	 NULL, true},
 	{&vhu_conform_options, "test a vhost-user back-end without a virtual machine", NULL},
 	{&vhu_replay_options, "replay captured vhost-user sessions against a back-end", NULL},
 	{&vhu_guest_options, "put a vhost-user back-end under load without a virtual machine", NULL},
@@ -130,6 +151,8 @@ static void man(void)
 	}
 	if (program->words)
 		man_commands();
+	if (program->serves)
+		return;
 	puts(".SH EXIT STATUS");
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(codes); i++) {
 		printf(".TP\n.B %s\n", codes[i][0]);
