@@ -48,7 +48,7 @@ static void ring_stop(struct vhu_run *r, const struct vhu_step *s)
 	struct vhu_conn *c = conn_of(r, s);
 	uint32_t base;
 
-	if (!vhu_run_ring_stop(c, s->ring.queue, s, &base))
+	if (!vhu_run_ring_stop(c, s->ring.queue, false, s, &base))
 		return;
 	vhu_run_match(r, s, &s->ring.base, "the base", base);
 	vhu_run_save(r, s->ring.save, s->ring.n_save, &c->answer);

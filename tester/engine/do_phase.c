@@ -85,9 +85,12 @@ static bool run_transfer(struct vhu_conn *c, const struct vhu_script_item *item,
 	return !c->r->stop;
 }
 
-/* A back-end that can't use userfaultfd refuses, and the migration goes on without postcopy: with others. */
-static bool run_postcopy(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
-			 struct vhu_moment *m)
+/*
+ * What a back-end may refuse, and what is tested ends there: one that can't use userfaultfd has no postcopy,
+ * and one that is told of a region twice is right to complain.
+ */
+static bool run_refusable(struct vhu_conn *c, const struct vhu_script_item *item, const struct vhu_step *s,
+			  struct vhu_moment *m)
 {
 	struct vhu_step asks = *s;
 
@@ -126,7 +129,8 @@ static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, cons
 		*m = vhu_run_moment(c);
 		break;
 	case VHU_MSG_GET_VRING_BASE:
-		return item->queue >= r->n_rings || vhu_run_ring_stop(c, item->queue, s, &base);
+		return item->queue >= r->n_rings ||
+		       vhu_run_ring_stop(c, item->queue, item->needlessly, s, &base);
 	case VHU_MSG_SET_VRING_NUM:
 		vhu_driver_features(r->driver, c->features);
 		break;
@@ -146,7 +150,9 @@ static bool run_one(struct vhu_conn *c, const struct vhu_script_item *item, cons
 		return run_transfer(c, item, s, m);
 	case VHU_MSG_POSTCOPY_ADVISE:
 	case VHU_MSG_POSTCOPY_LISTEN:
-		return run_postcopy(c, item, s, m);
+		return run_refusable(c, item, s, m);
+	case VHU_MSG_ADD_MEM_REG:
+		return item->again ? run_refusable(c, item, s, m) : vhu_run_item(c, item, s, m);
 	case VHU_MSG_GET_CONFIG:
 		return vhu_run_item(c, item, s, m) && took_config(c, item);
 	default:
@@ -229,13 +235,14 @@ static bool is_started(const struct vhu_run *r)
 	return false;
 }
 
-/* How many regions the back-end can be told of. */
+/* How many regions the back-end can be told of; those that never ask how many slots there are find out. */
 static size_t regions_max(const struct vhu_conn *c)
 {
 	const struct vhu_session *s = &c->oracle.session;
 
-	return vhu_session_pfeatures(s) & VHU_P(CONFIGURE_MEM_SLOTS) ? (size_t)s->mem_slots
-								      : VHU_C_MEM_TABLE_REGIONS;
+	if (!(vhu_session_pfeatures(s) & VHU_P(CONFIGURE_MEM_SLOTS)))
+		return VHU_C_MEM_TABLE_REGIONS;
+	return s->mem_slots ? (size_t)s->mem_slots : SIZE_MAX;
 }
 
 /* One more region of the guest's, as a memory module that is plugged in; one that was there comes again. */

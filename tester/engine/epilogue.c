@@ -23,7 +23,7 @@ static void stop_rings(struct vhu_run *r, struct vhu_conn *c)
 		uint32_t base;
 
 		if (r->rings[q].started && c->oracle.session.ring[q].started)
-			vhu_run_ring_stop(c, q, &epilogue_step, &base);
+			vhu_run_ring_stop(c, q, false, &epilogue_step, &base);
 	}
 }
 

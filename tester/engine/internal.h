@@ -354,8 +354,9 @@ uint32_t vhu_run_ring_place(struct vhu_run *r, unsigned queue);
 void vhu_run_ring_started(struct vhu_run *r, unsigned queue);
 /* Starts one ring: driver and messages. */
 bool vhu_run_ring_start(struct vhu_conn *c, unsigned queue, const char *profile, const struct vhu_step *s);
-/* Stops one ring; the base of the reply in *ret_base. */
-bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base);
+/* Stops one ring; the base of the reply in *ret_base. `needlessly`: with need_reply, beside the reply. */
+bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, bool needlessly, const struct vhu_step *s,
+		       uint32_t *ret_base);
 /* The same for a ring that somebody else looks after: it is told where it stops, and nothing is reaped. */
 bool vhu_run_ring_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s);
 /* Attaches what a message carries by its row; false: BROKEN. */

@@ -364,7 +364,7 @@ static void finish(struct load *l)
 
 	l->run.phase = "end";
 	for (unsigned q = 0; q < l->o->guest.queues && !over(l); q++)
-		vhu_run_ring_stop(&l->conn, q, &s, &base);
+		vhu_run_ring_stop(&l->conn, q, false, &s, &base);
 	if (!l->run.stop)
 		vhu_driver_audit(l->run.driver);
 }

@@ -218,9 +218,14 @@ static void judge_base(struct vhu_conn *c, const struct vhu_step *s, unsigned qu
 	vhu_run_finding(c->r, &f);
 }
 
-static bool ask_base(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
+/* `needlessly`: an acknowledgement is asked for as well, beside the answer. */
+static bool ask_base(struct vhu_conn *c, unsigned queue, bool needlessly, const struct vhu_step *s,
+		     uint32_t *ret_base)
 {
-	struct vhu_script_item item = {.msg = VHU_MSG_GET_VRING_BASE, .queue = queue};
+	struct vhu_script_item item = {.msg = VHU_MSG_GET_VRING_BASE,
+				       .queue = queue,
+				       .need_reply = needlessly,
+				       .needlessly = needlessly};
 	struct vhu_step step = vhu_run_plain_step(s);
 	struct vhu_moment m = vhu_run_moment(c);
 
@@ -235,7 +240,7 @@ bool vhu_run_ring_base(struct vhu_conn *c, unsigned queue, const struct vhu_step
 	struct vhu_ring_run *ring = &c->r->rings[queue];
 	uint32_t base;
 
-	if (!ask_base(c, queue, s, &base))
+	if (!ask_base(c, queue, false, s, &base))
 		return false;
 	ring->base = vhu_vring_base_cut(vhu_driver_ring(c->r->driver, queue), base);
 	ring->base_known = true;
@@ -244,13 +249,14 @@ bool vhu_run_ring_base(struct vhu_conn *c, unsigned queue, const struct vhu_step
 	return true;
 }
 
-bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, const struct vhu_step *s, uint32_t *ret_base)
+bool vhu_run_ring_stop(struct vhu_conn *c, unsigned queue, bool needlessly, const struct vhu_step *s,
+		       uint32_t *ret_base)
 {
 	struct vhu_ring_run *ring = &c->r->rings[queue];
 	struct vhu_vring *v = vhu_driver_ring(c->r->driver, queue);
 	bool was_started = ring->started;
 
-	if (!ask_base(c, queue, s, ret_base))
+	if (!ask_base(c, queue, needlessly, s, ret_base))
 		return false;
 	vhu_driver_poll(c->r->driver);
 	ring->base = vhu_vring_base_cut(v, *ret_base);

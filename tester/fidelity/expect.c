@@ -270,11 +270,11 @@ static void say_set_inflight(struct front *f, const struct vhu_script_item *i, s
 /* --- the device's own -------------------------------------------------------------------------------------
  */
 
-static void put_config(struct spoken *s, uint32_t offset, uint32_t size)
+static void put_config(struct spoken *s, uint32_t offset, uint32_t size, uint32_t flags)
 {
 	put_number(s, 0, 4, offset);
 	put_number(s, 4, 4, size);
-	put_number(s, 8, 4, 0);
+	put_number(s, 8, 4, flags);
 }
 
 static void say_get_config(struct front *f, const struct vhu_script_item *i, struct spoken *s)
@@ -282,7 +282,7 @@ static void say_get_config(struct front *f, const struct vhu_script_item *i, str
 	size_t size = vhu_profile_config(f->facts.profile, f->facts.device);
 	const struct vhu_tape_item *item = take_reply(f, VHU_ID_GET_CONFIG);
 
-	put_config(s, 0, (uint32_t)size);
+	put_config(s, 0, (uint32_t)size, i->config_flags);
 	s->len = VHU_MIN((size_t)12 + size, (size_t)PAYLOAD_MAX);
 	f->gave_up = !f->set_up && item && item->frame.len < s->len;
 	if (item && f->facts.device == VHU_DEV_BLK && item->frame.len > 12 + 32) {
@@ -296,7 +296,7 @@ static void say_set_config(struct front *f, const struct vhu_script_item *i, str
 {
 	bool disk = f->facts.device == VHU_DEV_BLK;
 
-	put_config(s, 32, 1);
+	put_config(s, 32, 1, i->config_flags);
 	if (!disk)
 		mask(s, 0, 8);
 	mask(s, 12, 1);

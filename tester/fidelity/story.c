@@ -21,6 +21,7 @@ static const struct event_row {
 	[EVENT_SETUP] = {"set-up", VHU_PHASE_OWNED, VHU_MSG_MAX},
 	[EVENT_START] = {"start", VHU_PHASE_RUNNING, VHU_MSG_MAX},
 	[EVENT_STOP] = {"stop", VHU_PHASE_STOP, VHU_MSG_MAX},
+	[EVENT_PAUSE] = {"pause", VHU_PHASE_PAUSE, VHU_MSG_MAX},
 	[EVENT_RESUME] = {"resume", VHU_PHASE_RESUME, VHU_MSG_MAX},
 	[EVENT_RESET] = {"reset", VHU_PHASE_RESET, VHU_MSG_MAX},
 	[EVENT_MACHINE_RESET] = {"machine reset", VHU_PHASE_RESET, VHU_MSG_MAX},
@@ -75,6 +76,8 @@ static bool is_possible(const struct front *f, enum event e)
 		return !f->started;
 	case EVENT_STOP:
 		return f->started;
+	case EVENT_PAUSE:
+		return f->started && vhu_profile_has_phase(f->facts.profile, VHU_PHASE_PAUSE);
 	case EVENT_RESUME:
 		return !f->started && vhu_profile_has_phase(f->facts.profile, VHU_PHASE_RESUME);
 	case EVENT_RESET:
@@ -204,6 +207,7 @@ static void after_event(struct front *f, enum event e)
 		f->lost_started = f->incoming = f->keeps = false;
 		break;
 	case EVENT_STOP:
+	case EVENT_PAUSE:
 		vhu_front_stopped(f);
 		break;
 	case EVENT_POSTCOPY_END:

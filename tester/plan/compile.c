@@ -134,7 +134,7 @@ static void get_profile(struct compile *c, const struct entry *e, const struct n
 static void check_set_up(struct compile *c, const struct node *top)
 {
 	static const enum vhu_msg asked[] = {VHU_MSG_GET_PROTOCOL_FEATURES, VHU_MSG_SET_PROTOCOL_FEATURES,
-					     VHU_MSG_GET_QUEUE_NUM};
+					     VHU_MSG_GET_QUEUE_NUM, VHU_MSG_SET_VRING_KICK};
 	const struct vhu_plan *p = c->plan;
 	struct vhu_facts_of_front facts = {
 		.profile = p->profile,
@@ -200,6 +200,8 @@ static void get_format(struct compile *c, const struct node *top)
 	if (p->packed && !(c->facts.features & VHU_V(VIRTIO_F_RING_PACKED)))
 		vhu_plan_skip(c, "needs packed rings, which the target does not offer");
 	vhu_plan_negotiate(c, top);
+	if (p->packed && !vhu_profile_passes(p->profile, c->facts.device, VHU_V(VIRTIO_F_RING_PACKED)))
+		vhu_plan_skip(c, "the persona '%s' has no packed rings", p->profile);
 	p->packed |= (p->features & VHU_V(VIRTIO_F_RING_PACKED)) != 0;
 	if (c->twin && !(p->features & VHU_V(VIRTIO_F_VERSION_1)))
 		vhu_plan_skip(c, "legacy devices have split rings");

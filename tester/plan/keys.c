@@ -45,8 +45,8 @@ const char *const vhu_words_fd[] =
 				"directory", "huge", NULL};
 const char *const vhu_words_channel[] = {"main", "backend", NULL};
 const char *const vhu_words_phase[] = {
-	"start", "stop", "resume", "reset", "switch", "reconfigure", "write-config", "plug", "unplug",
-	"log-on", "log-off", "save", "load", "announce", "advise", "listen", "postcopy-end", NULL};
+	"start", "stop", "pause", "resume", "reset", "switch", "reconfigure", "write-config", "plug",
+	"unplug", "log-on", "log-off", "save", "load", "announce", "advise", "listen", "postcopy-end", NULL};
 const char *const vhu_words_close[] = {"main", "backend", "both", "write", NULL};
 const char *const vhu_words_answer[] = {"ack", "nack", "none", "late", NULL};
 static const char *const words_all[] = {"all", NULL};

@@ -197,6 +197,7 @@ static void fill_get_config(struct fill *x)
 
 	resize(x, vhu_payload_row(x->pl)->min + size);
 	set(x, "size", size);
+	set(x, "flags", x->m->config_flags);
 }
 
 /* The one field that a disk's driver may write; elsewhere a byte at the start. */
@@ -209,6 +210,7 @@ static void fill_set_config(struct fill *x)
 	resize(x, head + 1);
 	set(x, "size", 1);
 	set(x, "offset", row ? row->offset : 0);
+	set(x, "flags", x->m->config_flags);
 	if (row && x->r == 0)
 		x->f->payload[head] = x->m->writes ? x->m->written : 1;
 }
@@ -329,6 +331,7 @@ void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item)
 	m->go_on = item->go_on;
 	m->writes = item->msg == VHU_MSG_SET_CONFIG;
 	m->written = item->written;
+	m->config_flags = item->config_flags;
 	if (item->config_size)
 		m->config_size = item->config_size;
 }

@@ -47,7 +47,7 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	struct offer p = get_offer(c, top, VHU_NS_PROTOCOL, "protocol_features", "drop_protocol_features");
 	struct vhu_plan *plan = c->plan;
 	const bool own = NODE_GET(top, "profile").json && vhu_profile_is_real(plan->profile);
-	uint64_t agreed;
+	uint64_t agreed, passed;
 
 	plan->own_persona = own;
 	/* A host-managed disk works with no driver that knows nothing of zones. */
@@ -57,6 +57,13 @@ void vhu_plan_negotiate(struct compile *c, const struct node *top)
 	/* A machine has an MTU of its own only where its user gives one, as a case does that names it. */
 	if (!v.exactly && c->facts.device == VHU_DEV_NET && vhu_profile_is_real(plan->profile))
 		plan->features &= ~VHU_V(VIRTIO_NET_F_MTU) | v.named;
+	/* Not where the case has chosen what its guest acknowledges. */
+	passed = v.exactly ? plan->features
+			   : vhu_profile_passes(plan->profile, c->facts.device, plan->features);
+	if (v.named & plan->features & ~passed & ~log_all)
+		vhu_plan_skip(c, "the persona '%s' does not pass on the features that this is about",
+			      plan->profile);
+	plan->features = passed;
 	/* Logging is switched on by `log`, whatever a case needs. */
 	if (!v.exactly)
 		plan->features &= ~log_all;

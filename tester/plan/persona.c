@@ -86,6 +86,7 @@ enum when {
 	WHEN_NO_AT_RING,
 	WHEN_ENABLES,
 	WHEN_NO_ENABLES,
+	WHEN_NO_BIT30,
 	WHEN_NO_MQ,
 	WHEN_NO_CONFIG,
 	WHEN_FEW_QUEUES,
@@ -96,6 +97,7 @@ enum when {
 };
 #define W(name) (UINT64_C(1) << WHEN_##name)
 #define S(name) VHU_C_STATUS_##name
+#define V(name) VHU_V(name)
 
 enum {
 	FD_SETUP = VHU_CALL_SETUP,
@@ -103,6 +105,7 @@ enum {
 	FD_SAME = VHU_CALL_SAME,
 	USED = 2, /* SET_VRING_ENABLE: by the pairs that the guest uses */
 	GO_ON = 1,
+	WRITABLE = 1, /* what the Rust front-ends mean by 1; the specification means migration */
 };
 
 struct row {
@@ -140,6 +143,17 @@ static const struct front_row {
 } fronts[] = {
 #define VHU_FRONT(script, device, since, traits, config)                                                     \
 	{SCRIPT_##script, VHU_DEV_##device, since, traits, config},
+#include <vhu/profiles.def>
+};
+
+static const struct pass_row {
+	enum script script;
+	enum vhu_device device;
+	unsigned since;
+	uint64_t features;
+} passes[] = {
+#define VHU_PASSES(script, device, since, features)                                                          \
+	{SCRIPT_##script, VHU_DEV_##device, since, (features)},
 #include <vhu/profiles.def>
 };
 
@@ -219,6 +233,18 @@ uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t
 	if (front_of(p, device)->traits & W(READS))
 		return offered & (p->protocol | VHU_P(CONFIG));
 	return offered & p->protocol & ~VHU_P(CONFIG);
+}
+
+uint64_t vhu_profile_passes(const char *profile, enum vhu_device device, uint64_t features)
+{
+	const struct profile_row *p = profile_of(profile);
+	uint64_t passed = UINT64_MAX;
+
+	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(passes); i++)
+		if (passes[i].script == p->script && passes[i].since <= p->version &&
+		    (passes[i].device == device || passes[i].device == VHU_DEV_ANY))
+			passed = passes[i].features;
+	return features & passed;
 }
 
 size_t vhu_profile_config(const char *profile, enum vhu_device device)
@@ -384,6 +410,18 @@ static bool pair_is_on(const struct walk *w, unsigned queue)
 	return queue / 2 < w->f->pairs_on;
 }
 
+/* Of a condition NO_…, what it denies. */
+static enum when opposite(enum when when)
+{
+	static const enum when denied[] = {
+		[WHEN_NO_PAIRS] = WHEN_PAIRS,	  [WHEN_NO_MQ] = WHEN_MQ,
+		[WHEN_NO_SLOTS] = WHEN_SLOTS,	  [WHEN_NO_AT_RING] = WHEN_AT_RING,
+		[WHEN_NO_ENABLES] = WHEN_ENABLES, [WHEN_NO_DOWN] = WHEN_DOWN,
+	};
+
+	return denied[when];
+}
+
 static bool holds(const struct walk *w, enum when when, const struct row *r)
 {
 	const struct vhu_facts_of_front *f = w->f;
@@ -446,9 +484,14 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_BEFORE_10:
 		return w->profile->version < 1000;
 	case WHEN_NO_PAIRS:
-		return !(w->front->traits & W(PAIRS));
 	case WHEN_NO_MQ:
-		return !negotiated(w, WHEN_MQ);
+	case WHEN_NO_SLOTS:
+	case WHEN_NO_AT_RING:
+	case WHEN_NO_ENABLES:
+	case WHEN_NO_DOWN:
+		return !holds(w, opposite(when), r);
+	case WHEN_NO_BIT30:
+		return !(f->features_offered & bit30);
 	case WHEN_NO_CONFIG:
 		return !(f->pfeatures & VHU_P(CONFIG));
 	case WHEN_FEW_QUEUES:
@@ -456,14 +499,6 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_IOMMU_ALONE:
 		return (f->features_offered & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
 		       !(f->pfeatures & VHU_P(REPLY_ACK) && f->pfeatures & VHU_P(BACKEND_REQ));
-	case WHEN_NO_SLOTS:
-		return !negotiated(w, WHEN_SLOTS);
-	case WHEN_NO_AT_RING:
-		return !(w->front->traits & W(AT_RING));
-	case WHEN_NO_ENABLES:
-		return !(w->front->traits & W(ENABLES));
-	case WHEN_NO_DOWN:
-		return !holds(w, WHEN_DOWN, r);
 	case WHEN_DOWN:
 		return f->vectors == VHU_VECTORS_AS_USUAL ? w->front->traits >> when & 1
 							   : f->vectors == VHU_VECTORS_SHARED;
@@ -536,6 +571,14 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 	case VHU_MSG_GET_CONFIG:
 		if (w->front->config < VHU_C_CONFIG_SIZE_MAX)
 			item.config_size = w->front->config;
+		item.config_flags = r->value;
+		break;
+	case VHU_MSG_SET_CONFIG:
+		item.config_flags = r->value;
+		break;
+	case VHU_MSG_ADD_MEM_REG:
+		item.again = w->part > 0;
+		item.go_on = r->value == GO_ON;
 		break;
 	default:
 		item.go_on = r->value == GO_ON;

@@ -73,6 +73,7 @@ static const struct {
 } words[] = {
 	[VHU_DO_PHASE_START] = {VHU_PHASE_RUNNING, false},
 	[VHU_DO_PHASE_STOP] = {VHU_PHASE_STOP, false},
+	[VHU_DO_PHASE_PAUSE] = {VHU_PHASE_PAUSE, true},
 	[VHU_DO_PHASE_RESUME] = {VHU_PHASE_RESUME, true},
 	[VHU_DO_PHASE_RESET] = {VHU_PHASE_RESET, false},
 	[VHU_DO_PHASE_SWITCH] = {VHU_PHASE_SWITCH, false},

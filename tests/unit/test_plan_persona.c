@@ -176,7 +176,7 @@ static void test_what_goes_with_it(void **state)
 	assert_false(said(&f, VHU_MSG_SET_VRING_KICK).fresh);
 }
 
-/* With Cloud Hypervisor everything is acknowledged, with crosvm nothing. */
+/* With Cloud Hypervisor everything is acknowledged, with crosvm and Firecracker nothing. */
 static void test_rust_front_ends(void **state)
 {
 	struct vhu_facts_of_front f = disk("cloud-hypervisor");
@@ -185,8 +185,60 @@ static void test_rust_front_ends(void **state)
 			    "SET_FEATURES* SET_MEM_TABLE* SET_VRING_NUM:0* GET_INFLIGHT_FD* SET_INFLIGHT_FD* "
 			    "SET_VRING_ADDR:0* SET_VRING_BASE:0* SET_VRING_CALL:0* SET_VRING_KICK:0* "
 			    "SET_VRING_ENABLE:0*");
-	f.profile = "crosvm";
+	f.queues = 2;
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_STOP)->text,
+			    "SET_VRING_ENABLE:0* GET_VRING_BASE:0* SET_VRING_ENABLE:1* GET_VRING_BASE:1*");
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_PAUSE)->text,
+			    "SET_VRING_ENABLE:0* SET_VRING_ENABLE:1*");
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED)->text,
+			    "SET_OWNER GET_FEATURES GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_CONFIG*");
+	f.reconnected = true;
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_OWNED)->text,
+			    "SET_OWNER GET_FEATURES SET_PROTOCOL_FEATURES");
+	f = disk("crosvm");
 	assert_null(strchr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RUNNING)->text, '*'));
+	f = disk("firecracker");
+	f.pfeatures = vhu_profile_takes(f.profile, f.device, f.pfeatures);
+	assert_true(f.pfeatures == VHU_P(CONFIG));
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RUNNING)->text,
+			    "SET_OWNER GET_FEATURES GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_CONFIG "
+			    "SET_FEATURES SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_ADDR:0 SET_VRING_BASE:0 "
+			    "SET_VRING_CALL:0 SET_VRING_KICK:0 SET_VRING_ENABLE:0");
+	assert_int_equal(said(&f, VHU_MSG_GET_CONFIG).config_flags, 1);
+	f.profile = "qemu-10.0";
+	assert_int_equal(said(&f, VHU_MSG_GET_CONFIG).config_flags, 0);
+}
+
+/* Of what a back-end offers a front-end passes on what it knows, and keeps what is its own affair. */
+static void test_features_passed_on(void **state)
+{
+	const uint64_t packed = VHU_V(VIRTIO_F_RING_PACKED), lifetime = VHU_V(VIRTIO_BLK_F_LIFETIME),
+		       control = VHU_V(VIRTIO_NET_F_CTRL_VQ) | VHU_V(VIRTIO_NET_F_MAC);
+
+	assert_true(vhu_profile_passes("plain", VHU_DEV_BLK, UINT64_MAX) == UINT64_MAX);
+	assert_true(vhu_profile_passes("qemu-10.0", VHU_DEV_BLK, packed | lifetime) == packed);
+	assert_true(vhu_profile_passes("qemu-2.10", VHU_DEV_BLK, packed | lifetime) == 0);
+	assert_true(vhu_profile_passes("qemu-11.1", VHU_DEV_NET, control) == 0);
+	assert_true(vhu_profile_passes("cloud-hypervisor", VHU_DEV_NET, control) ==
+		    VHU_V(VIRTIO_NET_F_CTRL_VQ));
+	assert_true(vhu_profile_passes("crosvm", VHU_DEV_BLK, packed | lifetime) == lifetime);
+	assert_true(vhu_profile_passes("firecracker", VHU_DEV_BLK, UINT64_MAX) ==
+		    (BIT30 | VHU_V(VIRTIO_F_VERSION_1) | VHU_V(VIRTIO_RING_F_EVENT_IDX) |
+		     VHU_V(VIRTIO_BLK_F_RO) | VHU_V(VIRTIO_BLK_F_FLUSH)));
+}
+
+/* Who tells of a region with each pair tells it again. */
+static void test_regions_told_again(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-7.2");
+
+	f.device = VHU_DEV_NET;
+	f.pfeatures = VHU_P(REPLY_ACK) | VHU_P(MQ) | VHU_P(CONFIGURE_MEM_SLOTS);
+	f.features |= VHU_V(VIRTIO_NET_F_MQ);
+	f.queues = 4;
+	assert_true(said(&f, VHU_MSG_ADD_MEM_REG).again);
+	f.profile = "qemu-10.0";
+	assert_false(said(&f, VHU_MSG_ADD_MEM_REG).again);
 }
 
 static void test_look_ups(void **state)
@@ -223,6 +275,8 @@ int main(void)
 		cmocka_unit_test(test_rings_that_are_ready),
 		cmocka_unit_test(test_what_goes_with_it),
 		cmocka_unit_test(test_rust_front_ends),
+		cmocka_unit_test(test_features_passed_on),
+		cmocka_unit_test(test_regions_told_again),
 		cmocka_unit_test(test_look_ups),
 	};
 

@@ -18,6 +18,7 @@ enum vhu_phase {
 	VHU_PHASE_MAPPED,
 	VHU_PHASE_RUNNING,
 	VHU_PHASE_STOP,
+	VHU_PHASE_PAUSE,
 	VHU_PHASE_RESUME,
 	VHU_PHASE_RESET,
 	VHU_PHASE_SWITCH,
@@ -54,6 +55,8 @@ struct vhu_script_item {
 	bool fresh;		 /* SET_VRING_KICK, SET_VRING_CALL: a descriptor of its own for this start */
 	uint8_t written;	 /* SET_CONFIG: what the guest writes; the walk knows nothing of it */
 	size_t config_size;	 /* GET_CONFIG: bytes that it asks for; 0: as many as there are */
+	uint8_t config_flags;	 /* GET_CONFIG, SET_CONFIG */
+	bool again;		 /* ADD_MEM_REG: of a region that the back-end was told of */
 };
 
 enum vhu_vectors { VHU_VECTORS_AS_USUAL, VHU_VECTORS_SHARED, VHU_VECTORS_OWN };
@@ -98,6 +101,8 @@ bool vhu_profile_is_real(const char *profile);
 bool vhu_profile_has_phase(const char *profile, enum vhu_phase phase);
 /* What it takes of an offer of protocol features, for a device. */
 uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t offered);
+/* What it passes on of the features that the back-end offers and a guest may acknowledge. */
+uint64_t vhu_profile_passes(const char *profile, enum vhu_device device, uint64_t features);
 /* Bytes of config space that it asks for; 0: it never asks. */
 size_t vhu_profile_config(const char *profile, enum vhu_device device);
 /*

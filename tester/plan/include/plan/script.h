@@ -27,6 +27,7 @@ struct vhu_moment {
 	uint64_t inflight_size, inflight_offset;
 	uint16_t inflight_queues, inflight_queue_size;
 	size_t config_size;		/* GET_CONFIG: bytes to ask for */
+	uint8_t config_flags;		/* GET_CONFIG, SET_CONFIG */
 	uint8_t status;			/* SET_STATUS */
 	bool disable;			/* SET_VRING_ENABLE */
 	bool load;			/* SET_DEVICE_STATE_FD */
