@@ -37,6 +37,14 @@ static void diverge(struct vhu_run *r, const struct vhu_step *s, enum vhu_diverg
 	r->stop |= !replay->keep_going;
 }
 
+/* Who hangs up may have died of it, which shows a moment later. */
+static void diverge_closed(struct vhu_conn *c, const struct vhu_step *s)
+{
+	vhu_run_closed_at(c, s);
+	c->close_told = true;
+	diverge(c->r, s, VHU_DIVERGENCE_CLOSED, NULL);
+}
+
 /* --- what descriptors stood for -------------------------------------------------------------------- */
 
 static int make_object(const struct vhu_object *o)
@@ -181,8 +189,7 @@ void vhu_do_recorded(struct vhu_run *r, const struct vhu_step *s)
 	if (!pace(r, s))
 		return;
 	if (!vhu_conn_live(c)) {
-		diverge(r, s, VHU_DIVERGENCE_CLOSED, NULL);
-		c->close_told = true;
+		diverge_closed(c, s);
 		return;
 	}
 	if (build(c, &s->recorded, &f)) {
@@ -333,8 +340,7 @@ void vhu_run_replay_missing(struct vhu_conn *c, const struct vhu_step *s)
 	if (r->stop)
 		return;
 	if (c->closed || r->exited) {
-		c->close_told = true;
-		diverge(r, s, VHU_DIVERGENCE_CLOSED, NULL);
+		diverge_closed(c, s);
 		return;
 	}
 	diverge(r, s, VHU_DIVERGENCE_MISSING, NULL);

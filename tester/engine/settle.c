@@ -152,8 +152,8 @@ void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s)
 	remember_close(c, s);
 	if (!vhu_target_spawned(r->e->target) || r->exited)
 		return;
-	/* One that takes nobody in after a session is most likely on its way out. */
-	if (!c->heard && r->session_over)
+	/* One that takes nobody in after a session, or holds nothing any more, is on its way out. */
+	if ((!c->heard && r->session_over) || vhu_target_fd_count(r->e->target) == 0)
 		vhu_run_wait(r, target_gone, r, VHU_MIN(vhu_run_deadline(r, s), vhu_now_ns() + leaving_ns),
 			     false);
 	else
