@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/words.h"
+#include "oracle/oracle.h"
 #include "plan/plan.h"
 
 enum { WIDTH = 96 };
@@ -162,6 +163,8 @@ static void explain_requirement(const struct vhu_req_row *row, const struct vhu_
 	add_row(out, "how:", row->how);
 	if (row->may_end)
 		add_row(out, "or:", "an orderly end of the connection");
+	add_row(out, "seen in:", vhu_known_gap(row->req, false));
+	add_row(out, "seen in:", vhu_known_gap(row->req, true));
 	add_bits(out, "with:", VHU_NS_VIRTIO, row->v_on);
 	add_bits(out, "with:", VHU_NS_PROTOCOL, row->p_on);
 	add_bits(out, "without:", VHU_NS_VIRTIO, row->v_off);

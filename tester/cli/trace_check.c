@@ -40,6 +40,7 @@ static void put_text(const struct check *c, const struct vhu_judged *d, const ch
 {
 	const struct vhu_finding *f = d->f;
 	const struct vhu_req_row *row = vhu_req_row(f->req);
+	const char *gap = vhu_known_gap(f->req, f->front);
 	uint64_t ns = d->t_ns >= c->in->first_ns ? d->t_ns - c->in->first_ns : 0;
 
 	printf("%s %s %s, binds %s: %s\n", verdict, row->id, vhu_level_name(row->level),
@@ -53,6 +54,8 @@ static void put_text(const struct check *c, const struct vhu_judged *d, const ch
 	put_lines("accepted:", f->accepted);
 	if (*f->actual)
 		printf("  came:     %s\n", f->actual);
+	if (gap)
+		printf("  seen in:  %s\n", gap);
 	if (why)
 		printf("  known:    %s\n", why);
 }
@@ -79,12 +82,13 @@ static void put_json(struct check *c, const struct vhu_judged *d, const char *ve
 	json_t *o;
 	char *text;
 
-	o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s?}", "record",
+	o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s?, s:s?}", "record",
 		      (json_int_t)d->record, "offset", (json_int_t)d->offset, "session",
 		      (json_int_t)d->connection, "time_ns", (json_int_t)d->t_ns, "requirement", row->id,
 		      "level", vhu_level_name(row->level), "party", vhu_party_words(row->party), "verdict",
 		      verdict, "summary", f->summary, "accepted", lines_json(f->accepted), "actual",
-		      f->actual, "message", f->message, "hex", f->hex, "known", why);
+		      f->actual, "message", f->message, "hex", f->hex, "known", why, "seen_in",
+		      vhu_known_gap(f->req, f->front));
 	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	if (text)
 		printf("%s\n    %s", c->any ? "," : "", text);

@@ -44,23 +44,29 @@ static bool too_young(const struct vhu_req_row *row, enum vhu_since spec)
 	return row->since > VHU_SINCE_V7_2 && !row->p_on && !row->v_on;
 }
 
-static bool known_gap(enum vhu_req req)
+const char *vhu_known_gap(enum vhu_req req, bool front)
 {
-	static const enum vhu_req gaps[] = {
-#define VHU_KNOWN_GAP(area, number, ...) VHU_REQ_##area##_##number,
+	static const struct {
+		enum vhu_req req;
+		bool front;
+		const char *who;
+	} gaps[] = {
+#define VHU_KNOWN_GAP(area, number, who) {VHU_REQ_##area##_##number, false, who},
 #include <vhu/known_gaps.def>
+#define VHU_DEVIATION(script, area, number, who) {VHU_REQ_##area##_##number, true, who},
+#include <vhu/profiles.def>
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(gaps); i++)
-		if (gaps[i] == req)
-			return true;
-	return false;
+		if (gaps[i].req == req && gaps[i].front == front)
+			return gaps[i].who;
+	return NULL;
 }
 
 enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts)
 {
 	const struct vhu_req_row *row = vhu_req_row(f->req);
-	bool soft = row->level != VHU_LEVEL_MUST || known_gap(f->req);
+	bool soft = row->level != VHU_LEVEL_MUST || vhu_known_gap(f->req, f->front);
 
 	if (f->kind == VHU_FINDING_QUIRK || too_young(row, opts->spec))
 		return VHU_WARN;

@@ -227,6 +227,7 @@ static void observe_illegal(struct vhu_oracle *o, const struct vhu_frame *f)
 		if (illegal[i].broken == VHU_REQ_MAX)
 			continue;
 		vhu_finding_init(&finding, illegal[i].broken, VHU_FINDING_RULE, "%s", illegal[i].text);
+		finding.front = true;
 		report(o, &finding, &j);
 	}
 }

@@ -34,6 +34,7 @@ enum vhu_finding_kind {
 struct vhu_finding {
 	enum vhu_req req;
 	enum vhu_finding_kind kind;
+	bool front;		/* the front-end did it */
 	char summary[240];	/* what is wrong, in a sentence */
 	char accepted[400];	/* what would have been right, one a line */
 	char actual[400];	/* what came */
@@ -48,6 +49,9 @@ struct vhu_judge_opts {
 };
 /* PASS is never returned: WARN or FAIL by level, kind, strictness and age. */
 enum vhu_verdict vhu_finding_grade(const struct vhu_finding *f, const struct vhu_judge_opts *opts);
+
+/* Who is known to break this true rule, of back-ends or of front-ends: then it is a WARN. NULL: nobody. */
+const char *vhu_known_gap(enum vhu_req req, bool front);
 
 /* Whether a message breaks this rule by itself, whatever was negotiated or sent before it. */
 bool vhu_finding_stands_alone(enum vhu_req req);
