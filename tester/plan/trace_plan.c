@@ -150,7 +150,16 @@ static int kill_target(struct trace_compile *c, const struct track *t, const str
 	return spawn_step(c, t, r, VHU_TARGET_KILL) ? 0 : -ENOMEM;
 }
 
-/* It hung up: by itself over what it was sent, else because it ended. */
+/* Who serves others meanwhile has not ended. */
+static bool serves_others(const struct trace_compile *c, const struct track *t)
+{
+	for (size_t i = 0; i < c->n_conns; i++)
+		if (c->busy[i] && i != t->conn)
+			return true;
+	return false;
+}
+
+/* It hung up: by itself over what it was sent or because it serves another, else because it ended. */
 static int closed_by_target(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
 	struct vhu_step *s;
@@ -158,7 +167,7 @@ static int closed_by_target(struct trace_compile *c, struct track *t, const stru
 
 	if (t->closed || !t->opened)
 		return 0;
-	if (!t->provoked) {
+	if (!t->provoked && (r->kind == VHU_CAP_LIFE_EXIT || !serves_others(c, t))) {
 		rc = kill_target(c, t, r);
 		if (rc < 0)
 			return rc;
