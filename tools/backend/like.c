@@ -20,6 +20,7 @@ enum {
 	CHANNEL_META = 0,
 	CHANNEL_MAIN = 1,
 	CHANNEL_BACKEND = 2,
+	CHANNEL_LIFE = 5,
 	CHANNEL_GPU = 6,
 	UNASKED_BITS = 64,
 	NG_SECTION = 0x0a0d0d0a,
@@ -28,6 +29,8 @@ enum {
 	NG_HEAD = 8,
 	NG_PACKET = 20, /* before its bytes */
 	CONNECTIONS = 65536,
+	OFF_KIND = 34,
+	LIFE_CLOSE = 3,
 	TLV_PATH = 4,
 	TLV_HEAD = 4,
 	FROM_FRONT = 1,
@@ -45,11 +48,14 @@ struct reading {
 	bool blocks;  /* it is pcapng */
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
 	uint32_t rings;		      /* highest index that was used, plus 1 */
+	uint32_t rings_before;	      /* the same, if what was asked last is refused */
+	uint64_t config_end;	      /* of the bytes that were asked for last */
 	uint32_t session;	      /* the sessions of its socket alone; 0: all */
 	uint64_t socket[CONNECTIONS]; /* what each goes over, as a hash; 0: not told */
 	uint32_t connection;	      /* whose state this is: */
 	uint64_t pfeatures;
 	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
+	bool ungated, unoffered; /* was asked for without agreement, without offer; served, if it goes on */
 	uint8_t packet[PACKET_MAX];
 };
 
@@ -165,6 +171,8 @@ static void take_config(struct reading *r, const uint8_t *payload, size_t len)
 {
 	uint64_t offset, size;
 
+	if (!len && r->config_end > 1 && r->config_end <= options.config_size)
+		options.config_size = (unsigned)r->config_end - 1;
 	if (r->config || len < OFF_CONFIG_payload)
 		return;
 	offset = FIELD(payload, CONFIG, offset);
@@ -219,8 +227,32 @@ static void take_u64(struct reading *r, uint32_t request, uint64_t value)
 	}
 }
 
+static bool is_of_ring(uint32_t request)
+{
+	return request == MSG_MAIN_SET_VRING_ENABLE || request == MSG_MAIN_SET_VRING_NUM ||
+	       request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK;
+}
+
+/* The connection goes on: so what it took was served, agreed on or not. */
+static void take_as_served(struct reading *r)
+{
+	options.ungated |= r->ungated;
+	options.unoffered |= r->unoffered;
+	r->ungated = r->unoffered = false;
+}
+
+/* It hung up over what was asked last. */
+static void take_as_refused(struct reading *r)
+{
+	r->ungated = r->unoffered = false;
+	r->rings = r->rings_before;
+}
+
 static void take_answer(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
+	take_as_served(r);
+	if (is_of_ring(request) && len == PMAX_U64 && FIELD(payload, U64, u64))
+		r->rings = r->rings_before;
 	options.ack_always |= r->asked && request == r->asked;
 	r->asked = 0;
 	if (request == MSG_MAIN_GET_CONFIG)
@@ -237,16 +269,20 @@ static void take_request(struct reading *r, uint32_t request, const uint8_t *pay
 
 	if (request == MSG_MAIN_SET_PROTOCOL_FEATURES && len == PMAX_U64)
 		r->pfeatures = FIELD(payload, U64, u64);
-	if (request == MSG_MAIN_SET_FEATURES && len == PMAX_U64)
+	if (request == MSG_MAIN_SET_FEATURES && len == PMAX_U64) {
 		r->packed = FIELD(payload, U64, u64) & V(VIRTIO_F_RING_PACKED);
+		r->unoffered |= options.has_features && (FIELD(payload, U64, u64) & ~options.features);
+	}
+	if (request == MSG_MAIN_GET_CONFIG && len >= OFF_CONFIG_payload)
+		r->config_end = FIELD(payload, CONFIG, offset) + FIELD(payload, CONFIG, size);
 	if (request == MSG_MAIN_SET_VRING_BASE && len == PMAX_VRING_BASE)
 		r->base_high = FIELD(payload, VRING_BASE, num) > LOW_HALF;
-	if (request == MSG_MAIN_SET_VRING_ENABLE || request == MSG_MAIN_SET_VRING_NUM)
-		index = (uint32_t)FIELD(payload, VRING_STATE, index);
-	else if (request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK)
-		index = *payload;
-	else
+	r->rings_before = r->rings;
+	if (!is_of_ring(request))
 		return;
+	index = request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK
+			? *payload
+			: (uint32_t)FIELD(payload, VRING_STATE, index);
 	if (len >= PMIN_VRING_STATE && index <= C_VRING_INDEX_MAX && index >= r->rings)
 		r->rings = index + 1;
 }
@@ -258,7 +294,7 @@ static void take_liberties(struct reading *r, uint32_t request, uint32_t flags)
 
 	if (!row)
 		return;
-	options.ungated |= (row->gate & ~r->pfeatures) != 0;
+	r->ungated |= (row->gate & ~r->pfeatures) != 0;
 	if (row->answer == ANSWER_ON_NEED_REPLY && (flags & C_HEADER_NEED_REPLY) &&
 	    !(r->pfeatures & P(REPLY_ACK)))
 		r->asked = request;
@@ -276,6 +312,7 @@ static void new_connection(struct reading *r, uint32_t connection)
 {
 	if (connection == r->connection)
 		return;
+	take_as_served(r);
 	r->connection = connection;
 	r->pfeatures = 0;
 	r->asked = 0;
@@ -324,7 +361,12 @@ static void take_packet(struct reading *r, size_t len)
 	const uint8_t *message;
 	uint32_t request, flags;
 
-	if (head < PSEUDO_HEADER || head > len || len - head < C_HEADER_SIZE || !counts(r))
+	if (head < PSEUDO_HEADER || head > len || !counts(r))
+		return;
+	if (r->packet[4] == CHANNEL_LIFE && le16(r->packet + OFF_KIND) == LIFE_CLOSE && from == FROM_BACK &&
+	    file_connection(r) == r->connection)
+		take_as_refused(r);
+	if (len - head < C_HEADER_SIZE)
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
@@ -375,6 +417,7 @@ void like_capture(const char *path, uint32_t session)
 	if (session)
 		read_all(r, note_socket);
 	read_all(r, take_packet);
+	take_as_served(r);
 	/* How many are served, whatever the number that is told. */
 	if (r->queue_num && options.queue_num <= C_VRING_INDEX_MAX + 1 && options.queue_num > r->rings)
 		r->rings = (uint32_t)options.queue_num;

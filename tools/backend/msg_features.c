@@ -99,7 +99,7 @@ static bool acceptable(struct session *s, uint64_t features)
 {
 	uint64_t change = features ^ s->features;
 
-	if (features & ~session_offer(s)) {
+	if ((features & ~session_offer(s)) && !options.unoffered) {
 		if (fault(feat_unoffered_assert))
 			fault_crash();
 		remark("features 0x%llx were not offered",

@@ -155,14 +155,16 @@ static void style_parse(const char *word)
 		options.base_low = true;
 	else if (!strcmp(word, "ungated"))
 		options.ungated = true;
+	else if (!strcmp(word, "unoffered"))
+		options.unoffered = true;
 	else if (!strcmp(word, "ack-always"))
 		options.ack_always = true;
 	else if (!strcmp(word, "area-first"))
 		options.area_first = true;
 	else
 		usage("--reply-style",
-		      "log-echo, log-u64, log-empty, base-low, ungated, ack-always or area-first is "
-		      "expected");
+		      "log-echo, log-u64, log-empty, base-low, ungated, unoffered, ack-always or area-first "
+		      "is expected");
 }
 
 /* What makes it look like another back-end. */
