@@ -267,7 +267,7 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 		code = vhu_record_frame_borrow(r, j->fds, &f, err);
 	if (code < 0)
 		return code;
-	f.layout = (unsigned)vhu_frame_payload(&f) + 1; /* it stays as it is */
+	vhu_frame_settle(&f);
 	o->session.device = device_of(j, r->connection);
 	o->partial = s->partial;
 	j->session = s;

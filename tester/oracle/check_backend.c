@@ -85,8 +85,8 @@ static bool uuid_order(struct vhu_judgement *j)
 
 static bool inband_num(struct vhu_judgement *j)
 {
-	return vhu_frame_u64(j->f, "num") &&
-	       vhu_differs(j, "num 0", "num %llu", (unsigned long long)vhu_frame_u64(j->f, "num"));
+	return VHU_NUMBER(j->f, VRING_STATE, num) &&
+	       vhu_differs(j, "num 0", "num %llu", (unsigned long long)VHU_NUMBER(j->f, VRING_STATE, num));
 }
 
 static bool iotlb_unnegotiated(struct vhu_judgement *j)
@@ -97,7 +97,7 @@ static bool iotlb_unnegotiated(struct vhu_judgement *j)
 
 static bool iotlb_type(struct vhu_judgement *j)
 {
-	uint64_t type = vhu_frame_u64(j->f, "type");
+	uint64_t type = VHU_NUMBER(j->f, IOTLB, type);
 
 	return type != VHU_C_IOTLB_MISS && type != VHU_C_IOTLB_ACCESS_FAIL &&
 	       vhu_differs(j, "type 1 (miss)\ntype 4 (access fail)", "type %llu", (unsigned long long)type);
@@ -105,7 +105,7 @@ static bool iotlb_type(struct vhu_judgement *j)
 
 static bool iotlb_permission(struct vhu_judgement *j)
 {
-	uint64_t perm = vhu_frame_u64(j->f, "perm");
+	uint64_t perm = VHU_NUMBER(j->f, IOTLB, perm);
 
 	return perm > 3 && vhu_differs(j, "a permission of 0 to 3", "%llu", (unsigned long long)perm);
 }
@@ -113,7 +113,8 @@ static bool iotlb_permission(struct vhu_judgement *j)
 /* Without a descriptor in service a signal is a message; with one it goes there. */
 static bool call_besides_fd(struct vhu_judgement *j)
 {
-	const struct vhu_ring_state *r = vhu_session_ring(j->s, (uint32_t)vhu_frame_u64(j->f, "index"));
+	uint32_t index = (uint32_t)VHU_NUMBER(j->f, VRING_STATE, index);
+	const struct vhu_ring_state *r = vhu_session_ring(j->s, index);
 
 	return r && r->call_fd &&
 	       vhu_differs(j, "a signal on the call descriptor, which was given", "this message");
@@ -134,11 +135,11 @@ static bool page_size(uint64_t size)
 
 static bool notifier_form(struct vhu_judgement *j)
 {
-	uint64_t index = vhu_frame_u64(j->f, "index"), size = vhu_frame_u64(j->f, "size");
+	uint64_t index = VHU_NUMBER(j->f, VRING_AREA, index), size = VHU_NUMBER(j->f, VRING_AREA, size);
 
 	if (index >= VHU_SESSION_RINGS || (j->s->queues && index >= j->s->queues))
 		return vhu_differs(j, "a ring of the device", "ring %llu", (unsigned long long)index);
-	if (vhu_frame_u64(j->f, "no_fd") && !j->f->n_fds)
+	if (VHU_NUMBER(j->f, VRING_AREA, no_fd) && !j->f->n_fds)
 		return false; /* takes the notifier away */
 	if (j->f->n_fds > 1)
 		return vhu_differs(j, "one descriptor", "%zu", j->f->n_fds);
@@ -166,19 +167,26 @@ static bool shm_map_form(struct vhu_judgement *j)
 
 static bool shm_map_flags(struct vhu_judgement *j)
 {
-	uint64_t flags = vhu_frame_u64(j->f, "flags");
+	uint64_t flags = VHU_NUMBER(j->f, MMAP, flags);
 
 	return flags > 1 && vhu_differs(j, "flags 0 or 1", "flags 0x%llx", (unsigned long long)flags);
 }
 
 static bool shm_map_unaligned(struct vhu_judgement *j)
 {
-	const char *const fields[] = {"fd_offset", "shm_offset", "len"};
+	const struct {
+		const char *name;
+		uint64_t value;
+	} fields[] = {
+		{"fd_offset", VHU_NUMBER(j->f, MMAP, fd_offset)},
+		{"shm_offset", VHU_NUMBER(j->f, MMAP, shm_offset)},
+		{"len", VHU_NUMBER(j->f, MMAP, len)},
+	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(fields); i++)
-		if (vhu_frame_u64(j->f, fields[i]) % VHU_C_LOG_PAGE)
-			return vhu_differs(j, "whole pages", "%s 0x%llx", fields[i],
-					   (unsigned long long)vhu_frame_u64(j->f, fields[i]));
+		if (fields[i].value % VHU_C_LOG_PAGE)
+			return vhu_differs(j, "whole pages", "%s 0x%llx", fields[i].name,
+					   (unsigned long long)fields[i].value);
 	return false;
 }
 

@@ -132,7 +132,7 @@ static void check_mem_table_fds(struct vhu_trial *v)
 {
 	uint64_t n = 0;
 
-	if (vhu_frame_get(v->f, VHU_PL_MEM_TABLE, "num_regions", &n) && n != v->f->n_fds &&
+	if (vhu_frame_load(v->f, VHU_SLOT(MEM_TABLE, num_regions), &n) && n != v->f->n_fds &&
 	    vhu_frame_payload(v->f) == VHU_PL_MEM_TABLE)
 		vhu_trial_breaks(v, VHU_REQ_MEM_02, "%llu regions with %zu descriptors",
 				 (unsigned long long)n, v->f->n_fds);
@@ -140,7 +140,7 @@ static void check_mem_table_fds(struct vhu_trial *v)
 
 static void check_ring_fd(struct vhu_trial *v)
 {
-	bool no_fd = vhu_frame_u64(v->f, "no_fd");
+	bool no_fd = VHU_NUMBER(v->f, VRING_FD, no_fd);
 
 	if (no_fd != (v->f->n_fds == 0))
 		vhu_trial_breaks(v, VHU_REQ_VRING_80, "the no-fd bit is %d with %zu descriptors", no_fd,
@@ -148,7 +148,7 @@ static void check_ring_fd(struct vhu_trial *v)
 	if (v->f->n_fds > 1)
 		vhu_trial_malformed(v, VHU_MALFORMED_FDS, "%s with %zu descriptors", v->row->name,
 				    v->f->n_fds);
-	if (vhu_frame_u64(v->f, "u64") & ~(uint64_t)(VHU_C_VRING_INDEX_MAX | VHU_C_VRING_NO_FD))
+	if (VHU_NUMBER(v->f, VRING_FD, u64) & ~(uint64_t)(VHU_C_VRING_INDEX_MAX | VHU_C_VRING_NO_FD))
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "bits above 8 are set");
 }
 
@@ -250,7 +250,7 @@ static void check_index(struct vhu_trial *v)
 {
 	uint64_t index;
 
-	if (v->row->scope != VHU_SCOPE_RING || !vhu_frame_get(v->f, vhu_frame_payload(v->f), "index", &index))
+	if (v->row->scope != VHU_SCOPE_RING || !vhu_frame_ring(v->f, &index))
 		return;
 	if (index >= VHU_SESSION_RINGS || (v->s->queues && index >= v->s->queues))
 		vhu_trial_malformed(v, VHU_MALFORMED_INDEX, "ring %llu does not exist",

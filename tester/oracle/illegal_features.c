@@ -3,7 +3,7 @@
 
 static void check_features(struct vhu_trial *v)
 {
-	uint64_t bits = vhu_frame_u64(v->f, "u64");
+	uint64_t bits = VHU_NUMBER(v->f, FEATURES, u64);
 	uint64_t change = bits ^ v->s->features_set;
 
 	if (v->s->features_known && (bits & ~v->s->features_offered))
@@ -22,7 +22,7 @@ static void check_features(struct vhu_trial *v)
 
 static void check_protocol_features(struct vhu_trial *v)
 {
-	uint64_t bits = vhu_frame_u64(v->f, "u64");
+	uint64_t bits = VHU_NUMBER(v->f, PROTOCOL_FEATURES, u64);
 	uint64_t inband = VHU_P(BACKEND_REQ) | VHU_P(REPLY_ACK);
 
 	if (v->s->pfeatures_known && (bits & ~v->s->pfeatures_offered))
@@ -37,9 +37,9 @@ static void check_protocol_features(struct vhu_trial *v)
 
 static void check_config(struct vhu_trial *v)
 {
-	uint64_t flags = vhu_frame_u64(v->f, "flags");
-	uint64_t size = vhu_frame_u64(v->f, "size");
-	uint64_t offset = vhu_frame_u64(v->f, "offset");
+	uint64_t flags = VHU_NUMBER(v->f, CONFIG, flags);
+	uint64_t size = VHU_NUMBER(v->f, CONFIG, size);
+	uint64_t offset = VHU_NUMBER(v->f, CONFIG, offset);
 
 	if (flags > VHU_C_CONFIG_MIGRATION)
 		vhu_trial_breaks(v, VHU_REQ_CONFIG_29, "config flags 0x%llx", (unsigned long long)flags);
@@ -61,7 +61,7 @@ static void check_reset_owner(struct vhu_trial *v)
 
 static void check_status(struct vhu_trial *v)
 {
-	uint64_t status = vhu_frame_u64(v->f, "u64");
+	uint64_t status = VHU_NUMBER(v->f, STATUS, u64);
 
 	if (status > UINT8_MAX)
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "status 0x%llx", (unsigned long long)status);
@@ -69,7 +69,7 @@ static void check_status(struct vhu_trial *v)
 
 static void check_mtu(struct vhu_trial *v)
 {
-	uint64_t mtu = vhu_frame_u64(v->f, "u64");
+	uint64_t mtu = VHU_NUMBER(v->f, U64, u64);
 
 	if (mtu < 68 || mtu > UINT16_MAX)
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "an MTU of %llu", (unsigned long long)mtu);
@@ -81,8 +81,8 @@ static void check_log_base(struct vhu_trial *v)
 {
 	uint64_t size, offset;
 
-	if (!vhu_frame_get(v->f, VHU_PL_LOG, "mmap_size", &size) ||
-	    !vhu_frame_get(v->f, VHU_PL_LOG, "mmap_offset", &offset))
+	if (!vhu_frame_load(v->f, VHU_SLOT(LOG, mmap_size), &size) ||
+	    !vhu_frame_load(v->f, VHU_SLOT(LOG, mmap_offset), &offset))
 		return;
 	if (size == 0 || size + offset < size)
 		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "a log of %llu bytes at %llu",
@@ -91,7 +91,7 @@ static void check_log_base(struct vhu_trial *v)
 
 static void check_inflight(struct vhu_trial *v)
 {
-	if (!vhu_frame_u64(v->f, "num_queues") || !vhu_frame_u64(v->f, "queue_size"))
+	if (!VHU_NUMBER(v->f, INFLIGHT, num_queues) || !VHU_NUMBER(v->f, INFLIGHT, queue_size))
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "an inflight buffer for no queue or no entry");
 }
 

@@ -44,13 +44,13 @@ static void check_mem_table(struct vhu_trial *v)
 
 	check_postcopy(v);
 	if (vhu_session_is_postcopy_ack(v->s, v->f) || vhu_frame_payload(v->f) != VHU_PL_MEM_TABLE ||
-	    !vhu_frame_get(v->f, VHU_PL_MEM_TABLE, "num_regions", &n))
+	    !vhu_frame_load(v->f, VHU_SLOT(MEM_TABLE, num_regions), &n))
 		return;
 	if (n > VHU_C_MEM_TABLE_REGIONS)
 		vhu_trial_breaks(v, VHU_REQ_MEM_49, "a table of %llu regions", (unsigned long long)n);
 	if (n == 0)
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "a table without regions");
-	if (vhu_frame_u64(v->f, "padding"))
+	if (VHU_NUMBER(v->f, MEM_TABLE, padding))
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "padding that is not 0");
 	n = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
 	for (size_t i = 0; i < n; i++) {
@@ -103,9 +103,9 @@ bool vhu_trial_in_regions(const struct vhu_session *s, uint64_t at, uint64_t len
 
 static void check_iotlb(struct vhu_trial *v)
 {
-	uint64_t iova = vhu_frame_u64(v->f, "iova"), size = vhu_frame_u64(v->f, "size"),
-		 uaddr = vhu_frame_u64(v->f, "uaddr"), perm = vhu_frame_u64(v->f, "perm"),
-		 type = vhu_frame_u64(v->f, "type");
+	uint64_t iova = VHU_NUMBER(v->f, IOTLB, iova), size = VHU_NUMBER(v->f, IOTLB, size),
+		 uaddr = VHU_NUMBER(v->f, IOTLB, uaddr), perm = VHU_NUMBER(v->f, IOTLB, perm),
+		 type = VHU_NUMBER(v->f, IOTLB, type);
 
 	if (!(vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)))
 		vhu_trial_breaks(v, VHU_REQ_IOTLB_11, "IOTLB_MSG without VIRTIO_F_ACCESS_PLATFORM");

@@ -20,7 +20,8 @@ static void check_end(struct vhu_trial *v)
 
 static void check_transfer(struct vhu_trial *v)
 {
-	uint64_t direction = vhu_frame_u64(v->f, "direction"), phase = vhu_frame_u64(v->f, "phase");
+	uint64_t direction = VHU_NUMBER(v->f, DEVICE_STATE, direction),
+		 phase = VHU_NUMBER(v->f, DEVICE_STATE, phase);
 
 	if (direction > 1 || phase)
 		vhu_trial_breaks(v, VHU_REQ_DEVSTATE_11, "direction %llu, phase %llu",

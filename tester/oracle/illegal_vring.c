@@ -3,7 +3,10 @@
 
 static const struct vhu_ring_state *ring_of(const struct vhu_trial *v)
 {
-	return vhu_session_ring(v->s, (uint32_t)VHU_MIN(vhu_frame_u64(v->f, "index"), (uint64_t)UINT32_MAX));
+	uint64_t index;
+
+	vhu_frame_ring(v->f, &index);
+	return vhu_session_ring(v->s, (uint32_t)VHU_MIN(index, (uint64_t)UINT32_MAX));
 }
 
 static bool packed(const struct vhu_session *s)
@@ -21,7 +24,7 @@ static void while_running(struct vhu_trial *v)
 
 static void check_num(struct vhu_trial *v)
 {
-	uint64_t num = vhu_frame_u64(v->f, "num");
+	uint64_t num = VHU_NUMBER(v->f, VRING_STATE, num);
 
 	if (num == 0 || num > VHU_C_VRING_SIZE_MAX || (!packed(v->s) && (num & (num - 1))))
 		vhu_trial_malformed_by(v, VHU_MALFORMED_RING_SIZE,
@@ -32,7 +35,7 @@ static void check_num(struct vhu_trial *v)
 
 static void check_base(struct vhu_trial *v)
 {
-	uint64_t num = vhu_frame_u64(v->f, "num");
+	uint64_t num = VHU_NUMBER(v->f, VRING_BASE, num);
 
 	if (!packed(v->s) && num > UINT16_MAX)
 		vhu_trial_breaks(v, VHU_REQ_VRING_78, "bits 16 to 31 of a split ring's index are set");
@@ -41,13 +44,13 @@ static void check_base(struct vhu_trial *v)
 
 static void check_get_base(struct vhu_trial *v)
 {
-	if (vhu_frame_u64(v->f, "num"))
+	if (VHU_NUMBER(v->f, VRING_STATE, num))
 		vhu_trial_breaks(v, VHU_REQ_VRING_12, "num in the request of GET_VRING_BASE is not 0");
 }
 
 static void check_enable(struct vhu_trial *v)
 {
-	uint64_t num = vhu_frame_u64(v->f, "num");
+	uint64_t num = VHU_NUMBER(v->f, VRING_STATE, num);
 
 	if (num > 1)
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "SET_VRING_ENABLE with %llu",
@@ -56,16 +59,14 @@ static void check_enable(struct vhu_trial *v)
 
 static void check_endian(struct vhu_trial *v)
 {
-	if (vhu_frame_u64(v->f, "num") > 1)
+	if (VHU_NUMBER(v->f, VRING_STATE, num) > 1)
 		vhu_trial_breaks(v, VHU_REQ_VRING_79, "SET_VRING_ENDIAN with %llu",
-				 (unsigned long long)vhu_frame_u64(v->f, "num"));
+				 (unsigned long long)VHU_NUMBER(v->f, VRING_STATE, num));
 	while_running(v);
 }
 
-static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t align, uint64_t len)
+static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t at, uint64_t align, uint64_t len)
 {
-	uint64_t at = vhu_frame_u64(v->f, field);
-
 	if (at % align)
 		vhu_trial_malformed_by(v, VHU_MALFORMED_ADDRESS, packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_77,
 				       "%s address 0x%llx is not aligned", field, (unsigned long long)at);
@@ -90,9 +91,9 @@ static bool overlap(struct part a, struct part b)
 static void check_overlap(struct vhu_trial *v, uint64_t num)
 {
 	bool p = packed(v->s);
-	struct part desc = {vhu_frame_u64(v->f, "descriptor"), VHU_C_DESC_SIZE * num},
-		    avail = {vhu_frame_u64(v->f, "available"), p ? 4 : 4 + 2 * num},
-		    used = {vhu_frame_u64(v->f, "used"), p ? 4 : 4 + 8 * num};
+	struct part desc = {VHU_NUMBER(v->f, VRING_ADDR, descriptor), VHU_C_DESC_SIZE * num},
+		    avail = {VHU_NUMBER(v->f, VRING_ADDR, available), p ? 4 : 4 + 2 * num},
+		    used = {VHU_NUMBER(v->f, VRING_ADDR, used), p ? 4 : 4 + 8 * num};
 
 	if (overlap(desc, avail) || overlap(avail, used) || overlap(used, desc))
 		vhu_trial_malformed(v, VHU_MALFORMED_ADDRESS, "parts of the ring overlap");
@@ -101,16 +102,17 @@ static void check_overlap(struct vhu_trial *v, uint64_t num)
 /* A running ring keeps its addresses; only its log flag may change. */
 static bool moves(const struct vhu_ring_state *r, const struct vhu_frame *f)
 {
-	return r->desc != vhu_frame_u64(f, "descriptor") || r->avail != vhu_frame_u64(f, "available") ||
-	       r->used != vhu_frame_u64(f, "used");
+	return r->desc != VHU_NUMBER(f, VRING_ADDR, descriptor) ||
+	       r->avail != VHU_NUMBER(f, VRING_ADDR, available) ||
+	       r->used != VHU_NUMBER(f, VRING_ADDR, used);
 }
 
 /* The pages of a used ring that is logged have their bits in the log. */
 static void check_log_address(struct vhu_trial *v, uint64_t num)
 {
-	uint64_t log = vhu_frame_u64(v->f, "log"), end;
+	uint64_t log = VHU_NUMBER(v->f, VRING_ADDR, log), end;
 
-	if (!(vhu_frame_u64(v->f, "flags") & VHU_C_VRING_F_LOG) || !v->s->log_size || packed(v->s))
+	if (!(VHU_NUMBER(v->f, VRING_ADDR, flags) & VHU_C_VRING_F_LOG) || !v->s->log_size || packed(v->s))
 		return;
 	if (__builtin_add_overflow(log, 6 + 8 * num, &end) ||
 	    (end - 1) / VHU_C_LOG_PAGE / 8 >= v->s->log_size)
@@ -121,16 +123,19 @@ static void check_log_address(struct vhu_trial *v, uint64_t num)
 static void check_addr(struct vhu_trial *v)
 {
 	const struct vhu_ring_state *r = ring_of(v);
-	uint64_t flags = vhu_frame_u64(v->f, "flags");
+	uint64_t flags = VHU_NUMBER(v->f, VRING_ADDR, flags);
 	/* Lengths are known once the size is; a page is what every part has at least in practice. */
 	uint64_t num = r && r->num_set && r->num <= VHU_C_VRING_SIZE_MAX ? r->num : 1;
 
 	if (flags & ~(uint64_t)VHU_C_VRING_F_LOG)
 		vhu_trial_malformed(v, VHU_MALFORMED_PAYLOAD, "undefined flags 0x%llx",
 				    (unsigned long long)flags);
-	check_ring_part(v, "descriptor", VHU_C_DESC_ALIGN, num * VHU_C_DESC_SIZE);
-	check_ring_part(v, "available", packed(v->s) ? 4 : VHU_C_AVAIL_ALIGN, packed(v->s) ? 4 : 6 + 2 * num);
-	check_ring_part(v, "used", VHU_C_USED_ALIGN, packed(v->s) ? 4 : 6 + 8 * num);
+	check_ring_part(v, "descriptor", VHU_NUMBER(v->f, VRING_ADDR, descriptor), VHU_C_DESC_ALIGN,
+			num * VHU_C_DESC_SIZE);
+	check_ring_part(v, "available", VHU_NUMBER(v->f, VRING_ADDR, available),
+			packed(v->s) ? 4 : VHU_C_AVAIL_ALIGN, packed(v->s) ? 4 : 6 + 2 * num);
+	check_ring_part(v, "used", VHU_NUMBER(v->f, VRING_ADDR, used), VHU_C_USED_ALIGN,
+			packed(v->s) ? 4 : 6 + 8 * num);
 	check_overlap(v, num);
 	check_log_address(v, num);
 	if (!v->s->memory_set)
@@ -151,7 +156,7 @@ static void check_kick(struct vhu_trial *v)
 
 static void check_kick_message(struct vhu_trial *v)
 {
-	if (vhu_frame_u64(v->f, "num"))
+	if (VHU_NUMBER(v->f, VRING_STATE, num))
 		vhu_trial_breaks(v, VHU_REQ_INBAND_07, "num of VRING_KICK is not 0");
 	check_kick(v);
 }

@@ -19,7 +19,7 @@ typedef bool vhu_check_fn(struct vhu_judgement *j);
 struct vhu_rule {
 	enum vhu_req req;
 	enum vhu_finding_kind kind;
-	int msg; /* enum vhu_msg, or -1 for every frame of its kind */
+	int msg; /* enum vhu_msg, or -1 for every frame of its list */
 	vhu_check_fn *broken;
 	const char *summary;
 };
@@ -29,8 +29,8 @@ bool vhu_differs(struct vhu_judgement *j, const char *accepted, const char *actu
 
 /* Rules about any frame's form, about replies on the main channel, and about back-end requests. */
 extern const struct vhu_rule vhu_rules_form[], vhu_rules_reply[], vhu_rules_backend[];
-/* About replies to requests that were sent to confuse, too. */
-extern const struct vhu_rule vhu_rules_answer[];
+/* About replies of one message, which may have none; and about those to requests that confuse, too. */
+extern const struct vhu_rule *const vhu_rules_of_reply[VHU_MSG_MAX], *const vhu_rules_of_answer[VHU_MSG_MAX];
 
 /* Which requirement says that this request is answered. */
 enum vhu_req vhu_answer_req(const struct vhu_pending *p);

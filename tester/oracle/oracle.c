@@ -47,11 +47,18 @@ static void judge(struct vhu_oracle *o, const struct vhu_rule *rules, struct vhu
 
 		if (r->msg >= 0 && (!j->row || (int)j->row->msg != r->msg))
 			continue;
-		if (!applies(j->s, r->req) || !r->broken(j))
+		if (!r->broken(j) || !applies(j->s, r->req))
 			continue;
 		vhu_finding_init(&f, r->req, r->kind, "%s", r->summary);
 		report(o, &f, j);
 	}
+}
+
+/* The rules of the frame's message, in lists by message. */
+static void judge_message(struct vhu_oracle *o, const struct vhu_rule *const rules[], struct vhu_judgement *j)
+{
+	if (j->row && rules[j->row->msg])
+		judge(o, rules[j->row->msg], j);
 }
 
 /* --- which request a reply answers --------------------------------------------------------------- */
@@ -210,9 +217,11 @@ static void observe_reply(struct vhu_oracle *o, const struct vhu_frame *f)
 		judge_unasked(o, f);
 		return;
 	}
-	judge(o, vhu_rules_answer, &j);
-	if (!j.to->intended)
-		judge(o, vhu_rules_reply, &j);
+	judge_message(o, vhu_rules_of_answer, &j);
+	if (j.to->intended)
+		return;
+	judge(o, vhu_rules_reply, &j);
+	judge_message(o, vhu_rules_of_reply, &j);
 }
 
 static void observe_illegal(struct vhu_oracle *o, const struct vhu_frame *f)

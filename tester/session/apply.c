@@ -25,8 +25,9 @@ static void remember(struct vhu_pending *list, size_t *count, const struct vhu_p
 
 static struct vhu_ring_state *ring_of(struct vhu_session *s, const struct vhu_frame *f)
 {
-	uint64_t index = vhu_frame_u64(f, "index");
+	uint64_t index;
 
+	vhu_frame_ring(f, &index);
 	if (index >= VHU_SESSION_RINGS)
 		return NULL;
 	s->n_rings = VHU_MAX(s->n_rings, (size_t)index + 1);
@@ -42,7 +43,7 @@ static void enable_all(struct vhu_session *s)
 
 static void set_features(struct vhu_session *s, const struct vhu_frame *f)
 {
-	s->features_set = vhu_frame_u64(f, "u64");
+	s->features_set = VHU_NUMBER(f, FEATURES, u64);
 	s->features_set_known = true;
 	if (!(s->features_set & VHU_V(VHOST_USER_F_PROTOCOL_FEATURES)))
 		enable_all(s);
@@ -50,7 +51,7 @@ static void set_features(struct vhu_session *s, const struct vhu_frame *f)
 
 static void set_protocol_features(struct vhu_session *s, const struct vhu_frame *f)
 {
-	s->pfeatures_set = vhu_frame_u64(f, "u64");
+	s->pfeatures_set = VHU_NUMBER(f, PROTOCOL_FEATURES, u64);
 	s->pfeatures_set_known = true;
 }
 
@@ -77,7 +78,7 @@ static void set_mem_table(struct vhu_session *s, const struct vhu_frame *f)
 		return;
 	}
 	if (vhu_frame_payload(f) != VHU_PL_MEM_TABLE ||
-	    !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
+	    !vhu_frame_load(f, VHU_SLOT(MEM_TABLE, num_regions), &n))
 		return;
 	s->postcopy_ack_due = s->postcopy_listening;
 	s->n_regions = VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS);
@@ -120,7 +121,7 @@ static void set_vring_num(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->num = (uint32_t)vhu_frame_u64(f, "num");
+	r->num = (uint32_t)VHU_NUMBER(f, VRING_STATE, num);
 	r->num_set = true;
 }
 
@@ -130,7 +131,7 @@ static void set_vring_base(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->base = (uint32_t)vhu_frame_u64(f, "num");
+	r->base = (uint32_t)VHU_NUMBER(f, VRING_BASE, num);
 	r->base_set = true;
 }
 
@@ -140,11 +141,11 @@ static void set_vring_addr(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->flags = (uint32_t)vhu_frame_u64(f, "flags");
-	r->desc = vhu_frame_u64(f, "descriptor");
-	r->used = vhu_frame_u64(f, "used");
-	r->avail = vhu_frame_u64(f, "available");
-	r->log = vhu_frame_u64(f, "log");
+	r->flags = (uint32_t)VHU_NUMBER(f, VRING_ADDR, flags);
+	r->desc = VHU_NUMBER(f, VRING_ADDR, descriptor);
+	r->used = VHU_NUMBER(f, VRING_ADDR, used);
+	r->avail = VHU_NUMBER(f, VRING_ADDR, available);
+	r->log = VHU_NUMBER(f, VRING_ADDR, log);
 	r->addr_set = true;
 }
 
@@ -160,7 +161,7 @@ static void set_vring_kick(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->kick_fd = !vhu_frame_u64(f, "no_fd");
+	r->kick_fd = !VHU_NUMBER(f, VRING_FD, no_fd);
 	r->kick_set = true;
 	start(r);
 }
@@ -171,7 +172,7 @@ static void set_vring_call(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->call_fd = !vhu_frame_u64(f, "no_fd");
+	r->call_fd = !VHU_NUMBER(f, VRING_FD, no_fd);
 	r->call_set = true;
 }
 
@@ -180,7 +181,7 @@ static void set_vring_err(struct vhu_session *s, const struct vhu_frame *f)
 	struct vhu_ring_state *r = ring_of(s, f);
 
 	if (r)
-		r->err_fd = !vhu_frame_u64(f, "no_fd");
+		r->err_fd = !VHU_NUMBER(f, VRING_FD, no_fd);
 }
 
 static void set_vring_enable(struct vhu_session *s, const struct vhu_frame *f)
@@ -189,7 +190,7 @@ static void set_vring_enable(struct vhu_session *s, const struct vhu_frame *f)
 
 	if (!r)
 		return;
-	r->enabled = vhu_frame_u64(f, "num") != 0;
+	r->enabled = VHU_NUMBER(f, VRING_STATE, num) != 0;
 	r->enable_named = true;
 }
 
@@ -228,7 +229,7 @@ static void reset_device(struct vhu_session *s, const struct vhu_frame *f)
 
 static void set_status(struct vhu_session *s, const struct vhu_frame *f)
 {
-	s->status = vhu_frame_u64(f, "u64");
+	s->status = VHU_NUMBER(f, STATUS, u64);
 	s->status_set = true;
 }
 
@@ -240,7 +241,7 @@ static void set_backend_req_fd(struct vhu_session *s, const struct vhu_frame *f)
 static void set_log_base(struct vhu_session *s, const struct vhu_frame *f)
 {
 	s->log_set = true;
-	if (!vhu_frame_get(f, VHU_PL_LOG, "mmap_size", &s->log_size))
+	if (!vhu_frame_load(f, VHU_SLOT(LOG, mmap_size), &s->log_size))
 		s->log_size = 0;
 }
 
@@ -300,21 +301,6 @@ static apply_fn *const on_request[VHU_MSG_MAX] = {
 	[VHU_MSG_SET_DEVICE_STATE_FD] = set_device_state_fd,
 };
 
-/* The value of a request that checks of its answer compare with. */
-static uint64_t value_of(const struct vhu_frame *f)
-{
-	enum vhu_payload pl = vhu_frame_payload(f);
-	uint64_t v = 0;
-
-	if (pl == VHU_PL_CONFIG)
-		vhu_frame_get(f, pl, "offset", &v);
-	else if (vhu_field_by_name(pl, "u64"))
-		vhu_frame_get(f, pl, "u64", &v);
-	else if (vhu_field_by_name(pl, "num"))
-		vhu_frame_get(f, pl, "num", &v);
-	return v;
-}
-
 /* Which object a request names, and whether it was announced by then. */
 static void note_uuid(const struct vhu_session *s, const struct vhu_frame *f, struct vhu_pending *p)
 {
@@ -328,6 +314,16 @@ static void note_uuid(const struct vhu_session *s, const struct vhu_frame *f, st
 	p->announced = vhu_session_announced(s, uuid);
 }
 
+/* The ring of a message of ring scope; 0: none, or it is no such message. */
+static uint32_t ring_index(const struct vhu_frame *f, const struct vhu_msg_row *row)
+{
+	uint64_t index = 0;
+
+	if (row && row->scope == VHU_SCOPE_RING)
+		vhu_frame_ring(f, &index);
+	return (uint32_t)index;
+}
+
 static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, bool intended)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
@@ -337,9 +333,9 @@ static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, 
 		.need_reply = f->flags & VHU_C_HEADER_NEED_REPLY,
 		.due = intended ? VHU_DUE_MAYBE : vhu_session_due(s, f),
 		.intended = intended,
-		.index = row && row->scope == VHU_SCOPE_RING ? (uint32_t)vhu_frame_u64(f, "index") : 0,
+		.index = ring_index(f, row),
 		.size = (uint32_t)f->len,
-		.value = value_of(f),
+		.offset = (uint32_t)VHU_NUMBER(f, CONFIG, offset),
 		.serial = ++s->serial,
 	};
 
@@ -360,27 +356,27 @@ static uint64_t apply_request(struct vhu_session *s, const struct vhu_frame *f, 
 static void got_features(struct vhu_session *s, const struct vhu_frame *f)
 {
 	if (!s->features_known)
-		s->features_offered = vhu_frame_u64(f, "u64");
+		s->features_offered = VHU_NUMBER(f, FEATURES, u64);
 	s->features_known = true;
 }
 
 static void got_protocol_features(struct vhu_session *s, const struct vhu_frame *f)
 {
 	if (!s->pfeatures_known)
-		s->pfeatures_offered = vhu_frame_u64(f, "u64");
+		s->pfeatures_offered = VHU_NUMBER(f, PROTOCOL_FEATURES, u64);
 	s->pfeatures_known = true;
 }
 
 static void got_queue_num(struct vhu_session *s, const struct vhu_frame *f)
 {
 	if (!s->queue_num)
-		s->queue_num = vhu_frame_u64(f, "u64");
+		s->queue_num = VHU_NUMBER(f, U64, u64);
 }
 
 static void got_mem_slots(struct vhu_session *s, const struct vhu_frame *f)
 {
 	if (!s->mem_slots)
-		s->mem_slots = vhu_frame_u64(f, "u64");
+		s->mem_slots = VHU_NUMBER(f, U64, u64);
 }
 
 static void got_vring_base(struct vhu_session *s, const struct vhu_frame *f)
@@ -394,7 +390,7 @@ static void got_vring_base(struct vhu_session *s, const struct vhu_frame *f)
 
 static void got_shmem_config(struct vhu_session *s, const struct vhu_frame *f)
 {
-	const size_t at = vhu_field_by_name(VHU_PL_SHMEM_CONFIG, "mem_size")->offset;
+	const size_t at = VHU_AT_SHMEM_CONFIG_mem_size;
 
 	for (size_t i = 0; !s->shm_known && i < VHU_SESSION_SHM_IDS; i++)
 		if (at + (i + 1) * sizeof(uint64_t) <= f->len)

@@ -52,21 +52,6 @@ size_t vhu_session_spans(const struct vhu_session *s, struct vhu_session_span re
 	return n;
 }
 
-uint64_t vhu_session_features(const struct vhu_session *s)
-{
-	return s->features_set_known ? s->features_set : s->features_offered;
-}
-
-uint64_t vhu_session_pfeatures(const struct vhu_session *s)
-{
-	return s->pfeatures_set_known ? s->pfeatures_set : 0;
-}
-
-bool vhu_session_reply_ack(const struct vhu_session *s)
-{
-	return vhu_session_pfeatures(s) & VHU_P(REPLY_ACK);
-}
-
 bool vhu_session_is_postcopy_ack(const struct vhu_session *s, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);

@@ -6,9 +6,9 @@
 
 struct vhu_shm_map vhu_session_shm_range(const struct vhu_frame *f)
 {
-	return (struct vhu_shm_map){.shmid = (uint8_t)vhu_frame_u64(f, "shmid"),
-				    .offset = vhu_frame_u64(f, "shm_offset"),
-				    .len = vhu_frame_u64(f, "len")};
+	return (struct vhu_shm_map){.shmid = (uint8_t)VHU_NUMBER(f, MMAP, shmid),
+				    .offset = VHU_NUMBER(f, MMAP, shm_offset),
+				    .len = VHU_NUMBER(f, MMAP, len)};
 }
 
 bool vhu_session_shm_valid(const struct vhu_session *s, const struct vhu_shm_map *m)

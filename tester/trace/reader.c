@@ -26,6 +26,7 @@ struct vhu_trace_reader {
 	uint64_t packets; /* read so far; the next one's number */
 	uint64_t bytes;	  /* of a classic pcap file, read so far */
 	uint32_t next_seq;
+	bool classic; /* no pcapng */
 	bool borrow;
 	bool over;
 	bool held; /* the first record waits to be given out */
@@ -61,7 +62,7 @@ static long long packet_offset(const struct vhu_trace_reader *r)
 {
 	long long at;
 
-	if (pcap_major_version(r->pcap) == PCAP_CLASSIC)
+	if (r->classic)
 		return (long long)(PCAP_FILE_HEAD + r->bytes - PCAP_RECORD_HEAD - r->head->caplen);
 	at = (long long)ftello(pcap_file(r->pcap));
 	return at < 0 ? -1 : at - PCAP_RECORD_HEAD - (long long)r->head->caplen;
@@ -215,6 +216,7 @@ static int open_file(FILE *file, const char *path, struct vhu_trace_reader **ret
 		rc = vhu_err_set(err, -EINVAL, "%s: its link type is %d; captures of vhost-user have %d",
 				 path, pcap_datalink(r->pcap), VHU_CAP_LINKTYPE);
 	} else {
+		r->classic = pcap_major_version(r->pcap) == PCAP_CLASSIC;
 		rc = read_meta(r, err);
 	}
 	if (rc < 0) {

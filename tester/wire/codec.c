@@ -5,12 +5,6 @@
 
 #include "wire/frame.h"
 
-/* Where a number stands: `size` bytes at `offset`, of these `width` bits from bit `shift`. */
-struct slot {
-	size_t offset, size;
-	unsigned shift, width;
-};
-
 static bool is_number(const struct vhu_field_row *row)
 {
 	if (row->kind != VHU_FIELD_UINT && row->kind != VHU_FIELD_PAD)
@@ -18,16 +12,16 @@ static bool is_number(const struct vhu_field_row *row)
 	return row->size == 1 || row->size == 2 || row->size == 4 || row->size == 8;
 }
 
-static bool whole_field(const struct vhu_field_row *row, size_t base, struct slot *ret)
+static bool whole_field(const struct vhu_field_row *row, size_t base, struct vhu_slot *ret)
 {
 	if (!is_number(row))
 		return false;
-	*ret = (struct slot){base + row->offset, row->size, 0, (unsigned)(8 * row->size)};
+	*ret = (struct vhu_slot){base + row->offset, row->size, 0, (unsigned)(8 * row->size)};
 	return true;
 }
 
 /* A field of payload REGION inside the embedded region number i of `row`. */
-static bool region_field(const struct vhu_field_row *row, size_t i, const char *name, struct slot *ret)
+static bool region_field(const struct vhu_field_row *row, size_t i, const char *name, struct vhu_slot *ret)
 {
 	const struct vhu_field_row *field = vhu_field_by_name(VHU_PL_REGION, name);
 
@@ -35,7 +29,7 @@ static bool region_field(const struct vhu_field_row *row, size_t i, const char *
 }
 
 /* "NAME[i]" or "NAME[i].FIELD" */
-static bool element(enum vhu_payload pl, const char *name, const char *bracket, struct slot *ret)
+static bool element(enum vhu_payload pl, const char *name, const char *bracket, struct vhu_slot *ret)
 {
 	char part[32];
 	uint64_t i = 0;
@@ -56,7 +50,7 @@ static bool element(enum vhu_payload pl, const char *name, const char *bracket, 
 	return !close[1] && whole_field(row, i * row->size, ret);
 }
 
-static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
+static bool locate(enum vhu_payload pl, const char *name, struct vhu_slot *ret)
 {
 	const struct vhu_field_row *row = vhu_field_by_name(pl, name);
 	const struct vhu_bits_row *bits;
@@ -68,7 +62,7 @@ static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
 	bits = vhu_bits_by_name(pl, name);
 	if (bits) {
 		row = vhu_field_by_name(pl, bits->field);
-		*ret = (struct slot){row->offset, row->size, bits->first, bits->width};
+		*ret = (struct vhu_slot){row->offset, row->size, bits->first, bits->width};
 		return true;
 	}
 	bracket = strchr(name, '[');
@@ -80,49 +74,31 @@ static bool locate(enum vhu_payload pl, const char *name, struct slot *ret)
 	return false;
 }
 
-static uint64_t mask_of(const struct slot *s)
+static int store(struct vhu_frame *f, struct vhu_slot s, uint64_t value)
 {
-	return s->width >= 64 ? UINT64_MAX : (UINT64_C(1) << s->width) - 1;
-}
-
-static bool in_frame(const struct vhu_frame *f, const struct slot *s)
-{
-	return s->offset <= f->len && s->size <= f->len - s->offset;
-}
-
-static bool load(const struct vhu_frame *f, const struct slot *s, uint64_t *ret)
-{
-	if (!in_frame(f, s))
-		return false;
-	*ret = vhu_ne_get(f->payload + s->offset, s->size) >> s->shift & mask_of(s);
-	return true;
-}
-
-static int store(struct vhu_frame *f, const struct slot *s, uint64_t value)
-{
-	if (value > mask_of(s))
+	if (value > vhu_slot_mask(s))
 		return -ERANGE;
-	if (!in_frame(f, s))
+	if (!vhu_frame_has(f, s))
 		return -ENOSPC;
 
-	uint64_t word = vhu_ne_get(f->payload + s->offset, s->size);
-	word &= ~(mask_of(s) << s->shift);
-	vhu_ne_put(f->payload + s->offset, s->size, word | value << s->shift);
+	uint64_t word = vhu_ne_get(f->payload + s.offset, s.size);
+	word &= ~(vhu_slot_mask(s) << s.shift);
+	vhu_ne_put(f->payload + s.offset, s.size, word | value << s.shift);
 	return 0;
 }
 
 bool vhu_frame_get(const struct vhu_frame *f, enum vhu_payload pl, const char *name, uint64_t *ret)
 {
-	struct slot s;
+	struct vhu_slot s;
 
-	return locate(pl, name, &s) && load(f, &s, ret);
+	return locate(pl, name, &s) && vhu_frame_load(f, s, ret);
 }
 
 int vhu_frame_set(struct vhu_frame *f, enum vhu_payload pl, const char *name, uint64_t value)
 {
-	struct slot s;
+	struct vhu_slot s;
 
-	return locate(pl, name, &s) ? store(f, &s, value) : -ENOENT;
+	return locate(pl, name, &s) ? store(f, s, value) : -ENOENT;
 }
 
 uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name)
@@ -133,7 +109,22 @@ uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name)
 	return value;
 }
 
-static bool locate_region(enum vhu_payload pl, size_t i, const char *name, struct slot *ret)
+bool vhu_frame_ring(const struct vhu_frame *f, uint64_t *ret)
+{
+	static const struct vhu_slot slots[VHU_PL_MAX] = {
+		[VHU_PL_VRING_STATE] = VHU_SLOT(VRING_STATE, index),
+		[VHU_PL_VRING_BASE] = VHU_SLOT(VRING_BASE, index),
+		[VHU_PL_VRING_ADDR] = VHU_SLOT(VRING_ADDR, index),
+		[VHU_PL_VRING_FD] = VHU_SLOT(VRING_FD, index),
+		[VHU_PL_VRING_AREA] = VHU_SLOT(VRING_AREA, index),
+	};
+	enum vhu_payload pl = vhu_frame_payload(f);
+
+	*ret = 0;
+	return pl < VHU_PL_MAX && slots[pl].size && vhu_frame_load(f, slots[pl], ret);
+}
+
+static bool locate_region(enum vhu_payload pl, size_t i, const char *name, struct vhu_slot *ret)
 {
 	const struct vhu_field_row *row;
 
@@ -146,9 +137,9 @@ static bool locate_region(enum vhu_payload pl, size_t i, const char *name, struc
 bool vhu_frame_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
 		      uint64_t *ret)
 {
-	struct slot s;
+	struct vhu_slot s;
 
-	return locate_region(pl, i, field, &s) && load(f, &s, ret);
+	return locate_region(pl, i, field, &s) && vhu_frame_load(f, s, ret);
 }
 
 uint64_t vhu_frame_end_in_file(const struct vhu_frame *f, size_t i)
@@ -169,9 +160,9 @@ uint64_t vhu_frame_end_in_file(const struct vhu_frame *f, size_t i)
 int vhu_frame_set_region(struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
 			 uint64_t value)
 {
-	struct slot s;
+	struct vhu_slot s;
 
-	return locate_region(pl, i, field, &s) ? store(f, &s, value) : -ENOENT;
+	return locate_region(pl, i, field, &s) ? store(f, s, value) : -ENOENT;
 }
 
 static const struct vhu_field_row *bytes_row(enum vhu_payload pl, const char *name)

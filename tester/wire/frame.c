@@ -108,11 +108,6 @@ bool vhu_frame_is_reply(const struct vhu_frame *f)
 	return f->dir != requester(f->channel);
 }
 
-const struct vhu_msg_row *vhu_frame_row(const struct vhu_frame *f)
-{
-	return vhu_msg_by_id(f->channel, f->request);
-}
-
 /* Whether len can be the size of the payload; what its count fields say is left aside. */
 static bool fits(enum vhu_payload pl, size_t len)
 {
@@ -128,13 +123,10 @@ static bool fits(enum vhu_payload pl, size_t len)
 	return last && last->kind == VHU_FIELD_PAD && len == last->offset;
 }
 
-enum vhu_payload vhu_frame_payload(const struct vhu_frame *f)
+enum vhu_payload vhu_frame_find_payload(const struct vhu_frame *f)
 {
-	const struct vhu_msg_row *row;
+	const struct vhu_msg_row *row = vhu_frame_row(f);
 
-	if (f->layout)
-		return (enum vhu_payload)(f->layout - 1);
-	row = vhu_frame_row(f);
 	if (!vhu_frame_is_reply(f)) {
 		if (row && fits(row->request, f->len))
 			return row->request;
@@ -148,12 +140,21 @@ enum vhu_payload vhu_frame_payload(const struct vhu_frame *f)
 	return row && fits(row->reply_alt, f->len) ? row->reply_alt : VHU_PL_MAX;
 }
 
+void vhu_frame_settle(struct vhu_frame *f)
+{
+	f->row = vhu_frame_row(f);
+	f->layout = vhu_frame_find_payload(f);
+	f->settled = true;
+}
+
 bool vhu_payload_size_ok(enum vhu_payload pl, const uint8_t *payload, size_t len)
 {
 	const struct vhu_field_row *field, *counter;
 
 	if (!fits(pl, len))
 		return false;
+	if (vhu_payload_row(pl)->min == vhu_payload_row(pl)->max)
+		return true; /* without an array, then */
 	for (size_t i = 0; (field = vhu_payload_field(pl, i)); i++) {
 		size_t element = field->size ? field->size : 1;
 

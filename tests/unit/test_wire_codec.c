@@ -493,6 +493,54 @@ static void packed_bases_by_bits(void **state)
 	vhu_frame_done(&f);
 }
 
+/* Places that are known when the code is compiled are those that the tables name. */
+static void places(void **state)
+{
+	struct place {
+		enum vhu_payload pl;
+		const char *name;
+		struct vhu_slot slot;
+	};
+	static const struct place all[] = {
+#define VHU_FIELD(pl, name, ...) {VHU_PL_##pl, #name, VHU_SLOT(pl, name)},
+#define VHU_BITS(pl, field, first, width, name, ...) {VHU_PL_##pl, #name, VHU_SLOT(pl, name)},
+#include <vhu/payloads.def>
+	};
+	uint8_t bytes[64 * 1024];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + 3);
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(all); i++) {
+		const struct vhu_field_row *row = vhu_field_by_name(all[i].pl, all[i].name);
+		struct vhu_frame f = {.payload = bytes, .len = vhu_payload_row(all[i].pl)->min};
+		uint64_t by_name = 0, by_place = 0;
+		bool there = vhu_frame_get(&f, all[i].pl, all[i].name, &by_name);
+
+		if (row && (row->count || row->kind != VHU_FIELD_UINT))
+			continue; /* no single number */
+		assert_int_equal(vhu_frame_load(&f, all[i].slot, &by_place), there);
+		assert_int_equal(by_place, by_name);
+	}
+}
+
+/* Whatever layout has an "index": it is the ring's. */
+static void rings(void **state)
+{
+	uint8_t bytes[64] = {5, 0, 0, 0, 9};
+
+	for (int pl = 0; pl < VHU_PL_MAX; pl++) {
+		struct vhu_frame f = {.payload = bytes, .settled = true, .layout = (enum vhu_payload)pl};
+		bool has = vhu_field_by_name(f.layout, "index") || vhu_bits_by_name(f.layout, "index");
+		uint64_t index = 77;
+
+		assert_false(vhu_frame_ring(&f, &index));
+		assert_int_equal(index, 0);
+		f.len = sizeof(bytes);
+		assert_int_equal(vhu_frame_ring(&f, &index), has);
+		assert_int_equal(index, has ? 5 : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -506,6 +554,8 @@ int main(void)
 		cmocka_unit_test(names_that_are_none),
 		cmocka_unit_test(byte_fields),
 		cmocka_unit_test(packed_bases_by_bits),
+		cmocka_unit_test(places),
+		cmocka_unit_test(rings),
 	};
 
 	return cmocka_run_group_tests_name("wire_codec", tests, NULL, NULL);

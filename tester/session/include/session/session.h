@@ -60,7 +60,7 @@ struct vhu_pending {
 	bool intended;			/* it broke a rule on purpose: any answer to it is fine */
 	uint32_t index;			/* ring, for messages of ring scope */
 	uint32_t size;			/* of its payload */
-	uint64_t value;			/* its u64, offset or num, as the answer's checks need */
+	uint32_t offset;		/* in config space */
 	uint8_t uuid[VHU_UUID_SIZE];	/* that it asks for */
 	bool announced;			/* which the back-end had announced by then */
 	uint64_t serial;		/* number of the request on this connection, from 1 */
@@ -129,10 +129,19 @@ enum { VHU_SESSION_SPANS = 19 };
 size_t vhu_session_spans(const struct vhu_session *s, struct vhu_session_span ret[VHU_SESSION_SPANS]);
 
 /* Negotiated: SET_FEATURES / SET_PROTOCOL_FEATURES, or, before the first of them, what was offered. */
-uint64_t vhu_session_features(const struct vhu_session *s);
-uint64_t vhu_session_pfeatures(const struct vhu_session *s);
+static inline uint64_t vhu_session_features(const struct vhu_session *s)
+{
+	return s->features_set_known ? s->features_set : s->features_offered;
+}
+static inline uint64_t vhu_session_pfeatures(const struct vhu_session *s)
+{
+	return s->pfeatures_set_known ? s->pfeatures_set : 0;
+}
 /* Whether the acknowledgement protocol is on for the next request. */
-bool vhu_session_reply_ack(const struct vhu_session *s);
+static inline bool vhu_session_reply_ack(const struct vhu_session *s)
+{
+	return vhu_session_pfeatures(s) & VHU_P(REPLY_ACK);
+}
 
 /* What a request of the front-end has to be answered with, in this state. */
 enum vhu_due vhu_session_due(const struct vhu_session *s, const struct vhu_frame *f);

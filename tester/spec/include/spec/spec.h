@@ -54,6 +54,21 @@ enum vhu_payload {
 	VHU_PL_MAX
 };
 
+/*
+ * VHU_AT_VRING_STATE_num …: where a field or a bit field stands in its payload, and how much of the bytes
+ * there is its own; for code that knows both names.
+ */
+enum {
+#define VHU_PLACE(pl, name, at, bytes, first, width)                                                         \
+	VHU_AT_##pl##_##name = (at), VHU_BYTES_##pl##_##name = (bytes), VHU_SHIFT_##pl##_##name = (first),   \
+	VHU_WIDTH_##pl##_##name = (width),
+#define VHU_FIELD(pl, name, at, bytes, ...) VHU_PLACE(pl, name, at, bytes, 0, 8 * (bytes))
+#define VHU_BITS(pl, field, first, width, name, ...)                                                         \
+	VHU_PLACE(pl, name, VHU_AT_##pl##_##field, VHU_BYTES_##pl##_##field, first, width)
+#include <vhu/payloads.def>
+#undef VHU_PLACE
+};
+
 /* VHU_MSG_SET_FEATURES, VHU_MSG_BACKEND_CONFIG_CHANGE_MSG …: index in the table, not the id. */
 enum vhu_msg {
 #define VHU_MESSAGE(channel, name, ...) VHU_MSG_##name,

@@ -49,7 +49,10 @@ struct vhu_frame {
 	int *fds;			/* n_fds descriptors, owned until vhu_frame_take_fd */
 	size_t n_fds;
 	uint32_t defects;
-	unsigned layout;		/* what vhu_frame_payload found, plus 1; 0: nobody looked */
+	/* What vhu_frame_settle found. */
+	bool settled;
+	enum vhu_payload layout;
+	const struct vhu_msg_row *row;
 };
 
 /* A request of `msg` with header filled in and a zeroed payload of its smallest legal size. */
@@ -68,13 +71,65 @@ int vhu_frame_resize(struct vhu_frame *f, size_t len, struct vhu_err *err);
 /* By who sent it on which channel; what its flags say is another question. */
 bool vhu_frame_is_reply(const struct vhu_frame *f);
 /* Its row, NULL if the id is unknown on its channel. */
-const struct vhu_msg_row *vhu_frame_row(const struct vhu_frame *f);
+static inline const struct vhu_msg_row *vhu_frame_row(const struct vhu_frame *f)
+{
+	return f->settled ? f->row : vhu_msg_by_id(f->channel, f->request);
+}
 /*
  * How the payload of this frame is laid out: by its row, direction and size (a reply of 8 bytes
  * that is no reply of the message's own is a u64). VHU_PL_MAX if nothing fits. Where two layouts
  * of a row have one size the first counts: 8 bytes of SET_MEM_TABLE are a table of no regions.
  */
-enum vhu_payload vhu_frame_payload(const struct vhu_frame *f);
+enum vhu_payload vhu_frame_find_payload(const struct vhu_frame *f);
+static inline enum vhu_payload vhu_frame_payload(const struct vhu_frame *f)
+{
+	return f->settled ? f->layout : vhu_frame_find_payload(f);
+}
+/* Looks both up once, in a frame that many look at and that stays as it is. */
+void vhu_frame_settle(struct vhu_frame *f);
+
+/* Where a number stands: `size` bytes at `offset`, of these `width` bits from bit `shift`. */
+struct vhu_slot {
+	size_t offset, size;
+	unsigned shift, width;
+};
+/* That of a field or bit field: VHU_SLOT(VRING_FD, no_fd). */
+#define VHU_SLOT(pl, name)                                                                                   \
+	((struct vhu_slot){VHU_AT_##pl##_##name, VHU_BYTES_##pl##_##name, VHU_SHIFT_##pl##_##name,           \
+			   VHU_WIDTH_##pl##_##name})
+
+static inline uint64_t vhu_slot_mask(struct vhu_slot s)
+{
+	return s.width >= 64 ? UINT64_MAX : (UINT64_C(1) << s.width) - 1;
+}
+
+static inline bool vhu_frame_has(const struct vhu_frame *f, struct vhu_slot s)
+{
+	return s.offset <= f->len && s.size <= f->len - s.offset;
+}
+
+/* The number there; false if the payload is too short to hold it. */
+static inline bool vhu_frame_load(const struct vhu_frame *f, struct vhu_slot s, uint64_t *ret)
+{
+	if (!vhu_frame_has(f, s))
+		return false;
+	*ret = vhu_ne_get(f->payload + s.offset, s.size) >> s.shift & vhu_slot_mask(s);
+	return true;
+}
+
+/* The same; 0 unless `pl` is the frame's own layout. */
+static inline uint64_t vhu_frame_number(const struct vhu_frame *f, enum vhu_payload pl, struct vhu_slot s)
+{
+	uint64_t value = 0;
+
+	if (vhu_frame_payload(f) == pl)
+		vhu_frame_load(f, s, &value);
+	return value;
+}
+/* What vhu_frame_u64 says, where layout and name are known when this is compiled: VHU_NUMBER(f, U64, u64). */
+#define VHU_NUMBER(f, pl, name) vhu_frame_number(f, VHU_PL_##pl, VHU_SLOT(pl, name))
+/* The ring that it names, under whichever of the layouts that name one; else false and 0. */
+bool vhu_frame_ring(const struct vhu_frame *f, uint64_t *ret);
 
 /*
  * A number by name under a given layout: a field ("num"), a bit field ("no_fd"), an element of
