@@ -82,13 +82,6 @@ uint64_t vhu_stream_skipped(const struct vhu_stream *s)
 
 /* --- what a header looks like ----------------------------------------------------------------------- */
 
-static enum vhu_channel frame_channel(enum vhu_cap_channel channel)
-{
-	return channel == VHU_CAP_BACKEND ? VHU_CHAN_BACKEND
-	       : channel == VHU_CAP_GPU	  ? VHU_CHAN_GPU
-					  : VHU_CHAN_MAIN;
-}
-
 static bool size_fits(enum vhu_payload payload, uint64_t size)
 {
 	const struct vhu_payload_row *row = payload < VHU_PL_MAX ? vhu_payload_row(payload) : NULL;
@@ -106,7 +99,7 @@ bool vhu_stream_is_start(enum vhu_cap_channel channel, enum vhu_cap_direction di
 
 	if (len < HEADER)
 		return false;
-	row = vhu_msg_by_id(frame_channel(channel), (uint32_t)vhu_ne_get(bytes, 4));
+	row = vhu_msg_by_id(vhu_cap_frames(channel), (uint32_t)vhu_ne_get(bytes, 4));
 	flags = (uint32_t)vhu_ne_get(bytes + 4, 4);
 	size = vhu_ne_get(bytes + 8, 4);
 	reply = flags & VHU_C_HEADER_REPLY;
@@ -301,7 +294,7 @@ static int take_header(struct vhu_stream *s, struct rest *rest, struct vhu_err *
 	if (s->have < HEADER)
 		return 0;
 	size = (uint32_t)vhu_ne_get(s->bytes.data + 8, 4);
-	if (size > vhu_frame_payload_max(frame_channel(s->id.channel)))
+	if (size > vhu_frame_payload_max(vhu_cap_frames(s->id.channel)))
 		s->raw = true;
 	else
 		s->need = HEADER + (uint64_t)size;
@@ -316,7 +309,7 @@ static bool whole(const struct vhu_stream *s, const struct rest *rest, size_t *r
 	if (s->have || rest->len < HEADER)
 		return false;
 	size = (uint32_t)vhu_ne_get(rest->bytes + 8, 4);
-	if (size > vhu_frame_payload_max(frame_channel(s->id.channel)) || rest->len - HEADER < size ||
+	if (size > vhu_frame_payload_max(vhu_cap_frames(s->id.channel)) || rest->len - HEADER < size ||
 	    HEADER + (size_t)size > KEPT_MAX)
 		return false;
 	*ret = HEADER + size;

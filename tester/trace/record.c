@@ -293,17 +293,20 @@ static int take_text_into(struct reading *g, const char **ret, const uint8_t *va
 static int take_tlv(struct reading *g, unsigned type, const uint8_t *value, size_t len)
 {
 	struct vhu_record *r = g->r;
-	const char **const texts[] = {
-		[VHU_CAP_TLV_COMM] = &r->comm, [VHU_CAP_TLV_PEER_COMM] = &r->peer_comm,
-		[VHU_CAP_TLV_PATH] = &r->path, [VHU_CAP_TLV_STEP] = &r->step,
-		[VHU_CAP_TLV_TEXT] = &r->text,
-	};
 
-	if (type < VHU_ARRAY_SIZE(texts) && texts[type])
-		return take_text_into(g, texts[type], value, len);
 	switch (type) {
 	case VHU_CAP_TLV_FD:
 		return take_fd(g, value, len);
+	case VHU_CAP_TLV_COMM:
+		return take_text_into(g, &r->comm, value, len);
+	case VHU_CAP_TLV_PEER_COMM:
+		return take_text_into(g, &r->peer_comm, value, len);
+	case VHU_CAP_TLV_PATH:
+		return take_text_into(g, &r->path, value, len);
+	case VHU_CAP_TLV_STEP:
+		return take_text_into(g, &r->step, value, len);
+	case VHU_CAP_TLV_TEXT:
+		return take_text_into(g, &r->text, value, len);
 	case VHU_CAP_TLV_FINDING:
 		return take_finding(g, value, len);
 	case VHU_CAP_TLV_RECVS:

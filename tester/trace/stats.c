@@ -91,28 +91,17 @@ static void follow_stream(struct session *session, const struct vhu_record *r, e
 	*next = r->stream_off + r->orig_len;
 }
 
-/* What vhu_record_row and vhu_record_is_reply say, in one go: this runs for each of millions of messages. */
 static struct count *count_of(struct vhu_trace_stats *s, const struct vhu_record *r, enum vhu_channel channel)
 {
-	bool reply = (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
-	const struct vhu_msg_row *row = NULL;
-	uint32_t id;
+	const struct vhu_msg_row *row = vhu_record_row(r);
+	bool reply = vhu_record_is_reply(r);
 
-	if (r->len >= VHU_C_HEADER_SIZE) {
-		memcpy(&id, r->payload, sizeof(id));
-		row = vhu_msg_by_id(channel, id);
-	}
 	return row ? &s->kinds[row->msg][reply] : &s->unknown[channel][reply];
 }
 
 static void add_message(struct vhu_trace_stats *s, struct session *session, const struct vhu_record *r)
 {
-	static const enum vhu_channel channels[VHU_CAP_CHANNEL_MAX] = {
-		[VHU_CAP_MAIN] = VHU_CHAN_MAIN,
-		[VHU_CAP_BACKEND] = VHU_CHAN_BACKEND,
-		[VHU_CAP_GPU] = VHU_CHAN_GPU,
-	};
-	enum vhu_channel channel = channels[r->channel];
+	enum vhu_channel channel = vhu_cap_frames(r->channel);
 	struct count *c = count_of(s, r, channel);
 
 	if (!session->told.messages && vhu_record_is_headless(r))

@@ -41,21 +41,6 @@ const char *vhu_cap_ring_name(unsigned kind)
 	return name_of(names, VHU_ARRAY_SIZE(names), kind);
 }
 
-/* The channel whose frames a record of this channel holds; VHU_CHAN_MAX: none. */
-static enum vhu_channel frame_channel(enum vhu_cap_channel channel)
-{
-	switch (channel) {
-	case VHU_CAP_MAIN:
-		return VHU_CHAN_MAIN;
-	case VHU_CAP_BACKEND:
-		return VHU_CHAN_BACKEND;
-	case VHU_CAP_GPU:
-		return VHU_CHAN_GPU;
-	default:
-		return VHU_CHAN_MAX;
-	}
-}
-
 enum vhu_cap_channel vhu_cap_channel_of(enum vhu_channel channel)
 {
 	static const enum vhu_cap_channel of[VHU_CHAN_MAX] = {[VHU_CHAN_MAIN] = VHU_CAP_MAIN,
@@ -63,11 +48,6 @@ enum vhu_cap_channel vhu_cap_channel_of(enum vhu_channel channel)
 							      [VHU_CHAN_GPU] = VHU_CAP_GPU};
 
 	return of[channel];
-}
-
-bool vhu_record_is_message(const struct vhu_record *r)
-{
-	return frame_channel(r->channel) != VHU_CHAN_MAX && r->dir != VHU_CAP_DIR_NONE;
 }
 
 /* What the bytes and the flags say is wrong with it. What only the recorder cut is no defect. */
@@ -90,8 +70,7 @@ int vhu_record_frame_borrow(const struct vhu_record *r, int fds[VHU_CAP_FDS_MAX]
 			    struct vhu_err *err)
 {
 	size_t header = r->orig_len < VHU_C_HEADER_SIZE ? 0 : VHU_C_HEADER_SIZE;
-	struct vhu_frame f = {.channel = frame_channel(r->channel),
-			      .dir = r->dir == VHU_CAP_DIR_BE ? VHU_DIR_BE : VHU_DIR_FE};
+	uint32_t words[VHU_C_HEADER_SIZE / 4] = {0};
 
 	if (!vhu_record_is_message(r))
 		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " is no message", r->seq);
@@ -102,19 +81,22 @@ int vhu_record_frame_borrow(const struct vhu_record *r, int fds[VHU_CAP_FDS_MAX]
 	if (r->len < header)
 		return vhu_err_set(err, -EINVAL, "record %" PRIu32 " was cut inside the message's header",
 				   r->seq);
-	if (header) {
-		f.request = (uint32_t)vhu_ne_get(r->payload, 4);
-		f.flags = (uint32_t)vhu_ne_get(r->payload + 4, 4);
-		f.size = (uint32_t)vhu_ne_get(r->payload + 8, 4);
-	}
-	f.defects = defects(r, f.channel, f.size);
-	f.len = r->len - header;
-	f.payload = f.len ? (uint8_t *)r->payload + header : NULL;
-	f.n_fds = r->n_fds;
-	f.fds = r->n_fds ? fds : NULL;
+	if (header)
+		memcpy(words, r->payload, sizeof(words));
 	for (size_t i = 0; i < r->n_fds; i++)
 		fds[i] = vhu_fd_ghost(r->fds[i].kind);
-	*ret = f;
+	*ret = (struct vhu_frame){
+		.channel = vhu_cap_frames(r->channel),
+		.dir = r->dir == VHU_CAP_DIR_BE ? VHU_DIR_BE : VHU_DIR_FE,
+		.request = words[0],
+		.flags = words[1],
+		.size = words[2],
+		.payload = r->len > header ? (uint8_t *)r->payload + header : NULL,
+		.len = r->len - header,
+		.fds = r->n_fds ? fds : NULL,
+		.n_fds = r->n_fds,
+		.defects = defects(r, vhu_cap_frames(r->channel), words[2]),
+	};
 	return 0;
 }
 
@@ -150,22 +132,7 @@ const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r)
 {
 	if (!vhu_record_is_message(r) || r->len < VHU_C_HEADER_SIZE || vhu_record_is_foreign(r))
 		return NULL;
-	return vhu_msg_by_id(frame_channel(r->channel), (uint32_t)vhu_ne_get(r->payload, 4));
-}
-
-bool vhu_record_is_reply(const struct vhu_record *r)
-{
-	return vhu_record_is_message(r) && (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
-}
-
-bool vhu_record_is_foreign(const struct vhu_record *r)
-{
-	return (r->flags & VHU_CAP_BIG_ENDIAN) != (htobe16(1) == 1 ? VHU_CAP_BIG_ENDIAN : 0);
-}
-
-bool vhu_record_is_headless(const struct vhu_record *r)
-{
-	return r->stream_off || r->flags & VHU_CAP_LOST_BEFORE;
+	return vhu_msg_by_id(vhu_cap_frames(r->channel), (uint32_t)vhu_ne_get(r->payload, 4));
 }
 
 const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_NAME_CAP])

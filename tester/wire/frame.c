@@ -149,11 +149,12 @@ void vhu_frame_settle(struct vhu_frame *f)
 
 bool vhu_payload_size_ok(enum vhu_payload pl, const uint8_t *payload, size_t len)
 {
+	const struct vhu_payload_row *row = vhu_payload_row(pl);
 	const struct vhu_field_row *field, *counter;
 
 	if (!fits(pl, len))
 		return false;
-	if (vhu_payload_row(pl)->min == vhu_payload_row(pl)->max)
+	if (row->min == row->max)
 		return true; /* without an array, then */
 	for (size_t i = 0; (field = vhu_payload_field(pl, i)); i++) {
 		size_t element = field->size ? field->size : 1;

@@ -80,8 +80,26 @@ const char *vhu_record_fault_text(enum vhu_record_fault fault);
 int vhu_record_decode(const uint8_t *packet, size_t caplen, uint64_t t_ns, struct vhu_arena *arena,
 		      struct vhu_record *ret, enum vhu_record_fault *fault, struct vhu_err *err);
 
+/* The channel whose frames records of this channel hold; VHU_CHAN_MAX: none. */
+static inline enum vhu_channel vhu_cap_frames(enum vhu_cap_channel channel)
+{
+	switch (channel) {
+	case VHU_CAP_MAIN:
+		return VHU_CHAN_MAIN;
+	case VHU_CAP_BACKEND:
+		return VHU_CHAN_BACKEND;
+	case VHU_CAP_GPU:
+		return VHU_CHAN_GPU;
+	default:
+		return VHU_CHAN_MAX;
+	}
+}
+
 /* Whether it is a message (or what was left of one) of a channel that carries frames. */
-bool vhu_record_is_message(const struct vhu_record *r);
+static inline bool vhu_record_is_message(const struct vhu_record *r)
+{
+	return r->dir != VHU_CAP_DIR_NONE && vhu_cap_frames(r->channel) != VHU_CHAN_MAX;
+}
 /*
  * The frame that it records: bytes as they were, descriptors as ghosts, defects from the flags and lengths.
  * Where only the recorder cut the payload (VHU_CAP_TRUNCATED) the frame has no defect, but less of a
@@ -102,11 +120,20 @@ const char *vhu_record_name(const struct vhu_record *r, char scratch[VHU_RECORD_
 /* The row of a message, as far as its header is there. */
 const struct vhu_msg_row *vhu_record_row(const struct vhu_record *r);
 /* By who sent it on which channel. */
-bool vhu_record_is_reply(const struct vhu_record *r);
+static inline bool vhu_record_is_reply(const struct vhu_record *r)
+{
+	return vhu_record_is_message(r) && (r->channel == VHU_CAP_MAIN) == (r->dir == VHU_CAP_DIR_BE);
+}
 /* A message whose numbers are in the other byte order. */
-bool vhu_record_is_foreign(const struct vhu_record *r);
+static inline bool vhu_record_is_foreign(const struct vhu_record *r)
+{
+	return (r->flags & VHU_CAP_BIG_ENDIAN) != (htobe16(1) == 1 ? VHU_CAP_BIG_ENDIAN : 0);
+}
 /* Of a session's first message: others went before it that nobody saw. */
-bool vhu_record_is_headless(const struct vhu_record *r);
+static inline bool vhu_record_is_headless(const struct vhu_record *r)
+{
+	return r->stream_off || r->flags & VHU_CAP_LOST_BEFORE;
+}
 
 /*
  * What the file's last record says was lost: each connection's share, then with connection 0 the rest, of
