@@ -217,6 +217,10 @@ static const struct vhu_option rows[] = {
 	 VHU_OPTION_TEXT, ROW(markdown)},
 	{"record", 0, "DIR", group_report, "keep each case's session as DIR/ID.pcap (vhu-trace shows it)",
 	 VHU_OPTION_TEXT, ROW(record)},
+	{"record-level", 0, "N", group_report,
+	 "of --record and --bundle, what goes with the messages: 0 nothing, 1 kicks and calls (default), 2 also "
+	 "the requests in the rings, 3 also what they hold",
+	 VHU_OPTION_NUMBER, ROW(record_level), .max = 3},
 	{"bundle", 0, "FILE.tar", group_report,
 	 "for a bug report: the results as JSON, and the sessions of the cases that failed", VHU_OPTION_TEXT,
 	 ROW(bundle)},
@@ -324,7 +328,7 @@ static uint64_t default_seed(bool shuffle)
 
 int vhu_conform_opts_parse(int argc, char **argv, struct vhu_conform_opts *ret, struct vhu_err *err)
 {
-	struct vhu_conform_opts o = {.spec = VHU_SINCE_V11_1, .jobs = 1, .repeat = 1};
+	struct vhu_conform_opts o = {.spec = VHU_SINCE_V11_1, .jobs = 1, .repeat = 1, .record_level = 1};
 	int code;
 
 	vhu_target_cli_init(&o.target);

@@ -25,11 +25,11 @@ static int make_folders(char *path, struct vhu_err *err)
 	return 0;
 }
 
-int vhu_recording_open(const char *dir, const char *id, const struct vhu_facts *facts,
+int vhu_recording_open(const char *dir, const char *id, unsigned level, const struct vhu_facts *facts,
 		       struct vhu_trace_writer **ret, struct vhu_err *err)
 {
 	_cleanup_(vhu_freep) char *path = vhu_recording_path(dir, id);
-	struct vhu_trace_meta meta = {.tool = "vhu-conform " VHU_VERSION};
+	struct vhu_trace_meta meta = {.level = level, .tool = "vhu-conform " VHU_VERSION};
 	char target[256];
 	int rc;
 

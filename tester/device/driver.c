@@ -135,6 +135,7 @@ static int make_ring(struct vhu_driver *d, unsigned queue, struct vhu_err *err)
 		.base = d->opts.bases ? &d->opts.bases[queue] : NULL,
 		.breach = d->opts.breach,
 		.ctx = d->opts.ctx,
+		.watch = d->opts.watch,
 	};
 	uint64_t tables = (uint64_t)l->indirect_entries * l->size * VHU_C_DESC_SIZE;
 

@@ -57,6 +57,7 @@ static void on_main_frame(void *ctx, struct vhu_frame *f)
 	c->heard = true;
 	/* What it asked before this answer is seen before: at the reply to GET_VRING_BASE that counts. */
 	vhu_conn_backend_catch_up(c);
+	vhu_record_catch_up(c);
 	if (match >= 0)
 		judge_aside(c, &c->oracle.session.pending[match], f);
 	vhu_conn_observe(c, f, false);

@@ -71,6 +71,7 @@ void vhu_run_state_release(struct vhu_run *r)
 
 struct move {
 	struct vhu_run *r;
+	struct vhu_conn *c;
 	uint64_t want;	    /* bytes to read; 0: to the end */
 	const uint8_t *out; /* to write */
 	size_t left;
@@ -108,12 +109,14 @@ static void read_some(void *ctx, uint32_t events)
 	if (m->want)
 		room = VHU_MIN(room, (size_t)(m->want - st->n_saved));
 	n = room ? read(st->fd, st->saved + st->n_saved, room) : 0;
-	if (n > 0)
+	if (n > 0) {
+		vhu_record_state(m->c, VHU_DIR_BE, st->saved + st->n_saved, (size_t)n);
 		st->n_saved += (size_t)n;
-	else if (n == 0 && room)
+	} else if (n == 0 && room) {
 		m->ended = true;
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		m->error = errno;
+	}
 }
 
 static bool read_enough(void *ctx)
@@ -130,6 +133,7 @@ static void write_some(void *ctx, uint32_t events)
 	ssize_t n = m->left ? write(m->r->state.fd, m->out, m->left) : 0;
 
 	if (n > 0) {
+		vhu_record_state(m->c, VHU_DIR_FE, m->out, (size_t)n);
 		m->out += n;
 		m->left -= (size_t)n;
 	} else if (n < 0 && errno == EPIPE) {
@@ -173,7 +177,7 @@ static int run_move(struct move *m, bool reads, uint64_t deadline)
 
 static void state_read(struct vhu_run *r, const struct vhu_step *s)
 {
-	struct move m = {.r = r, .want = s->state.count};
+	struct move m = {.r = r, .c = &r->conns[s->conn], .want = s->state.count};
 	int rc = run_move(&m, true, vhu_run_deadline(r, s));
 
 	if (r->stop || m.gone)
@@ -206,7 +210,7 @@ static void write_pieces(struct vhu_run *r, const struct vhu_step *s, const uint
 
 	for (size_t i = 0; i < pieces && !r->stop; i++) {
 		size_t end = len * (i + 1) / pieces;
-		struct move m = {.r = r, .out = bytes + at, .left = end - at};
+		struct move m = {.r = r, .c = &r->conns[s->conn], .out = bytes + at, .left = end - at};
 		int rc = run_move(&m, false, vhu_run_deadline(r, s));
 
 		if (r->stop || m.gone)

@@ -89,7 +89,7 @@ void vhu_engine_free(struct vhu_engine *e)
 	if (!e)
 		return;
 	vhu_target_on_exit(e->target, NULL, NULL);
-	vhu_engine_record(e, NULL, NULL);
+	vhu_engine_record(e, NULL, 0, NULL);
 	vhu_trace_log_free(e->trace);
 	vhu_capabilities_done(&e->capabilities);
 	free(e);
@@ -310,7 +310,7 @@ int vhu_engine_run(struct vhu_engine *e, const struct vhu_plan *plan, struct vhu
 	if (!plan->skip && !plan->recorded)
 		vhu_engine_meet(e);
 	rc = vhu_engine_run_once(e, plan, ret, &held);
-	vhu_engine_record(e, NULL, NULL);
+	vhu_engine_record(e, NULL, 0, NULL);
 	if (rc == -EINTR)
 		return vhu_err_set(err, rc, "interrupted");
 	if (rc < 0) {

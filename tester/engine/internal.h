@@ -304,6 +304,12 @@ void vhu_record_take_back(struct vhu_run *r, bool keep);
 void vhu_record_opened(struct vhu_conn *c);
 void vhu_record_closed(struct vhu_conn *c, enum vhu_dir by, int errno_value);
 void vhu_record_exited(struct vhu_run *r, int status);
+/* Who looks on at the rings; NULL: nobody. */
+const struct vhu_ring_watch *vhu_record_watch(struct vhu_run *r);
+/* What the rings gave back by now is told before what comes next. */
+void vhu_record_catch_up(struct vhu_conn *c);
+/* Bytes of device state went through the pipe. */
+void vhu_record_state(struct vhu_conn *c, enum vhu_dir dir, const uint8_t *bytes, size_t len);
 /* A frame in either direction, with the findings from `first_finding` on that it gave. */
 void vhu_record_frame_seen(struct vhu_conn *c, const struct vhu_frame *f, bool intended, const size_t *pieces,
 			   size_t n_pieces, size_t first_finding);

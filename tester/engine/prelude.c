@@ -26,6 +26,7 @@ bool vhu_run_driver(struct vhu_run *r)
 		.seed = r->e->opts.seed,
 		.breach = on_breach,
 		.ctx = r,
+		.watch = vhu_record_watch(r),
 	};
 	struct vhu_err err = {0};
 	int rc;

@@ -2,22 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
+#include "record.h"
 #include "trace/file.h"
 
-struct recorded_conn {
-	uint32_t connection;
-	uint64_t off[VHU_CHAN_MAX][2]; /* bytes so far, by channel and direction */
-};
-
-struct vhu_recording {
-	struct vhu_trace_writer *writer;
-	uint32_t connections;	     /* opened so far */
-	struct recorded_conn *conns; /* by the case's connection index: the one that is open */
-	size_t n_conns;
-};
-
-int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, struct vhu_err *err)
+int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, unsigned level, struct vhu_err *err)
 {
 	if (e->recording)
 		free(e->recording->conns);
@@ -29,6 +17,7 @@ int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, struct v
 	if (!e->recording)
 		return vhu_err_errno(err, -ENOMEM, "recording");
 	e->recording->writer = w;
+	e->recording->level = level;
 	return 0;
 }
 
@@ -44,14 +33,21 @@ static void put(struct vhu_run *r, struct vhu_record *record)
 	}
 }
 
-static bool recording(const struct vhu_run *r)
+bool vhu_recording_on(const struct vhu_run *r)
 {
 	return r->e->recording && r->e->recording->writer;
 }
 
+uint32_t vhu_recording_number(const struct vhu_conn *c)
+{
+	const struct vhu_recording *rec = c->r->e->recording;
+
+	return c->index < rec->n_conns ? rec->conns[c->index].connection : 0;
+}
+
 void vhu_record_aside(struct vhu_run *r)
 {
-	if (recording(r))
+	if (vhu_recording_on(r))
 		vhu_trace_writer_lay_aside(r->e->recording->writer);
 }
 
@@ -59,7 +55,7 @@ void vhu_record_take_back(struct vhu_run *r, bool keep)
 {
 	struct vhu_err err = {0};
 
-	if (recording(r) && vhu_trace_writer_take_back(r->e->recording->writer, keep, &err) < 0)
+	if (vhu_recording_on(r) && vhu_trace_writer_take_back(r->e->recording->writer, keep, &err) < 0)
 		vhu_run_broken(r, "recording: %s", err.text);
 }
 
@@ -86,7 +82,7 @@ void vhu_record_opened(struct vhu_conn *c)
 								 : VHU_CAP_LIFE_CONNECT};
 	struct recorded_conn *rc;
 
-	if (!recording(c->r))
+	if (!vhu_recording_on(c->r))
 		return;
 	rc = conn_at(c->r->e->recording, c->index);
 	if (!rc) {
@@ -106,10 +102,11 @@ void vhu_record_closed(struct vhu_conn *c, enum vhu_dir by, int errno_value)
 				    .has_errno = errno_value != 0,
 				    .errno_value = errno_value};
 
-	if (!recording(c->r) || c->index >= c->r->e->recording->n_conns)
+	if (!vhu_recording_on(c->r) || c->index >= c->r->e->recording->n_conns)
 		return;
-	record.connection = c->r->e->recording->conns[c->index].connection;
+	record.connection = vhu_recording_number(c);
 	put(c->r, &record);
+	vhu_record_ring_over(c);
 }
 
 void vhu_record_exited(struct vhu_run *r, int status)
@@ -122,7 +119,7 @@ void vhu_record_exited(struct vhu_run *r, int status)
 				    .len = sizeof(payload)};
 
 	vhu_le_put(payload, sizeof(payload), (uint32_t)status);
-	if (recording(r))
+	if (vhu_recording_on(r))
 		put(r, &record);
 }
 
@@ -165,6 +162,18 @@ static const char *step_of(const struct vhu_run *r, char *text, size_t size)
 	return text;
 }
 
+void vhu_recording_put(struct vhu_run *r, struct vhu_record *record)
+{
+	struct vhu_record_finding findings[VHU_CAP_FINDINGS_MAX];
+	char step[512];
+
+	record->step = step_of(r, step, sizeof(step));
+	record->findings = findings;
+	record->n_findings = findings_since(r, r->e->recording->told, findings);
+	r->e->recording->told = r->res->n_findings;
+	put(r, record);
+}
+
 /* Everything of a record but its bytes. */
 static void put_message(struct vhu_conn *c, enum vhu_channel channel, enum vhu_dir dir, const int *fds,
 			size_t n_fds, struct vhu_record *record)
@@ -201,7 +210,7 @@ void vhu_record_frame_seen(struct vhu_conn *c, const struct vhu_frame *f, bool i
 	struct vhu_err err = {0};
 	struct vhu_record record = {.flags = flags_of(f, intended, n_pieces > 1), .findings = findings};
 
-	if (!recording(c->r))
+	if (!vhu_recording_on(c->r))
 		return;
 	if (vhu_frame_encode(f, &bytes, &err) < 0) {
 		vhu_run_broken(c->r, "recording: %s", err.text);
@@ -214,6 +223,8 @@ void vhu_record_frame_seen(struct vhu_conn *c, const struct vhu_frame *f, bool i
 			recvs[i] = (uint32_t)pieces[i];
 		record.recvs = recvs;
 		put_message(c, f->channel, f->dir, f->fds, f->n_fds, &record);
+		c->r->e->recording->told = c->r->res->n_findings;
+		vhu_record_ring_states(c);
 	}
 	vhu_buf_done(&bytes);
 }
@@ -225,6 +236,6 @@ void vhu_record_raw(struct vhu_conn *c, enum vhu_channel channel, const uint8_t 
 	struct vhu_record record = {
 		.flags = VHU_CAP_MALFORMED | VHU_CAP_INTENDED, .payload = bytes, .len = len};
 
-	if (recording(c->r))
+	if (vhu_recording_on(c->r))
 		put_message(c, channel, VHU_DIR_FE, fds, n_fds, &record);
 }

@@ -103,3 +103,27 @@ void vhu_table_drop(struct vhu_vring *v, uint16_t head, struct vhu_table *t)
 				 (unsigned long long)gpa);
 	*t = (struct vhu_table){0};
 }
+
+struct vhu_raw_desc vhu_desc_read(const uint8_t *p, bool packed)
+{
+	return (struct vhu_raw_desc){
+		.addr = vhu_le_get(p, 8),
+		.len = (uint32_t)vhu_le_get(p + 8, 4),
+		.id = (uint16_t)vhu_le_get(p + 12, 2),
+		.flags = (uint16_t)vhu_le_get(p + (packed ? 14 : 12), 2),
+	};
+}
+
+size_t vhu_table_entries(const struct vhu_vring *v, const struct vhu_raw_desc *table,
+			 struct vhu_raw_desc *out, size_t max)
+{
+	uint64_t gpa = table->addr - vhu_mem_device_address(v->mem, 0);
+	const uint8_t *p = vhu_mem_at(v->mem, gpa, table->len);
+	size_t n = p ? VHU_MIN(table->len / VHU_C_DESC_SIZE, (uint32_t)VHU_C_VRING_SIZE_MAX) : 0;
+
+	for (size_t i = 0; i < VHU_MIN(n, max); i++) {
+		out[i] = vhu_desc_read(p + i * VHU_C_DESC_SIZE, v->layout->packed);
+		out[i].id = (uint16_t)i;
+	}
+	return n;
+}

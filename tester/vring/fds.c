@@ -83,6 +83,8 @@ void vhu_vring_kick_value(struct vhu_vring *v, uint64_t value)
 
 	if (!ready(v->fd[VHU_VRING_KICK], POLLOUT))
 		return; /* none in service, or its counter is full: the target is signalled already */
+	if (v->watch)
+		v->watch->signal(v->watch->ctx, v, VHU_VRING_KICK, value);
 	n = write(v->fd[VHU_VRING_KICK], &value, sizeof(value));
 	(void)n; /* EAGAIN is the full counter again */
 }
@@ -137,9 +139,19 @@ void vhu_vring_drop_fd(struct vhu_vring *v, enum vhu_vring_fd which)
 	retire(v, which);
 }
 
+/* What the target has signalled there, for us and for who looks on. */
+static uint64_t take(struct vhu_vring *v, enum vhu_vring_fd which)
+{
+	uint64_t value = drain(v->fd[which]);
+
+	if (value && v->watch)
+		v->watch->signal(v->watch->ctx, v, which, value);
+	return value;
+}
+
 uint64_t vhu_vring_take_calls(struct vhu_vring *v)
 {
-	return drain(v->fd[VHU_VRING_CALL]);
+	return take(v, VHU_VRING_CALL);
 }
 
 uint64_t vhu_vring_take_stale(struct vhu_vring *v)
@@ -154,7 +166,7 @@ uint64_t vhu_vring_take_stale(struct vhu_vring *v)
 
 uint64_t vhu_vring_take_errors(struct vhu_vring *v)
 {
-	return drain(v->fd[VHU_VRING_ERR]);
+	return take(v, VHU_VRING_ERR);
 }
 
 uint64_t vhu_vring_take_kicks(struct vhu_vring *v)

@@ -33,8 +33,10 @@ struct buffer {
 	uint64_t writable; /* bytes that the device may write */
 	struct vhu_table table;
 	uint16_t slots;	     /* that its list takes in the ring */
+	uint16_t at;	     /* the first of them */
 	uint16_t prev, next; /* of those added or owned, in order of submission */
 	uint8_t state;
+	bool wrap;	/* the wrap counter there */
 	bool returned;	/* since it was last added: a second return is a double one */
 	bool overtaken; /* IN_ORDER: a later one was returned first, which was told */
 };
@@ -146,6 +148,9 @@ int vhu_packed_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool 
 int vhu_packed_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		       uint16_t *ret_head, struct vhu_err *err);
 void *vhu_packed_forget(struct vhu_vring *v);
+size_t vhu_packed_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+			uint32_t *index);
+bool vhu_packed_next(const struct vhu_vring *v, uint16_t *head);
 
 /* packed_reap.c */
 size_t vhu_packed_reap(struct vhu_vring *v, struct vhu_used *out, size_t max);

@@ -28,6 +28,8 @@ static uint16_t take(struct packed *p, size_t slots, void *cookie)
 
 	*b = (struct buffer){.cookie = cookie,
 			     .slots = (uint16_t)slots,
+			     .at = p->avail.at,
+			     .wrap = p->avail.wrap,
 			     .prev = order->prev,
 			     .next = order_list(p),
 			     .state = BUFFER_ADDED};
@@ -193,4 +195,32 @@ void *vhu_packed_forget(struct vhu_vring *v)
 	if (p->owned == 0 && p->added == 0)
 		p->used = p->published;
 	return cookie;
+}
+
+size_t vhu_packed_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+			uint32_t *index)
+{
+	const struct packed *p = packed_of_const(v);
+	const struct buffer *b = &p->buffer[head];
+	struct place first = {b->at, b->wrap};
+
+	*index = place_word(place_behind(p, first, b->slots));
+	for (uint32_t k = 0; k < VHU_MIN((size_t)b->slots, max); k++) {
+		uint16_t at = place_behind(p, first, k).at;
+
+		out[k] = vhu_desc_read(p->shadow + (size_t)at * VHU_C_DESC_SIZE, true);
+		/* The first one's flags are withheld until it is published. */
+		if (p->added > 0 && at == p->published.at)
+			out[k].flags = p->head_flags;
+		out[k].flags &= (uint16_t)~DESC_F_MARKS;
+	}
+	return b->slots;
+}
+
+bool vhu_packed_next(const struct vhu_vring *v, uint16_t *head)
+{
+	const struct packed *p = packed_of_const(v);
+
+	*head = p->buffer[*head == VHU_CHAIN_FIRST ? order_list(p) : *head].next;
+	return *head != order_list(p);
 }

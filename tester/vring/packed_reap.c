@@ -160,6 +160,9 @@ static void give(struct packed *p, uint16_t id, const struct mark *m, struct vhu
 	if (m)
 		judge_len(p, m, b);
 	vhu_table_check(&p->v, id, &b->table);
+	if (m)
+		vhu_vring_saw(&p->v, id, write ? m->len : 0,
+			      place_word(place_behind(p, p->used, p->batch_slots + b->slots)), true);
 	*out = (struct vhu_used){.head = id, .cookie = b->cookie, .batch = !m, .unwritten = m && !write};
 	if (write)
 		out->len = m->len;
@@ -247,6 +250,7 @@ static size_t accept(struct packed *p, const struct mark *m, struct vhu_used *ou
 		/* As many as the list had that lay here: the device is believed to be at least in step. */
 		slots = p->list[p->used.at] ? p->list[p->used.at] : 1;
 		p->used = place_behind(p, p->used, VHU_MIN(slots, slots_owned(p)));
+		vhu_vring_saw(&p->v, m->id, m->len, place_word(p->used), false);
 		return 0;
 	}
 	if (p->v.in_order)

@@ -55,6 +55,10 @@ struct vhu_vring_ops {
 	int (*add_raw)(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		       uint16_t *ret_head, struct vhu_err *err);
 	bool (*publish)(struct vhu_vring *v);
+	/* Of the ring's own table; as vhu_vring_chain. */
+	size_t (*chain)(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+			uint32_t *index);
+	bool (*next)(const struct vhu_vring *v, uint16_t *head);
 	size_t (*reap)(struct vhu_vring *v, struct vhu_used *out, size_t max);
 	bool (*pending)(const struct vhu_vring *v);
 	bool (*arm)(struct vhu_vring *v);
@@ -82,6 +86,7 @@ struct vhu_vring {
 	bool event_idx, indirect_desc, in_order;
 	vhu_breach_cb *breach;
 	void *ctx;
+	const struct vhu_ring_watch *watch;
 	unsigned reports; /* left in this call */
 	int fd[VHU_VRING_FD_MAX];
 	int stale[STALE_MAX];
@@ -96,6 +101,13 @@ extern const struct vhu_vring_ops vhu_split_ops, vhu_packed_ops;
 /* A breach without head, id or length; those that have one set it in *event. */
 void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const char *format, ...)
 	VHU_PRINTF(3, 4);
+
+/* For who looks on. */
+static inline void vhu_vring_saw(struct vhu_vring *v, uint32_t id, uint32_t len, uint32_t index, bool in_flight)
+{
+	if (v->watch)
+		v->watch->used(v->watch->ctx, v, &(struct vhu_used_seen){id, len, index, in_flight});
+}
 
 /* -ENOENT with text. Where it is in memory is left to the format. */
 int vhu_place_find(const struct vhu_places *places, uint32_t ring_size, const char *at, struct vhu_place *ret,
@@ -118,6 +130,11 @@ void vhu_table_seal(const struct vhu_vring *v, struct vhu_table *t);
 /* Whether it is as it was sealed; told if not. */
 void vhu_table_check(struct vhu_vring *v, uint16_t head, struct vhu_table *t);
 void vhu_table_drop(struct vhu_vring *v, uint16_t head, struct vhu_table *t);
+/* What stands in the table of an INDIRECT descriptor: how many entries; 0 where that is no guest memory. */
+size_t vhu_table_entries(const struct vhu_vring *v, const struct vhu_raw_desc *table,
+			 struct vhu_raw_desc *out, size_t max);
+/* A descriptor out of memory, be it a table or a shadow. */
+struct vhu_raw_desc vhu_desc_read(const uint8_t *p, bool packed);
 
 /* fds.c */
 int vhu_vring_fds_open(struct vhu_vring *v, struct vhu_err *err);

@@ -29,6 +29,7 @@ struct slot {
 	uint16_t link;	     /* next descriptor of the chain */
 	uint16_t count;	     /* descriptors of the chain in the ring's own table */
 	uint16_t prev, next; /* in the free list, or of heads in order of submission */
+	uint16_t index;	     /* of a head: the available index behind it */
 	uint8_t state;
 	bool returned;	/* since it was last added: a second return is a double one */
 	bool overtaken; /* IN_ORDER: a later one was returned first, which was told */
@@ -109,6 +110,10 @@ int vhu_split_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool i
 		  uint16_t *ret_head, struct vhu_err *err);
 int vhu_split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		      uint16_t *ret_head, struct vhu_err *err);
+
+size_t vhu_split_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+		       uint32_t *index);
+bool vhu_split_next(const struct vhu_vring *v, uint16_t *head);
 
 /* split_reap.c */
 size_t vhu_split_reap(struct vhu_vring *v, struct vhu_used *out, size_t max);

@@ -67,6 +67,7 @@ static void append(struct split *s, uint16_t head)
 	order->prev = head;
 	vhu_split_avail_put(s, VHU_AVAIL_RING + 2 * ((s->avail_idx + s->added) & (s->size - 1)), head);
 	s->added++;
+	h->index = (uint16_t)(s->avail_idx + s->added);
 }
 
 /* `next` of a descriptor without the NEXT flag: IN_ORDER wants the following one, else it means nothing. */
@@ -171,4 +172,27 @@ int vhu_split_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size
 	append(s, head);
 	*ret_head = head;
 	return 0;
+}
+
+size_t vhu_split_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+		       uint32_t *index)
+{
+	const struct split *s = split_of_const(v);
+	const struct slot *h = &s->slot[head];
+	uint16_t i = head;
+
+	*index = h->index;
+	for (size_t k = 0; k < VHU_MIN((size_t)h->count, max); k++, i = s->slot[i].link) {
+		out[k] = vhu_desc_read(s->desc_shadow + (size_t)i * VHU_C_DESC_SIZE, false);
+		out[k].id = i;
+	}
+	return h->count;
+}
+
+bool vhu_split_next(const struct vhu_vring *v, uint16_t *head)
+{
+	const struct split *s = split_of_const(v);
+
+	*head = s->slot[*head == VHU_CHAIN_FIRST ? order_list(s) : *head].next;
+	return *head != order_list(s);
 }

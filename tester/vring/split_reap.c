@@ -64,8 +64,8 @@ static bool in_flight(const struct split *s, uint32_t id)
 	return id < s->size && s->slot[id].state == SLOT_OWNED;
 }
 
-/* The chain comes back. */
-static void give(struct split *s, struct element e, bool batch, struct vhu_used *out)
+/* The chain comes back, with the used index `index` behind it. */
+static void give(struct split *s, struct element e, bool batch, uint16_t index, struct vhu_used *out)
 {
 	uint16_t head = (uint16_t)e.id;
 	struct slot *h = &s->slot[head];
@@ -77,18 +77,28 @@ static void give(struct split *s, struct element e, bool batch, struct vhu_used 
 				 "chain %u: used length %u, only %llu bytes are writable", head, e.len,
 				 (unsigned long long)h->writable);
 	vhu_table_check(&s->v, head, &h->table);
+	if (!batch)
+		vhu_vring_saw(&s->v, e.id, e.len, index, true);
 	*out = (struct vhu_used){.head = head, .len = e.len, .cookie = h->cookie, .batch = batch};
 	vhu_split_release(s, head);
 	h->returned = true;
 }
 
-static bool accept(struct split *s, struct element e, struct vhu_used *out)
+/* No chain in flight is the element's. */
+static void refuse(struct split *s, struct element e, uint16_t index)
+{
+	complain(s, e);
+	if (!s->quiet)
+		vhu_vring_saw(&s->v, e.id, e.len, index, false);
+}
+
+static bool accept(struct split *s, struct element e, uint16_t index, struct vhu_used *out)
 {
 	if (!in_flight(s, e.id)) {
-		complain(s, e);
+		refuse(s, e, index);
 		return false;
 	}
-	give(s, e, false, out);
+	give(s, e, false, index, out);
 	return true;
 }
 
@@ -167,7 +177,7 @@ static size_t reap_late(struct split *s, struct vhu_used *out, size_t max)
 			continue;
 		}
 		s->poisoned[slot] = false;
-		n += accept(s, e, &out[n]);
+		n += accept(s, e, s->last_used, &out[n]);
 	}
 	s->n_late = kept;
 	return n;
@@ -213,6 +223,7 @@ static void resync(struct split *s, uint16_t idx)
 		return;
 	s->jump_told = s->quiet = true;
 	s->jump_idx = idx;
+	vhu_vring_saw(&s->v, VHU_USED_NONE, 0, idx, false);
 	if (pending > 0x7fff) {
 		event.breach = VHU_BREACH_USED_IDX_BACK;
 		vhu_vring_report(&s->v, &event, "used.idx went back from %u to %u", s->last_used, idx);
@@ -251,7 +262,7 @@ static size_t reap_any_order(struct split *s, uint16_t idx, struct vhu_used *out
 
 		if (vhu_split_element(s, slot, &e) || await_element(s, &e)) {
 			s->poisoned[slot] = false;
-			n += accept(s, e, &out[n]);
+			n += accept(s, e, (uint16_t)(s->last_used + 1), &out[n]);
 		} else if (!s->quiet && s->n_late < LATE_MAX) {
 			s->late[s->n_late++] = (uint16_t)slot;
 		}
@@ -324,11 +335,11 @@ static size_t reap_element(struct split *s, struct element e, uint16_t pending, 
 		uint16_t i = oldest(s);
 		uint64_t len = VHU_MIN(s->slot[i].writable, (uint64_t)UINT32_MAX);
 
-		give(s, (struct element){i, (uint32_t)len}, true, &out[n++]);
+		give(s, (struct element){i, (uint32_t)len}, true, 0, &out[n++]);
 	}
 	if (n == max)
 		return n; /* the rest at the next call: the element stays where it is */
-	give(s, e, false, &out[n++]);
+	give(s, e, false, (uint16_t)(s->last_used + s->batch + 1), &out[n++]);
 	consume(s, s->batch + 1);
 	s->batch = 0;
 	return n;
@@ -351,7 +362,7 @@ static size_t reap_in_order(struct split *s, uint16_t idx, struct vhu_used *out,
 			if (s->batch == 0)
 				s->poisoned[slot] = false;
 		} else {
-			complain(s, e);
+			refuse(s, e, (uint16_t)(s->last_used + s->batch + 1));
 			s->poisoned[slot] = false;
 			consume(s, s->batch + 1);
 			s->batch = 0;

@@ -35,6 +35,7 @@ int vhu_vring_new(const struct vhu_vring_opts *opts, struct vhu_vring **ret, str
 	v->in_order = opts->in_order;
 	v->breach = opts->breach;
 	v->ctx = opts->ctx;
+	v->watch = opts->watch;
 	r = vhu_vring_fds_open(v, err);
 	if (r < 0) {
 		ops->destroy(v);
@@ -112,16 +113,44 @@ void vhu_vring_features(struct vhu_vring *v, bool event_idx, bool indirect_desc,
 	v->ops->features(v);
 }
 
+static int tell_added(struct vhu_vring *v, int r, const uint16_t *head)
+{
+	if (r == 0 && v->watch)
+		v->watch->added(v->watch->ctx, v, *head);
+	return r;
+}
+
 int vhu_vring_add(struct vhu_vring *v, const struct vhu_sg *sg, size_t n, bool indirect, void *cookie,
 		  uint16_t *ret_head, struct vhu_err *err)
 {
-	return v->ops->add(v, sg, n, indirect, cookie, ret_head, err);
+	return tell_added(v, v->ops->add(v, sg, n, indirect, cookie, ret_head, err), ret_head);
 }
 
 int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		      uint16_t *ret_head, struct vhu_err *err)
 {
-	return v->ops->add_raw(v, desc, n, cookie, ret_head, err);
+	return tell_added(v, v->ops->add_raw(v, desc, n, cookie, ret_head, err), ret_head);
+}
+
+unsigned vhu_vring_queue(const struct vhu_vring *v)
+{
+	return v->queue;
+}
+
+size_t vhu_vring_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+		       uint32_t *index)
+{
+	size_t n = v->ops->chain(v, head, out, max, index), total = n;
+
+	/* Behind those that have none it is nobody's business what follows. */
+	if (n && n <= max && (out[n - 1].flags & VHU_C_DESC_F_INDIRECT))
+		total += vhu_table_entries(v, &out[n - 1], out + n, max - n);
+	return total;
+}
+
+bool vhu_vring_next(const struct vhu_vring *v, uint16_t *head)
+{
+	return v->ops->next(v, head);
 }
 
 bool vhu_vring_publish(struct vhu_vring *v)

@@ -118,12 +118,12 @@ static double through_engine(struct vhu_loop *loop, struct vhu_target *t, const 
 	double ns;
 
 	if (vhu_engine_new(loop, t, &opts, &e, &err) < 0 ||
-	    (record && vhu_engine_record(e, record, &err) < 0) || vhu_engine_run(e, plan, &res, &err) < 0)
+	    (record && vhu_engine_record(e, record, 0, &err) < 0) || vhu_engine_run(e, plan, &res, &err) < 0)
 		die("engine", &err);
 	if (plan->recorded && (replay.divergences || replay.compared < ROUNDS))
 		die("the replay differs", NULL);
 	if (record)
-		vhu_engine_record(e, NULL, &err);
+		vhu_engine_record(e, NULL, 0, &err);
 	if (res.verdict != VHU_PASS)
 		die(res.n_findings ? res.findings[0].summary : res.reason, NULL);
 	ns = (double)res.duration_ns / ROUNDS;

@@ -35,6 +35,7 @@ struct vhu_conform_opts {
 	bool update_baseline, allow_empty;
 	bool tap;
 	const char *junit, *json, *html, *sarif, *markdown, *record, *bundle;
+	uint64_t record_level;
 	unsigned verbose;
 	bool quiet;
 	const char *program;		/* argv[0] */

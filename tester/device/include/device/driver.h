@@ -11,6 +11,7 @@
 struct vhu_mem;
 struct vhu_raw_desc;		/* vring/vring.h */
 struct vhu_ring_event;		/* vring/vring.h */
+struct vhu_ring_watch;		/* vring/vring.h */
 struct vhu_vring;
 
 struct vhu_driver;
@@ -27,6 +28,7 @@ struct vhu_driver_opts {
 	uint64_t seed;
 	void (*breach)(void *ctx, const struct vhu_ring_event *event);	/* rings, memory and data alike */
 	void *ctx;
+	const struct vhu_ring_watch *watch;	/* borrowed; NULL: nobody looks on at the rings */
 };
 
 int vhu_driver_new(const struct vhu_driver_opts *opts, struct vhu_driver **ret, struct vhu_err *err);

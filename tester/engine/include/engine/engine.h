@@ -68,11 +68,11 @@ void vhu_engine_free(struct vhu_engine *e);
 void vhu_engine_use_target(struct vhu_engine *e, struct vhu_target *target);
 
 /*
- * Tells the next run to a capture (trace/file.h), and no other: neither the probe, nor what is repeated to
+ * Tells the next run to a capture (trace/file.h), at that level, and no other: neither the probe, nor what is repeated to
  * look for leaks. The writer stays the caller's, and is not used after that run; NULL: none after all.
  * -ENOMEM.
  */
-int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, struct vhu_err *err);
+int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, unsigned level, struct vhu_err *err);
 
 /*
  * One session that collects what the target offers. -ECONNREFUSED … with text if it cannot be

@@ -38,6 +38,25 @@ struct vhu_used {
 	bool unwritten;			/* packed: the device says that it wrote nothing; there is no len */
 };
 
+/* A used element as it was seen. id VHU_USED_NONE: the index moved, and no element is there. */
+#define VHU_USED_NONE UINT32_MAX
+struct vhu_used_seen {
+	uint32_t id, len;
+	uint32_t index;			/* where the device stands behind it, as vhu_vring_chain says it */
+	bool in_flight;			/* the chain is; it can be looked at once more */
+};
+
+enum vhu_vring_fd { VHU_VRING_KICK, VHU_VRING_CALL, VHU_VRING_ERR, VHU_VRING_FD_MAX };
+
+/* Who wants to know what goes through a ring; of hot rings (vring/hot.h) nobody does. */
+struct vhu_ring_watch {
+	/* A kick was written; so many calls or errors were read. */
+	void (*signal)(void *ctx, struct vhu_vring *v, enum vhu_vring_fd which, uint64_t value);
+	void (*added)(void *ctx, struct vhu_vring *v, uint16_t head);
+	void (*used)(void *ctx, struct vhu_vring *v, const struct vhu_used_seen *u);
+	void *ctx;
+};
+
 struct vhu_vring_opts {
 	unsigned queue;
 	const struct vhu_ring_layout *layout;	/* borrowed for the ring's life */
@@ -46,6 +65,7 @@ struct vhu_vring_opts {
 	const uint32_t *base;			/* where it stands; NULL: where fresh rings start */
 	vhu_breach_cb *breach;
 	void *ctx;
+	const struct vhu_ring_watch *watch;	/* borrowed; NULL: nobody looks on */
 };
 
 /*
@@ -100,6 +120,19 @@ struct vhu_raw_desc {
 int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		      uint16_t *ret_head, struct vhu_err *err);
 
+unsigned vhu_vring_queue(const struct vhu_vring *v);
+/*
+ * The chain of that head as its descriptors stand in the ring (`id`: their places in the table, or the
+ * buffer's id), behind an INDIRECT one those of its table: how many there are, of which `max` are written.
+ * *index: where the driver stands behind it; split: the free-running index, packed: the position, with the
+ * wrap counter in bit 15.
+ */
+size_t vhu_vring_chain(const struct vhu_vring *v, uint16_t head, struct vhu_raw_desc *out, size_t max,
+		       uint32_t *index);
+/* The chain in flight that was added behind this one, from VHU_CHAIN_FIRST on. False: there is none. */
+enum { VHU_CHAIN_FIRST = UINT16_MAX };
+bool vhu_vring_next(const struct vhu_vring *v, uint16_t *head);
+
 /*
  * Takes up to `max` returned chains. Every new used element is checked (id in range, head of a
  * chain in flight, once, length within its writable bytes); breaches go to the callback and are
@@ -151,8 +184,6 @@ void vhu_vring_spoil(struct vhu_vring *v);
 bool vhu_vring_spoilt(const struct vhu_vring *v);	/* so, or by a flip */
 
 /* --- descriptors ----------------------------------------------------------------------------- */
-
-enum vhu_vring_fd { VHU_VRING_KICK, VHU_VRING_CALL, VHU_VRING_ERR, VHU_VRING_FD_MAX };
 
 /* The eventfd in service, borrowed; -1 if the ring polls. */
 int vhu_vring_fd(const struct vhu_vring *v, enum vhu_vring_fd which);
