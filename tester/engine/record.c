@@ -224,7 +224,7 @@ void vhu_record_frame_seen(struct vhu_conn *c, const struct vhu_frame *f, bool i
 		record.recvs = recvs;
 		put_message(c, f->channel, f->dir, f->fds, f->n_fds, &record);
 		c->r->e->recording->told = c->r->res->n_findings;
-		vhu_record_ring_states(c);
+		vhu_record_ring_states(c, f);
 	}
 	vhu_buf_done(&bytes);
 }

@@ -33,5 +33,5 @@ uint32_t vhu_recording_number(const struct vhu_conn *c);
 void vhu_recording_put(struct vhu_run *r, struct vhu_record *record);
 
 /* record_ring.c: a message was seen, and has its record; a connection is over. */
-void vhu_record_ring_states(struct vhu_conn *c);
+void vhu_record_ring_states(struct vhu_conn *c, const struct vhu_frame *f);
 void vhu_record_ring_over(struct vhu_conn *c);

@@ -203,10 +203,12 @@ static uint64_t guest_address(const struct vhu_session *s, uint64_t uaddr)
 	return uaddr;
 }
 
-static void tell_layout(struct vhu_conn *c, unsigned queue)
+/* A ring that stops stands where the reply says. */
+static void tell_layout(struct vhu_conn *c, const struct vhu_frame *f, unsigned queue)
 {
 	const struct vhu_session *s = &c->oracle.session;
 	const struct vhu_ring_state *state = &s->ring[queue];
+	bool stop = f->dir == VHU_DIR_BE && vhu_frame_payload(f) == VHU_PL_VRING_STATE;
 	const struct vhu_ring_record record = {
 		.kind = VHU_CAP_RING_LAYOUT,
 		.queue = queue,
@@ -214,7 +216,7 @@ static void tell_layout(struct vhu_conn *c, unsigned queue)
 		.packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED),
 		.part = {guest_address(s, state->desc), guest_address(s, state->avail),
 			 guest_address(s, state->used)},
-		.base = state->base,
+		.base = stop ? (uint32_t)vhu_frame_u64(f, "num") : state->base,
 	};
 
 	put(c->r, &record, ring_at(c->r, queue)->connection, 0);
@@ -230,7 +232,7 @@ static void tell_waiting(struct vhu_run *r, unsigned queue)
 		tell_chain(r, v, head);
 }
 
-void vhu_record_ring_states(struct vhu_conn *c)
+void vhu_record_ring_states(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_session *s = &c->oracle.session;
 	uint32_t number = vhu_recording_number(c);
@@ -239,11 +241,11 @@ void vhu_record_ring_states(struct vhu_conn *c)
 		struct recorded_ring *ring = ring_at(c->r, q);
 		bool was = ring->started && ring->connection == number;
 
-		if (s->ring[q].started == was)
+		if (vhu_ring_runs(&s->ring[q]) == was)
 			continue;
 		ring->started = !was;
 		ring->connection = number;
-		tell_layout(c, q);
+		tell_layout(c, f, q);
 		if (ring->started)
 			tell_waiting(c->r, q);
 	}

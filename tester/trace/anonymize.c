@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "trace/ring_record.h"
 
 enum { IDS_MAX = 1 << 20 };
 
@@ -188,23 +189,21 @@ static void scrub_frame(struct vhu_scrubber *s, const struct vhu_record *r, uint
 	}
 }
 
-static size_t ring_head_of(const struct vhu_record *r)
-{
-	if (r->kind == VHU_CAP_RING_AVAIL && r->len >= VHU_CAP_AVAIL_HEAD)
-		return VHU_CAP_AVAIL_HEAD + VHU_CAP_AVAIL_ENTRY * (size_t)vhu_le_get(r->payload + 6, 2);
-	return r->kind == VHU_CAP_RING_USED ? VHU_CAP_USED_HEAD : r->len;
-}
-
 /* Bytes of the records that are no messages: what stands before the contents is kept. */
 static size_t head_of(const struct vhu_record *r)
 {
+	struct vhu_ring_record ring;
+
 	switch (r->channel) {
 	case VHU_CAP_MEM:
 		return VHU_CAP_MEM_HEAD;
 	case VHU_CAP_STATE:
 		return 0;
 	case VHU_CAP_RING:
-		return ring_head_of(r);
+		/* Nothing is known of what makes no sense. */
+		if (!vhu_ring_record_parse(r, &ring))
+			return 0;
+		return ring.data ? (size_t)(ring.data - r->payload) : r->len;
 	default:
 		return r->len;
 	}

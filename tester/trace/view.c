@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "trace/record.h"
+#include "trace/ring_record.h"
 
 static const char *name_of(const char *const *names, size_t n, unsigned i)
 {
@@ -189,69 +189,68 @@ static uint64_t part(const struct vhu_record *r, size_t at, unsigned size)
 	return vhu_le_get(r->payload + at, size);
 }
 
-static void describe_event(const struct vhu_record *r, struct vhu_buf *out)
-{
-	vhu_buf_printf(out, " value=%" PRIu64, part(r, 8, 8));
-}
-
 /* A request: its descriptors, those that the device writes with a "w", and how much of it is in the record.
  */
-static void describe_avail(const struct vhu_record *r, struct vhu_buf *out)
+static void describe_avail(const struct vhu_ring_record *ring, struct vhu_buf *out)
 {
-	enum { HEAD = VHU_CAP_AVAIL_HEAD, ENTRY = VHU_CAP_AVAIL_ENTRY, TOLD = 8 };
-	uint64_t n = part(r, 6, 2), there = (r->len - HEAD) / ENTRY;
+	enum { TOLD = 8 };
 
-	vhu_buf_printf(out, " head=%" PRIu64 " index=%" PRIu64 " descriptors=%" PRIu64, part(r, 4, 2),
-		       part(r, 8, 4), n);
-	for (size_t i = 0; i < VHU_MIN(VHU_MIN(n, there), (uint64_t)TOLD); i++)
-		vhu_buf_printf(out, "%s0x%" PRIx64 "+%" PRIu64 "%s", i ? " " : " [",
-			       part(r, HEAD + i * ENTRY, 8), part(r, HEAD + i * ENTRY + 8, 4),
-			       part(r, HEAD + i * ENTRY + 12, 2) & VHU_C_DESC_F_WRITE ? "w" : "");
-	vhu_buf_printf(out, "%s contents=%" PRIu64,
-		       !n || !there ? ""
-		       : n > TOLD   ? " …]"
-				    : "]",
-		       part(r, 12, 4));
+	vhu_buf_printf(out, " head=%u index=%" PRIu32 " descriptors=%u", ring->head, ring->index, ring->n_desc);
+	for (size_t i = 0; i < VHU_MIN(ring->n_desc, (size_t)TOLD); i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(ring, i);
+
+		vhu_buf_printf(out, "%s0x%" PRIx64 "+%" PRIu32 "%s", i ? " " : " [", d.addr, d.len,
+			       d.flags & VHU_C_DESC_F_WRITE	 ? "w"
+			       : d.flags & VHU_C_DESC_F_INDIRECT ? "i"
+								 : "");
+	}
+	vhu_buf_printf(out, "%s contents=%zu",
+		       !ring->n_desc	     ? ""
+		       : ring->n_desc > TOLD ? " …]"
+					     : "]",
+		       ring->n_data);
 }
 
-static void describe_used(const struct vhu_record *r, struct vhu_buf *out)
+static void describe_used(const struct vhu_ring_record *ring, struct vhu_buf *out)
 {
-	vhu_buf_printf(
-		out, " id=%" PRIu64 " len=%" PRIu64 " index=%" PRIu64 " hash=0x%" PRIx64 " contents=%" PRIu64,
-		part(r, 4, 4), part(r, 8, 4), part(r, 12, 4), part(r, 16, 8), part(r, 24, 4));
-}
-
-static void describe_layout(const struct vhu_record *r, struct vhu_buf *out)
-{
-	vhu_buf_printf(out,
-		       " size=%" PRIu64 " %s desc=0x%" PRIx64 " driver=0x%" PRIx64 " device=0x%" PRIx64
-		       " base=%" PRIu64,
-		       part(r, 4, 2), part(r, 6, 2) ? "packed" : "split", part(r, 8, 8), part(r, 16, 8),
-		       part(r, 24, 8), part(r, 32, 4));
+	if (ring->id == VHU_CAP_NO_ID)
+		vhu_buf_printf(out, " no element, index=%" PRIu32, ring->index);
+	else
+		vhu_buf_printf(out,
+			       " id=%" PRIu32 " len=%" PRIu32 " index=%" PRIu32 " hash=0x%" PRIx64
+			       " contents=%zu",
+			       ring->id, ring->len, ring->index, ring->hash, ring->n_data);
 }
 
 static void describe_ring(const struct vhu_record *r, struct vhu_buf *out)
 {
-	/* What each kind says, and how long it is at least. */
-	static const struct {
-		size_t len;
-		void (*describe)(const struct vhu_record *r, struct vhu_buf *out);
-	} kinds[VHU_CAP_RING_MAX] = {
-		[VHU_CAP_RING_KICK] = {VHU_CAP_EVENT_LEN, describe_event},
-		[VHU_CAP_RING_CALL] = {VHU_CAP_EVENT_LEN, describe_event},
-		[VHU_CAP_RING_ERR] = {VHU_CAP_EVENT_LEN, describe_event},
-		[VHU_CAP_RING_AVAIL] = {VHU_CAP_AVAIL_HEAD, describe_avail},
-		[VHU_CAP_RING_USED] = {VHU_CAP_USED_HEAD, describe_used},
-		[VHU_CAP_RING_LAYOUT] = {VHU_CAP_LAYOUT_LEN, describe_layout},
-	};
+	struct vhu_ring_record ring;
 
 	vhu_buf_printf(out, "%s %s", r->dir == VHU_CAP_DIR_BE ? "<" : ">", vhu_cap_ring_name(r->kind));
 	if (r->len >= 4)
 		vhu_buf_printf(out, " queue=%" PRIu64, part(r, 0, 4));
-	if (r->kind < VHU_CAP_RING_MAX && kinds[r->kind].describe && r->len >= kinds[r->kind].len)
-		kinds[r->kind].describe(r, out);
-	else
+	if (!vhu_ring_record_parse(r, &ring)) {
 		vhu_buf_printf(out, " (%zu bytes that make no sense)", r->len);
+		return;
+	}
+	switch (ring.kind) {
+	case VHU_CAP_RING_AVAIL:
+		describe_avail(&ring, out);
+		break;
+	case VHU_CAP_RING_USED:
+		describe_used(&ring, out);
+		break;
+	case VHU_CAP_RING_LAYOUT:
+		vhu_buf_printf(out,
+			       " size=%u %s desc=0x%" PRIx64 " driver=0x%" PRIx64 " device=0x%" PRIx64
+			       " base=%" PRIu32,
+			       ring.size, ring.packed ? "packed" : "split", ring.part[0], ring.part[1],
+			       ring.part[2], ring.base);
+		break;
+	default:
+		vhu_buf_printf(out, " value=%" PRIu64, ring.value);
+		break;
+	}
 }
 
 /* Which memory, and what of it. */

@@ -192,6 +192,7 @@ static void buffers_and_memory_go(void **state)
 	assert_true(zero(r.payload, 100));
 	/* Two descriptors, then what they point to. */
 	vhu_le_put(x.bytes + 6, 2, 2);
+	vhu_le_put(x.bytes + 12, 4, 40);
 	r = (struct vhu_record){.channel = VHU_CAP_RING,
 				.kind = VHU_CAP_RING_AVAIL,
 				.connection = 1,
@@ -200,6 +201,7 @@ static void buffers_and_memory_go(void **state)
 	r = scrub(&x, &r);
 	assert_memory_equal(r.payload, x.bytes, 48);
 	assert_true(zero(r.payload + 48, 52));
+	vhu_le_put(x.bytes + 24, 4, 60);
 	r = (struct vhu_record){.channel = VHU_CAP_RING,
 				.kind = VHU_CAP_RING_USED,
 				.connection = 1,
@@ -209,6 +211,11 @@ static void buffers_and_memory_go(void **state)
 	assert_memory_equal(r.payload, x.bytes, 16);
 	assert_true(zero(r.payload + 16, 8)); /* the hash */
 	assert_true(zero(r.payload + 32, 68));
+	/* What makes no sense may be anything. */
+	vhu_le_put(x.bytes + 24, 4, 600);
+	r.payload = x.bytes;
+	r = scrub(&x, &r);
+	assert_true(zero(r.payload, 100));
 	close_it(&x);
 }
 

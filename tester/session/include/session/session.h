@@ -32,6 +32,12 @@ struct vhu_ring_state {
 	uint64_t desc, used, avail, log;
 };
 
+/* From its start until GET_VRING_BASE was answered, or all were reset. */
+static inline bool vhu_ring_runs(const struct vhu_ring_state *r)
+{
+	return r->ran && !r->suspended;
+}
+
 struct vhu_region_state {
 	uint64_t gpa, size, uaddr, offset;
 };
