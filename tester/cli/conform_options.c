@@ -218,8 +218,8 @@ static const struct vhu_option rows[] = {
 	{"record", 0, "DIR", group_report, "keep each case's session as DIR/ID.pcap (vhu-trace shows it)",
 	 VHU_OPTION_TEXT, ROW(record)},
 	{"record-level", 0, "N", group_report,
-	 "of --record and --bundle, what goes with the messages: 0 nothing, 1 kicks and calls (default), 2 also "
-	 "the requests in the rings, 3 also what they hold",
+	 "of --record and --bundle, what goes with the messages: 0 nothing, 1 kicks and calls (default), "
+	 "2 also the requests in the rings, 3 also what they hold",
 	 VHU_OPTION_NUMBER, ROW(record_level), .max = 3},
 	{"bundle", 0, "FILE.tar", group_report,
 	 "for a bug report: the results as JSON, and the sessions of the cases that failed", VHU_OPTION_TEXT,

@@ -154,7 +154,8 @@ static int run_recorded(struct vhu_runner *r, const struct vhu_plan *plan, struc
 
 	if (!r->o->record)
 		return vhu_engine_run(r->engine, plan, ret, err);
-	code = vhu_recording_open(r->o->record, plan->id, (unsigned)r->o->record_level, &r->facts, &writer, err);
+	code = vhu_recording_open(r->o->record, plan->id, (unsigned)r->o->record_level, &r->facts, &writer,
+				  err);
 	if (code < 0)
 		return code;
 	code = vhu_engine_record(r->engine, writer, (unsigned)r->o->record_level, err);

@@ -366,6 +366,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 
 void vhu_conn_close(struct vhu_conn *c)
 {
+	vhu_run_played_look(c, true);
 	vhu_gpu_close(c);
 	vhu_conn_backend_close(c);
 	if (c->main) {

@@ -23,7 +23,8 @@ static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
 	[VHU_VERB_NOTE] = vhu_do_note,
 	[VHU_VERB_RECORDED] = vhu_do_recorded,	 [VHU_VERB_ANSWER] = vhu_do_answer,
 	[VHU_VERB_END] = vhu_do_end,		 [VHU_VERB_FILL] = vhu_do_fill,
-	[VHU_VERB_SIGNAL] = vhu_do_signal,	 [VHU_VERB_USED] = vhu_do_used,
+	[VHU_VERB_SIGNAL] = vhu_do_signal,	 [VHU_VERB_OFFER] = vhu_do_offer,
+	[VHU_VERB_USED] = vhu_do_used,
 };
 
 /* Nobody was connected when it ended, and it ended in order: a program that serves one session. */
@@ -186,6 +187,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_END:
 	case VHU_VERB_FILL:
 	case VHU_VERB_SIGNAL:
+	case VHU_VERB_OFFER:
 	case VHU_VERB_USED:
 		return c->closed && c->close_told;
 	case VHU_VERB_CONNECT:

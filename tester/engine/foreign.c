@@ -182,7 +182,7 @@ static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, bool 
 		zero(c, ring->used, vhu_ring_used_len(ring->num, packed));
 	}
 	/* Zeroed packed descriptors are available to nobody, wherever the ring stands. */
-	if (packed || (!ring->base && !c->r->index_put))
+	if (packed || (!ring->base && !c->r->index_put) || vhu_run_played_busy(c, ring))
 		return;
 	c->r->index_put = true;
 	put_index(c, ring->avail, (uint16_t)ring->base);

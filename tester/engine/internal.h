@@ -214,7 +214,7 @@ struct vhu_run {
 		uint64_t dev, inode, at, len;
 	} * filled; /* of a replay: what was recorded of memory, and stands there */
 	size_t n_filled;
-	struct vhu_came_back *came_back; /* of a replay: what its rings gave back */
+	struct vhu_played *played; /* of a replay: its rings, once recorded requests go through them */
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	bool index_put;	   /* of a replay: a ring did not begin at 0, so what stands in memory does not either */
 	uint64_t start_ns; /* of a replay: when its first step ran */
@@ -437,12 +437,22 @@ void vhu_run_came(struct vhu_conn *c, struct vhu_frame *f);
 void vhu_run_unasked(struct vhu_conn *c, const struct vhu_step *s);
 /* What the recording has here does not come. */
 void vhu_run_replay_missing(struct vhu_conn *c, const struct vhu_step *s);
-/* A request of the recording came back with this length. */
-void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len);
+/* A request of the recording came back with this length, if that is known. */
+void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t len, bool known);
 
 /* --- replay_ring.c ----------------------------------------------------------------------------------- */
 
-void vhu_run_used_release(struct vhu_run *r);
+void vhu_run_played_release(struct vhu_run *r);
+/* Whether recorded requests are out in the ring that lies there: it is left as it is. */
+bool vhu_run_played_busy(struct vhu_conn *c, const struct vhu_ring_state *ring);
+/* What the rings gave back is looked at, once more before the connection ends. */
+void vhu_run_played_look(struct vhu_conn *c, bool last);
+/* The ring was kicked by this object. */
+void vhu_run_played_kicked(struct vhu_run *r, unsigned object);
+/* Guest addresses of a captured ring's parts. False: they are not known. */
+bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret);
+/* A breach of the rules by the target of a replay. */
+void vhu_run_replay_breach(void *ctx, const struct vhu_ring_event *event);
 
 /* --- do_*.c -------------------------------------------------------------------------------------------- */
 
@@ -455,7 +465,7 @@ vhu_do_fn vhu_do_iotlb;
 vhu_do_fn vhu_do_state, vhu_do_phase;
 vhu_do_fn vhu_do_program;
 vhu_do_fn vhu_do_recorded, vhu_do_answer, vhu_do_end, vhu_do_fill, vhu_do_signal,
-	vhu_do_used;
+	vhu_do_offer, vhu_do_used;
 
 /* A value or matcher of the case; false: BROKEN was said. */
 bool vhu_run_value(struct vhu_run *r, const struct vhu_value *v, uint64_t *ret);

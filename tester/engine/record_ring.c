@@ -15,7 +15,8 @@ static struct recorded_ring *ring_at(const struct vhu_run *r, unsigned queue)
 	return queue < VHU_SESSION_RINGS ? &r->e->recording->rings[queue] : NULL;
 }
 
-static void put(struct vhu_run *r, const struct vhu_ring_record *ring, uint32_t connection, uint16_t flags)
+static void put(struct vhu_run *r, const struct vhu_ring_record *ring, uint32_t connection,
+		uint16_t flags)
 {
 	struct vhu_buf bytes = {0};
 	struct vhu_record record = {.channel = VHU_CAP_RING,
@@ -176,8 +177,10 @@ static void on_signal(void *ctx, struct vhu_vring *v, enum vhu_vring_fd which, u
 	struct vhu_run *r = ctx;
 	const struct vhu_ring_record record = {
 		.kind = kinds[which], .queue = vhu_vring_queue(v), .value = value};
-	uint32_t connection = recording(r, 1) && ring_at(r, record.queue) ? connection_of(r, record.queue) : 0;
+	uint32_t connection = 0;
 
+	if (recording(r, 1) && ring_at(r, record.queue))
+		connection = connection_of(r, record.queue);
 	if (connection)
 		put(r, &record, connection, 0);
 }
@@ -188,7 +191,8 @@ const struct vhu_ring_watch *vhu_record_watch(struct vhu_run *r)
 
 	if (!recording(r, 1))
 		return NULL;
-	rec->watch = (struct vhu_ring_watch){.signal = on_signal, .added = on_added, .used = on_used, .ctx = r};
+	rec->watch = (struct vhu_ring_watch){
+		.signal = on_signal, .added = on_added, .used = on_used, .ctx = r};
 	return &rec->watch;
 }
 

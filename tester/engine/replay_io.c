@@ -95,8 +95,7 @@ static bool driver_ready(const struct vhu_session *s)
 	       s->status & VHU_C_STATUS_DRIVER_OK;
 }
 
-static bool ring_layout(struct vhu_conn *c, const struct vhu_ring_state *ring,
-			struct vhu_ring_layout *ret)
+bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret)
 {
 	bool packed = vhu_session_features(&c->oracle.session) & VHU_V(VIRTIO_F_RING_PACKED);
 
@@ -221,7 +220,7 @@ static bool lay_out(struct vhu_conn *c)
 	for (unsigned q = 0; q < VHU_SESSION_RINGS && driver_ready(s); q++) {
 		const struct vhu_ring_state *ring = &s->ring[q];
 
-		io->next_lives[q] = ring->addr_set && ring_layout(c, ring, &io->next.ring[q]);
+		io->next_lives[q] = ring->addr_set && vhu_run_captured_ring(c, ring, &io->next.ring[q]);
 		if (!io->next_lives[q])
 			continue;
 		io->next.n_rings = q + 1;
@@ -232,7 +231,7 @@ static bool lay_out(struct vhu_conn *c)
 
 /* --- the driver ------------------------------------------------------------------------------------ */
 
-static void on_breach(void *ctx, const struct vhu_ring_event *event)
+void vhu_run_replay_breach(void *ctx, const struct vhu_ring_event *event)
 {
 	struct vhu_run *r = ctx;
 	struct vhu_obs obs = {.kind = VHU_OBS_BREACH, .breach = event->breach, .text = event->text};
@@ -321,7 +320,7 @@ static int make_driver(struct vhu_run *r, struct vhu_err *err)
 				       .capacity = io->capacity,
 				       .seed = r->e->opts.seed,
 				       .features = r->conns[r->step->conn].features,
-				       .breach = on_breach,
+				       .breach = vhu_run_replay_breach,
 				       .ctx = r};
 
 	return r->driver ? vhu_driver_replace(r->driver, &io->layout, io->fds, io->at, err)
@@ -483,7 +482,7 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 		put_fd(c->r, queue, which_fd(row), f);
 	/* Its indexes may be set by now, whether it comes to requests or not. */
 	ring = &c->oracle.session.ring[queue];
-	if (row->msg == VHU_MSG_SET_VRING_KICK && ring_layout(c, ring, &layout))
+	if (row->msg == VHU_MSG_SET_VRING_KICK && vhu_run_captured_ring(c, ring, &layout))
 		leave_ring(c->r, &layout);
 }
 

@@ -78,6 +78,7 @@ void vhu_do_signal(struct vhu_run *r, const struct vhu_step *s)
 	uint64_t value = VHU_MIN(s->signal.value, UINT64_MAX - 1);
 	int fd = vhu_run_object(r, s->signal.object);
 
+	vhu_run_played_kicked(r, s->signal.object);
 	if (fd >= 0 && value && write(fd, &value, sizeof(value)) < 0 && errno != EAGAIN)
 		vhu_run_broken(r, "a kick: %s", strerror(errno));
 }

@@ -1,121 +1,434 @@
-/* What a replayed request comes back as, out of rings that stand in the recorded memory. */
+/*
+ * Recorded requests in rings of ours that stand where the recorded ones stood: what comes back is judged as
+ * in any other ring.
+ */
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "event/loop.h"
 #include "internal.h"
 
+enum { REAP_MAX = 64, PARTS = 3 };
+
 static const uint64_t look_ns = 200000;
 
-/* A used ring, as far as it was read. */
-struct vhu_came_back {
-	struct vhu_came_back *next;
-	uint64_t uaddr;
-	unsigned conn;
-	uint16_t seen;
-	bool came[VHU_C_VRING_SIZE_MAX]; /* by head: it came back, and nobody has asked yet */
-	uint32_t len[VHU_C_VRING_SIZE_MAX];
+struct played_ring {
+	struct played_ring *next;
+	unsigned conn, queue;
+	struct vhu_layout layout; /* the regions that its parts lie in, and itself */
+	ino_t inode[PARTS];
+	struct vhu_mem *mem;
+	struct vhu_vring *v;
+	unsigned *number;	  /* by recorded head: what is out, plus 1 */
+	unsigned kick, call;	  /* objects, plus 1 */
+	bool kick_due, call_due;  /* it waits for a kick; a call has to come for what came back */
 };
 
-struct used_wait {
-	struct vhu_conn *c;
-	const struct vhu_step_used *s;
-	struct vhu_came_back *ring;
+/* Every request of the plan, once it was sent. */
+struct came {
+	bool back, len_known;
+	uint32_t len;
+	unsigned call; /* object that was to signal it, plus 1 */
+	unsigned same; /* plus 1: another one of before that is still out */
 };
 
-static struct vhu_came_back *ring_of(struct vhu_run *r, const struct vhu_step *s)
+struct vhu_played {
+	struct played_ring *rings;
+	struct came *came;
+	size_t n_came;
+};
+
+/* --- rings -------------------------------------------------------------------------------------------- */
+
+static void free_ring(struct played_ring *ring)
 {
-	struct vhu_came_back *ring = r->came_back;
+	vhu_vring_free(ring->v);
+	vhu_mem_free(ring->mem);
+	free(ring->number);
+	free(ring);
+}
 
-	while (ring && (ring->uaddr != s->used.uaddr || ring->conn != s->conn))
+void vhu_run_played_release(struct vhu_run *r)
+{
+	while (r->played && r->played->rings) {
+		struct played_ring *ring = r->played->rings;
+
+		r->played->rings = ring->next;
+		free_ring(ring);
+	}
+	if (r->played)
+		free(r->played->came);
+	free(r->played);
+	r->played = NULL;
+}
+
+static struct played_ring *find(const struct vhu_run *r, unsigned conn, unsigned queue)
+{
+	struct played_ring *ring = r->played ? r->played->rings : NULL;
+
+	while (ring && (ring->conn != conn || ring->queue != queue))
 		ring = ring->next;
-	if (!ring) {
-		ring = calloc(1, sizeof(*ring));
-		if (!ring) {
-			vhu_run_broken(r, "out of memory");
-			return NULL;
-		}
-		ring->next = r->came_back;
-		ring->uaddr = s->used.uaddr;
-		ring->conn = s->conn;
-		r->came_back = ring;
-	}
-	if (s->used.fresh) {
-		ring->seen = s->used.base;
-		memset(ring->came, 0, sizeof(ring->came));
-	}
 	return ring;
 }
 
-void vhu_run_used_release(struct vhu_run *r)
+static void drop(struct vhu_run *r, struct played_ring *ring)
 {
-	while (r->came_back) {
-		struct vhu_came_back *ring = r->came_back;
+	struct played_ring **at = &r->played->rings;
 
-		r->came_back = ring->next;
-		free(ring);
-	}
-}
-
-static bool read_at(const struct vhu_conn *c, uint64_t uaddr, uint8_t *bytes, size_t len)
-{
-	uint64_t at;
-	int fd = vhu_run_foreign_at(c, uaddr, len, &at);
-
-	return fd >= 0 && pread(fd, bytes, len, (off_t)at) == (ssize_t)len;
-}
-
-/* Takes what is there. What the device says is believed no further than its place in our own arrays. */
-static void reap(struct used_wait *w)
-{
-	uint8_t bytes[VHU_USED_ELEMENT];
-	uint16_t index;
-
-	if (!read_at(w->c, w->s->uaddr + VHU_USED_IDX, bytes, sizeof(index)))
+	while (*at && *at != ring)
+		at = &(*at)->next;
+	if (!*at)
 		return;
-	index = (uint16_t)vhu_le_get(bytes, 2);
-	for (size_t i = 0; w->ring->seen != index && i < w->s->num; i++, w->ring->seen++) {
-		uint64_t at = VHU_USED_RING + VHU_USED_ELEMENT * (uint64_t)(w->ring->seen % w->s->num);
-		uint64_t id;
+	*at = ring->next;
+	free_ring(ring);
+}
 
-		if (!read_at(w->c, w->s->uaddr + at, bytes, sizeof(bytes)))
-			return;
-		id = vhu_le_get(bytes, 4);
-		if (id >= VHU_C_VRING_SIZE_MAX)
+/* The regions that hold the parts, with their files. False: one is in none. */
+static bool lay_out(struct vhu_conn *c, const struct vhu_ring_state *state, struct played_ring *ring,
+		    int fds[PARTS])
+{
+	struct vhu_layout *l = &ring->layout;
+	const uint64_t parts[PARTS] = {state->desc, state->avail, state->used};
+
+	if (!vhu_run_captured_ring(c, state, &l->ring[0]))
+		return false;
+	l->n_rings = 1;
+	for (size_t i = 0; i < PARTS; i++) {
+		const struct vhu_foreign *g = NULL;
+		bool have = false;
+		struct stat st;
+
+		for (size_t k = 0; k < c->r->n_foreign && !g; k++)
+			if (c->r->foreign[k].conn == c->index &&
+			    parts[i] - c->r->foreign[k].uaddr < c->r->foreign[k].size)
+				g = &c->r->foreign[k];
+		if (!g || fstat(g->fd, &st) < 0)
+			return false;
+		ring->inode[i] = st.st_ino;
+		for (size_t k = 0; k < l->n_regions; k++)
+			have |= l->region[k].gpa == g->gpa;
+		if (have)
 			continue;
-		w->ring->came[id] = true;
-		w->ring->len[id] = (uint32_t)vhu_le_get(bytes + 4, 4);
+		fds[l->n_regions] = g->fd;
+		l->region[l->n_regions++] = (struct vhu_region_layout){.gpa = g->gpa,
+								       .uaddr = g->uaddr,
+								       .size = g->size,
+								       .offset = g->offset,
+								       .backing = VHU_BACKING_MEMFD};
+	}
+	return true;
+}
+
+/* The same memory, by whatever connection. */
+static bool same_place(const struct played_ring *a, const struct played_ring *b)
+{
+	return a->queue == b->queue && !memcmp(&a->layout.ring[0], &b->layout.ring[0], sizeof(a->layout.ring[0])) &&
+	       !memcmp(a->inode, b->inode, sizeof(a->inode));
+}
+
+/* A ring of before in that memory with requests that did not come back yet. */
+static struct played_ring *find_busy(const struct vhu_run *r, const struct played_ring *like)
+{
+	struct played_ring *ring = r->played ? r->played->rings : NULL;
+
+	while (ring && !(same_place(ring, like) && vhu_vring_inflight(ring->v) > 0))
+		ring = ring->next;
+	return ring;
+}
+
+bool vhu_run_played_busy(struct vhu_conn *c, const struct vhu_ring_state *state)
+{
+	struct played_ring *like = c->r->played ? calloc(1, sizeof(*like)) : NULL;
+	int fds[PARTS];
+	bool busy;
+
+	if (!like)
+		return false;
+	like->queue = (unsigned)(state - c->oracle.session.ring);
+	busy = lay_out(c, state, like, fds) && find_busy(c->r, like);
+	free(like);
+	return busy;
+}
+
+static int open_ring(struct vhu_conn *c, const struct vhu_ring_state *state, struct played_ring *ring,
+		     const int *fds, struct vhu_err *err)
+{
+	uint64_t features = vhu_session_features(&c->oracle.session);
+	const struct vhu_vring_opts opts = {.queue = ring->queue,
+					    .layout = &ring->layout.ring[0],
+					    .event_idx = features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
+					    .indirect_desc = true,
+					    .in_order = features & VHU_V(VIRTIO_F_IN_ORDER),
+					    .base = &state->base,
+					    .breach = vhu_run_replay_breach,
+					    .ctx = c->r};
+	struct vhu_vring_opts here = opts;
+	int rc = vhu_mem_adopt(&ring->layout, fds, &ring->mem, err);
+
+	here.mem = ring->mem;
+	ring->number = calloc(VHU_C_VRING_SIZE_MAX, sizeof(*ring->number));
+	if (rc == 0 && !ring->number)
+		rc = -ENOMEM;
+	return rc < 0 ? rc : vhu_vring_new(&here, &ring->v, err);
+}
+
+/* The ring as the session has it now; NULL: it can't be made. */
+static struct played_ring *make_ring(struct vhu_conn *c, unsigned queue)
+{
+	const struct vhu_ring_state *state = vhu_session_ring(&c->oracle.session, queue);
+	struct played_ring *ring = state ? calloc(1, sizeof(*ring)) : NULL, *busy;
+	struct vhu_err err = {0};
+	int fds[PARTS];
+
+	if (!ring)
+		return NULL;
+	ring->queue = queue;
+	if (!lay_out(c, state, ring, fds)) {
+		free_ring(ring);
+		return NULL;
+	}
+	busy = find_busy(c->r, ring);
+	if (busy && vhu_vring_base_used(busy->v) == vhu_vring_base_cut(busy->v, state->base)) {
+		free_ring(ring);
+		busy->conn = c->index;
+		return busy;
+	}
+	if (find(c->r, c->index, queue))
+		drop(c->r, find(c->r, c->index, queue));
+	if (open_ring(c, state, ring, fds, &err) < 0) {
+		free_ring(ring);
+		return NULL;
+	}
+	ring->conn = c->index;
+	ring->next = c->r->played->rings;
+	c->r->played->rings = ring;
+	return ring;
+}
+
+/* --- what comes back ---------------------------------------------------------------------------------- */
+
+static bool called(const struct vhu_run *r, struct played_ring *ring)
+{
+	int fd = ring->call && r->objects ? r->objects[ring->call - 1] : -1;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t count;
+
+	return fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLIN &&
+	       read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+static size_t take(struct vhu_run *r, struct played_ring *ring)
+{
+	struct vhu_used used[REAP_MAX];
+	size_t n, total = 0;
+
+	do {
+		n = vhu_vring_reap(ring->v, used, REAP_MAX);
+		for (size_t i = 0; i < n; i++) {
+			struct came *came = &r->played->came[(uintptr_t)used[i].cookie];
+
+			came->back = true;
+			came->len = used[i].len;
+			came->len_known = !used[i].batch;
+		}
+		total += n;
+	} while (n == REAP_MAX);
+	return total;
+}
+
+static void reap(struct vhu_run *r, struct played_ring *ring)
+{
+	bool call = called(r, ring);
+	size_t n = take(r, ring);
+
+	/* A call that came before we looked is for whatever is there by now. */
+	if (call)
+		ring->call_due = false;
+	else if (n)
+		ring->call_due = true;
+	/* What comes between the look and the wish for a call need not be signalled. */
+	while (ring->call && !vhu_vring_arm(ring->v) && take(r, ring) > 0)
+		;
+}
+
+void vhu_run_played_look(struct vhu_conn *c, bool last)
+{
+	struct vhu_run *r = c->r;
+
+	for (struct played_ring *ring = r->played ? r->played->rings : NULL; ring; ring = ring->next) {
+		if (ring->conn != c->index)
+			continue;
+		reap(r, ring);
+		/* Who still works in it, or died there, may be in the middle of something. */
+		if (last && vhu_conn_live(c) && !r->death_wanted && !r->exited &&
+		    !vhu_vring_inflight(ring->v))
+			vhu_vring_audit(ring->v);
 	}
 }
+
+/* --- steps -------------------------------------------------------------------------------------------- */
+
+static bool room_for(struct vhu_run *r, unsigned number)
+{
+	struct came *grown;
+
+	if (!r->played)
+		r->played = calloc(1, sizeof(*r->played));
+	if (!r->played)
+		return false;
+	if (number < r->played->n_came)
+		return true;
+	grown = realloc(r->played->came, (number + 64) * sizeof(*grown));
+	if (!grown)
+		return false;
+	memset(grown + r->played->n_came, 0, (number + 64 - r->played->n_came) * sizeof(*grown));
+	r->played->came = grown;
+	r->played->n_came = number + 64;
+	return true;
+}
+
+static void kick(struct vhu_run *r, struct played_ring *ring)
+{
+	const uint64_t one = 1;
+	int fd = ring->kick_due && ring->kick ? vhu_run_object(r, ring->kick - 1) : -1;
+
+	ring->kick_due = false;
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		vhu_run_broken(r, "a kick: %s", strerror(errno));
+}
+
+void vhu_run_played_kicked(struct vhu_run *r, unsigned object)
+{
+	for (struct played_ring *ring = r->played ? r->played->rings : NULL; ring; ring = ring->next)
+		if (ring->kick == object + 1)
+			ring->kick_due = false;
+}
+
+static int add(struct played_ring *ring, const struct vhu_step_offer *o)
+{
+	struct vhu_raw_desc *desc = calloc(o->n, sizeof(*desc));
+	struct vhu_err err = {0};
+	uint16_t head;
+	int rc;
+
+	if (!desc)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n; i++)
+		desc[i] = (struct vhu_raw_desc){.addr = o->desc[i].addr,
+						.len = o->desc[i].len,
+						.flags = o->desc[i].flags,
+						.table_known = true,
+						.writable = o->desc[i].writable};
+	rc = vhu_vring_add_raw(ring->v, desc, o->n, (void *)(uintptr_t)o->number, &head, &err);
+	free(desc);
+	return rc;
+}
+
+/* Kicks are the recording's, unless this target wants one where that one did not. */
+static bool offer(struct vhu_run *r, struct played_ring *ring, const struct vhu_step_offer *o)
+{
+	unsigned *number = &ring->number[o->head % VHU_C_VRING_SIZE_MAX];
+	unsigned before = *number;
+
+	*number = o->number + 1;
+	r->played->came[o->number].call = o->call;
+	reap(r, ring);
+	/* It stands there since before the ring was started again. */
+	if (before && !r->played->came[before - 1].back) {
+		r->played->came[o->number].same = before;
+		return true;
+	}
+	ring->kick = o->kick;
+	ring->call = o->call;
+	if (o->call)
+		vhu_vring_arm(ring->v);
+	else
+		vhu_vring_disarm(ring->v);
+	if (add(ring, o) < 0)
+		return false;
+	ring->kick_due |= vhu_vring_publish(ring->v);
+	return true;
+}
+
+void vhu_do_offer(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct vhu_conn *c = &r->conns[s->conn];
+	struct played_ring *ring;
+
+	if (!room_for(r, s->offer.number)) {
+		vhu_run_broken(r, "out of memory");
+		return;
+	}
+	ring = s->offer.fresh ? make_ring(c, s->offer.queue) : find(r, s->conn, s->offer.queue);
+	if ((!ring || !offer(r, ring, &s->offer)) && r->e->opts.replay)
+		r->e->opts.replay->unplaced++;
+}
+
+struct used_wait {
+	struct vhu_conn *c;
+	struct played_ring *ring;
+	const struct came *came;
+	bool call; /* that too */
+};
 
 static bool is_back(void *ctx)
 {
 	struct used_wait *w = ctx;
 
-	reap(w);
-	return w->ring->came[w->s->id] || w->c->closed || w->c->r->exited;
+	reap(w->c->r, w->ring);
+	return (w->came->back && !(w->call && w->ring->call_due)) || w->c->closed || w->c->r->exited;
 }
 
 static void on_look(void *ctx, uint32_t events)
 {
 }
 
-/* Calls are the recording's own descriptors, and may be off: it is looked. */
-void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
+static void wait_for(struct used_wait *w, const struct vhu_step *s)
 {
-	struct used_wait w = {&r->conns[s->conn], &s->used, ring_of(r, s)};
+	struct vhu_run *r = w->c->r;
 	struct vhu_source *timer = NULL;
 
-	if (!w.ring)
+	if (is_back(w))
 		return;
-	if (!is_back(&w)) {
-		if (vhu_loop_add_timer(r->e->loop, look_ns, look_ns, on_look, NULL, &timer, NULL) == 0)
-			vhu_run_wait(r, is_back, &w, vhu_run_deadline(r, s), false);
-		vhu_source_free(timer);
-	}
-	if (w.ring->came[s->used.id])
-		vhu_run_used_compare(r, s, w.ring->len[s->used.id]);
-	else
+	kick(r, w->ring);
+	if (vhu_loop_add_timer(r->e->loop, look_ns, look_ns, on_look, NULL, &timer, NULL) == 0)
+		vhu_run_wait(r, is_back, w, vhu_run_deadline(r, s), false);
+	vhu_source_free(timer);
+}
+
+/* In a guest this request would hang. */
+static void tell_no_call(const struct used_wait *w)
+{
+	bool event_idx = vhu_session_features(&w->c->oracle.session) & VHU_V(VIRTIO_RING_F_EVENT_IDX);
+	struct vhu_ring_event event = {.queue = w->ring->queue,
+				       .breach = event_idx ? VHU_BREACH_CALL_MISSING_EVENT_IDX
+							   : VHU_BREACH_CALL_MISSING};
+
+	snprintf(event.text, sizeof(event.text),
+		 "the request came back, the call descriptor did not fire until the deadline");
+	vhu_run_replay_breach(w->c->r, &event);
+}
+
+void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
+{
+	struct used_wait w = {.c = &r->conns[s->conn], .ring = find(r, s->conn, s->used.queue)};
+	const struct came *came = r->played && s->used.number < r->played->n_came
+					  ? &r->played->came[s->used.number]
+					  : NULL;
+
+	/* What could not be offered does not come back. */
+	if (!w.ring || !came)
+		return;
+	w.came = came->same ? &r->played->came[came->same - 1] : came;
+	w.call = s->used.call && s->used.call == w.ring->call && s->used.call == w.came->call;
+	wait_for(&w, s);
+	if (!w.came->back)
 		vhu_run_replay_missing(w.c, s);
-	w.ring->came[s->used.id] = false;
+	else if (w.call && w.ring->call_due && !r->stop)
+		tell_no_call(&w);
+	w.ring->call_due = false;
+	if (w.came->back)
+		vhu_run_used_compare(r, s, w.came->len, w.came->len_known);
 }

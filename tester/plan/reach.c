@@ -68,6 +68,7 @@ static bool speaks(const struct vhu_step *s)
 	case VHU_VERB_END:
 	case VHU_VERB_FILL:
 	case VHU_VERB_SIGNAL:
+	case VHU_VERB_OFFER:
 	case VHU_VERB_USED:
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_CLOSE:

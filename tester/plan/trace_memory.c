@@ -64,18 +64,28 @@ int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_
 	return 0;
 }
 
-int vhu_trace_note_kick(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent)
+int vhu_trace_note_signal(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent)
 {
+	static const enum vhu_msg messages[VHU_TRACE_SIGNALS] = {[VHU_TRACE_KICK] = VHU_MSG_SET_VRING_KICK,
+								 [VHU_TRACE_CALL] = VHU_MSG_SET_VRING_CALL};
 	uint64_t queue = vhu_frame_u64(f, "index");
 
-	if (!sent->row || sent->row->msg != VHU_MSG_SET_VRING_KICK || queue >= VHU_SESSION_RINGS)
-		return 0;
-	if (!t->kicks)
-		t->kicks = calloc(VHU_SESSION_RINGS, sizeof(*t->kicks));
-	if (!t->kicks)
-		return -ENOMEM;
-	t->kicks[queue] = sent->n_fds && sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1 : 0;
+	for (int i = 0; i < VHU_TRACE_SIGNALS && queue < VHU_SESSION_RINGS; i++) {
+		if (!sent->row || sent->row->msg != messages[i])
+			continue;
+		if (!t->signals[i])
+			t->signals[i] = calloc(VHU_SESSION_RINGS, sizeof(*t->signals[i]));
+		if (!t->signals[i])
+			return -ENOMEM;
+		t->signals[i][queue] =
+			sent->n_fds && sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1 : 0;
+	}
 	return 0;
+}
+
+unsigned vhu_trace_signal(const struct track *t, uint64_t queue, enum vhu_trace_signals which)
+{
+	return t->signals[which] && queue < VHU_SESSION_RINGS ? t->signals[which][queue] : 0;
 }
 
 void vhu_trace_tell_memory(struct trace_compile *c)
@@ -87,7 +97,8 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 	if (c->no_ring)
 		vhu_trace_note(c,
 			       "%zu ring records not replayed: what was written down as memory, writes to a "
-			       "disk that is not ours (--allow-writes), packed rings, what makes no sense%s",
+			       "disk that is not ours (--allow-writes), rings that were spoilt or lie behind an "
+			       "IOMMU, what makes no sense%s",
 			       c->no_ring, why);
 	if (c->bare)
 		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes",

@@ -122,6 +122,17 @@ static int open_track(struct trace_compile *c, struct track *t, const struct vhu
 	return 0;
 }
 
+static void end_session(struct track *t)
+{
+	vhu_trace_rings_done(t);
+	for (int i = 0; i < VHU_TRACE_SIGNALS; i++) {
+		free(t->signals[i]);
+		t->signals[i] = NULL;
+	}
+	free(t->session);
+	t->session = NULL;
+}
+
 static int close_track(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
 	struct vhu_step *s;
@@ -135,10 +146,7 @@ static int close_track(struct trace_compile *c, struct track *t, const struct vh
 		return -ENOMEM;
 	s->close.main = s->close.backend = true;
 	s->close.unread = t->session->n_pending > 0;
-	free(t->kicks);
-	free(t->session);
-	t->kicks = NULL;
-	t->session = NULL;
+	end_session(t);
 	return 0;
 }
 
@@ -191,7 +199,10 @@ static int life(struct trace_compile *c, struct track *t, const struct vhu_recor
 		rc = open_track(c, t, r);
 		if (rc < 0)
 			return rc;
-		return r->dir == VHU_CAP_DIR_BE ? closed_by_target(c, t, r) : close_track(c, t, r);
+		if (r->dir == VHU_CAP_DIR_BE)
+			return closed_by_target(c, t, r);
+		rc = t->closed ? 0 : vhu_trace_rings_end(c, t);
+		return rc < 0 ? rc : close_track(c, t, r);
 	case VHU_CAP_LIFE_EXIT:
 		return t->opened && !t->closed ? closed_by_target(c, t, r) : kill_target(c, t, r);
 	case VHU_CAP_LIFE_LOST:
@@ -305,7 +316,7 @@ static int request(struct trace_compile *c, struct track *t, const struct vhu_re
 	if (rc == 0)
 		rc = vhu_trace_fds(c, t, r, f, &sent);
 	if (rc == 0)
-		rc = vhu_trace_note_kick(t, f, &sent);
+		rc = vhu_trace_note_signal(t, f, &sent);
 	if (rc == 0)
 		rc = vhu_trace_note_ring(c, t, f);
 	s = rc == 0 ? vhu_trace_step(c, VHU_VERB_RECORDED, t, r) : NULL;
@@ -508,8 +519,7 @@ static void end_track(struct track *t)
 	for (int i = 0; i < VHU_CHAN_MAX; i++)
 		free(t->asked[i].steps);
 	vhu_buf_done(&t->state);
-	free(t->kicks);
-	free(t->session);
+	end_session(t);
 }
 
 int vhu_plan_from_trace(const struct vhu_trace *t, const struct vhu_replay_opts *opts, struct vhu_plan **ret,

@@ -14,6 +14,8 @@ struct asked {
 
 struct trace_ring;
 
+enum vhu_trace_signals { VHU_TRACE_KICK, VHU_TRACE_CALL, VHU_TRACE_SIGNALS };
+
 /* One connection of the capture while its records pass by. */
 struct track {
 	uint32_t connection;
@@ -26,7 +28,7 @@ struct track {
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */
-	unsigned *kicks; /* by ring, once there is one: object of its descriptor, plus 1 */
+	unsigned *signals[VHU_TRACE_SIGNALS]; /* by ring, once there is one: its descriptor's object, plus 1 */
 };
 
 /* An object of the plan, and how later records name it. */
@@ -63,6 +65,7 @@ struct trace_compile {
 	size_t drawings;   /* messages of the graphics channel that come as the guest draws */
 	size_t no_memory, no_ring; /* records of these kinds that are not played */
 	size_t bare;	   /* requests that are played without their contents */
+	unsigned n_offers; /* requests */
 	struct vhu_err *err;
 };
 
@@ -96,11 +99,16 @@ int vhu_trace_gpu(struct trace_compile *c, struct track *t, const struct vhu_rec
 int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r);
 int vhu_trace_note_ring(struct trace_compile *c, struct track *t, const struct vhu_frame *f);
 int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr, uint64_t len);
+/* The front-end is about to hang up: what it still waits for comes before. */
+int vhu_trace_rings_end(struct trace_compile *c, struct track *t);
+void vhu_trace_rings_done(struct track *t);
 
 /* trace_memory.c: a record of memory. -ENOMEM. */
 int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);
-/* Which descriptor a ring is kicked by from now on. -ENOMEM. */
-int vhu_trace_note_kick(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent);
+/* Which descriptor signals a ring from now on. -ENOMEM. */
+int vhu_trace_note_signal(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent);
+/* The object that does, plus 1; 0: none. */
+unsigned vhu_trace_signal(const struct track *t, uint64_t queue, enum vhu_trace_signals which);
 /* Tells what of it is not played. */
 void vhu_trace_tell_memory(struct trace_compile *c);
 

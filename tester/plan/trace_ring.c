@@ -1,40 +1,47 @@
 /*
- * From a capture to a plan: what went through rings. A request that was made available is put into the ring
- * that the session has, with its contents, and has to come back as it did then; a kick is a kick.
+ * From a capture to a plan: what went through rings. A request that was made available is put into a ring of
+ * ours where the session has it, with its contents, and has to come back as it did then; a kick is a kick.
  */
 #include "trace_plan.h"
 
-#include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum {
-	EVENT_VALUE_AT = 8,
-	BLK_HEAD = 16,
-};
+#include "trace/ring_record.h"
+
+enum { BLK_HEAD = 16 };
 
 /* A ring while it is played. */
 struct trace_ring {
-	bool laid;	     /* its area is in the capture: what is made available stands there */
-	bool fresh;	     /* nothing came back since it has its base */
-	uint16_t base, made; /* where it began; requests since then */
-	uint64_t *out;	     /* a bit for each head that was sent and did not come back */
-};
-
-/* A request as the record tells it. */
-struct request {
-	unsigned queue;
-	uint16_t head;
-	size_t n;
-	const uint8_t *entries, *data;
-	size_t n_data;
+	bool laid;    /* its area is in the capture: what is made available stands there */
+	bool begun;   /* a request was sent since it has its base */
+	uint32_t num; /* heads in `out` */
+	struct out {
+		const struct vhu_record *record; /* that made it available; NULL: none is out */
+		unsigned number;
+	} * out; /* by head */
 };
 
 static struct trace_ring *ring_at(struct trace_compile *c, struct track *t, uint64_t queue)
 {
 	if (!t->rings)
-		t->rings = vhu_arena_array(c->arena, VHU_SESSION_RINGS, sizeof(*t->rings));
+		t->rings = calloc(VHU_SESSION_RINGS, sizeof(*t->rings));
 	return t->rings ? &t->rings[queue] : NULL;
+}
+
+static void forget(struct trace_ring *ring)
+{
+	free(ring->out);
+	*ring = (struct trace_ring){0};
+}
+
+void vhu_trace_rings_done(struct track *t)
+{
+	for (size_t i = 0; t->rings && i < VHU_SESSION_RINGS; i++)
+		forget(&t->rings[i]);
+	free(t->rings);
+	t->rings = NULL;
 }
 
 int vhu_trace_note_ring(struct trace_compile *c, struct track *t, const struct vhu_frame *f)
@@ -48,7 +55,7 @@ int vhu_trace_note_ring(struct trace_compile *c, struct track *t, const struct v
 	ring = ring_at(c, t, queue);
 	if (!ring)
 		return -ENOMEM;
-	*ring = (struct trace_ring){.fresh = true, .base = (uint16_t)vhu_frame_u64(f, "num")};
+	forget(ring);
 	return 0;
 }
 
@@ -69,58 +76,14 @@ int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr
 	return 0;
 }
 
-/* --- what stands in a record ------------------------------------------------------------------------- */
+/* --- a request --------------------------------------------------------------------------------------- */
 
-static bool parse(const struct vhu_record *r, struct request *ret)
+static bool is_packed(const struct track *t)
 {
-	size_t table;
-
-	if (r->len < VHU_CAP_AVAIL_HEAD)
-		return false;
-	ret->n = (size_t)vhu_le_get(r->payload + 6, 2);
-	ret->n_data = (size_t)vhu_le_get(r->payload + 12, 4);
-	table = ret->n * VHU_CAP_AVAIL_ENTRY;
-	if (!ret->n || r->len - VHU_CAP_AVAIL_HEAD < table ||
-	    r->len - VHU_CAP_AVAIL_HEAD - table < ret->n_data)
-		return false;
-	ret->head = (uint16_t)vhu_le_get(r->payload + 4, 2);
-	ret->entries = r->payload + VHU_CAP_AVAIL_HEAD;
-	ret->data = ret->entries + table;
-	return true;
+	return vhu_session_features(t->session) & VHU_V(VIRTIO_F_RING_PACKED);
 }
 
-static uint64_t entry_addr(const struct request *q, size_t i)
-{
-	return vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY, 8);
-}
-
-static uint32_t entry_len(const struct request *q, size_t i)
-{
-	return (uint32_t)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 8, 4);
-}
-
-static unsigned entry_flags(const struct request *q, size_t i)
-{
-	return (unsigned)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 12, 2);
-}
-
-static unsigned entry_id(const struct request *q, size_t i)
-{
-	return (unsigned)vhu_le_get(q->entries + i * VHU_CAP_AVAIL_ENTRY + 14, 2);
-}
-
-/* A recorder that does not say in which place of the table a descriptor stood leaves them one after the
- * other. */
-static unsigned slot_of(const struct request *q, size_t i, unsigned num)
-{
-	bool told = entry_id(q, 0) == q->head;
-
-	for (size_t k = 1; k < q->n && told; k++)
-		told = entry_id(q, k) < num && entry_id(q, k) != entry_id(q, k - 1);
-	return told ? entry_id(q, i) : (q->head + (unsigned)i) % num;
-}
-
-static bool reads_only(const struct trace_compile *c, const struct request *q)
+static bool reads_only(const struct trace_compile *c, const struct vhu_ring_record *q)
 {
 	static const uint32_t types[] = {VHU_C_BLK_T_IN, VHU_C_BLK_T_FLUSH, VHU_C_BLK_T_GET_ID};
 	uint32_t type = q->n_data >= BLK_HEAD ? (uint32_t)vhu_le_get(q->data, 4) : VHU_C_BLK_T_IN;
@@ -129,6 +92,30 @@ static bool reads_only(const struct trace_compile *c, const struct request *q)
 		if (type == types[i])
 			return true;
 	return c->opts->device != VHU_DEV_BLK;
+}
+
+/* Descriptors in the ring itself: up to an INDIRECT one, whose whole table has to follow. 0: it is no chain. */
+static size_t in_ring(const struct vhu_ring_record *q)
+{
+	for (size_t i = 0; i < q->n_desc; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+
+		if (d.flags & VHU_C_DESC_F_INDIRECT)
+			return d.len == (q->n_desc - i - 1) * (uint64_t)VHU_C_DESC_SIZE ? i + 1 : 0;
+	}
+	return q->n_desc;
+}
+
+/* Whether it can be put into the ring as that is now. */
+static bool fits(const struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		 const struct vhu_ring_record *q, const struct vhu_ring_state *state)
+{
+	size_t n = in_ring(q);
+
+	return state && state->addr_set && state->num && state->num <= VHU_C_VRING_SIZE_MAX &&
+	       !(r->flags & VHU_CAP_INTENDED) && n && n <= state->num && q->head < state->num &&
+	       !(vhu_session_features(t->session) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
+	       !(t->rings && t->rings[q->queue].laid) && (c->opts->writes || reads_only(c, q));
 }
 
 /* --- into our memory ----------------------------------------------------------------------------------- */
@@ -170,143 +157,219 @@ static int fill(struct trace_compile *c, const struct track *t, const struct vhu
 	return s->fill.bytes ? 0 : vhu_err_errno(c->err, -ENOMEM, "capture");
 }
 
-static int fill_u16(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
-		    uint64_t uaddr, uint16_t value)
+/* The entries behind an INDIRECT descriptor, where it says that they are. */
+static int fill_table(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		      const struct vhu_ring_record *q, size_t first)
 {
-	value = htole16(value);
-	return fill(c, t, r, uaddr, &value, sizeof(value), sizeof(value));
+	uint64_t at = vhu_ring_record_desc(q, first - 1).addr, uaddr;
+	size_t n = q->n_desc - first;
+	struct vhu_buf table = {0};
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, first + i);
+		uint8_t *p = vhu_buf_more(&table, VHU_C_DESC_SIZE);
+
+		if (!p)
+			break;
+		vhu_le_put(p, 8, d.addr);
+		vhu_le_put(p + 8, 4, d.len);
+		vhu_le_put(p + (is_packed(t) ? 14 : 12), 2, d.flags);
+		vhu_le_put(p + (is_packed(t) ? 12 : 14), 2,
+			   is_packed(t) || d.flags & VHU_C_DESC_F_NEXT ? i + 1 : 0);
+	}
+	if (table.failed)
+		rc = vhu_err_errno(c->err, -ENOMEM, "capture");
+	else if (table.len && to_user(t->session, at, table.len, &uaddr))
+		rc = fill(c, t, r, uaddr, table.data, table.len, table.len);
+	vhu_buf_done(&table);
+	return rc;
 }
 
-/* Descriptors, and the bytes that the device will read: what was there before would be another request. */
-static int fill_chain(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
-		      const struct request *q, const struct vhu_ring_state *state)
+/* The bytes that the device will read: what was there before would be another request. */
+static int fill_buffers(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+			const struct vhu_ring_record *q)
 {
 	size_t at = 0;
 	int rc = 0;
 
-	for (size_t i = 0; i < q->n && rc == 0; i++) {
-		bool more = i + 1 < q->n, write = entry_flags(q, i) & VHU_C_DESC_F_WRITE;
-		uint32_t len = entry_len(q, i);
-		size_t n = write ? 0 : VHU_MIN((size_t)len, q->n_data - at);
-		uint8_t desc[VHU_C_DESC_SIZE];
+	for (size_t i = 0; i < q->n_desc && rc == 0; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+		size_t n = VHU_MIN((size_t)d.len, q->n_data - at);
 		uint64_t uaddr;
 
-		vhu_le_put(desc, 8, entry_addr(q, i));
-		vhu_le_put(desc + 8, 4, entry_len(q, i));
-		vhu_le_put(desc + 12, 2, (more ? VHU_C_DESC_F_NEXT : 0) | (write ? VHU_C_DESC_F_WRITE : 0));
-		vhu_le_put(desc + 14, 2, more ? slot_of(q, i + 1, state->num) : 0);
-		rc = fill(c, t, r, state->desc + (uint64_t)slot_of(q, i, state->num) * sizeof(desc), desc,
-			  sizeof(desc), sizeof(desc));
-		if (rc == 0 && !write && len && to_user(t->session, entry_addr(q, i), len, &uaddr))
-			rc = fill(c, t, r, uaddr, q->data + at, n, len);
+		if (d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT))
+			continue;
+		if (d.len && to_user(t->session, d.addr, d.len, &uaddr))
+			rc = fill(c, t, r, uaddr, q->data + at, n, d.len);
 		at += n;
 	}
 	return rc;
 }
 
-/* Whether it can be put into the ring as that is now. */
-static bool fits(const struct trace_compile *c, const struct track *t, const struct request *q,
-		 const struct vhu_ring_state *state, const struct trace_ring *ring)
+/* The descriptors for the ring itself; what a table gives to the device to write is told with it. */
+static struct vhu_offer_desc *chain_of(const struct trace_compile *c, const struct vhu_ring_record *q, size_t n)
 {
-	if (!state || !state->addr_set || !state->num || state->num > VHU_C_VRING_SIZE_MAX || !ring ||
-	    ring->laid || q->n > state->num || q->head >= state->num ||
-	    vhu_session_features(t->session) & VHU_V(VIRTIO_F_RING_PACKED))
-		return false;
-	for (size_t i = 0; i < q->n; i++)
-		if (entry_flags(q, i) & VHU_C_DESC_F_INDIRECT)
-			return false;
-	return c->opts->writes || reads_only(c, q);
+	struct vhu_offer_desc *chain = vhu_arena_array(c->arena, n, sizeof(*chain));
+
+	for (size_t i = 0; chain && i < q->n_desc; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+
+		if (i < n)
+			chain[i] = (struct vhu_offer_desc){
+				.addr = d.addr,
+				.len = d.len,
+				.flags = (d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT)) |
+					 (i + 1 < n ? VHU_C_DESC_F_NEXT : 0)};
+		else if (d.flags & VHU_C_DESC_F_WRITE)
+			chain[n - 1].writable += d.len;
+	}
+	return chain;
 }
 
-static int offer(struct trace_compile *c, struct track *t, const struct vhu_record *r)
-{
-	struct request q = {.queue = r->len >= 4 ? (unsigned)vhu_le_get(r->payload, 4) : UINT32_MAX};
-	const struct vhu_ring_state *state = vhu_session_ring(t->session, q.queue);
-	struct trace_ring *ring = state && t->rings ? &t->rings[q.queue] : NULL;
-	uint16_t at;
-	int rc;
+/* --- steps ----------------------------------------------------------------------------------------------- */
 
-	if (!parse(r, &q) || !fits(c, t, &q, state, ring)) {
-		c->no_ring++;
-		return 0;
+/* What is out by this head; NULL: no head. */
+static struct out *out_at(struct trace_ring *ring, uint32_t num, uint32_t head)
+{
+	if (ring->num != num) {
+		free(ring->out);
+		ring->out = calloc(num, sizeof(*ring->out));
+		ring->num = ring->out ? num : 0;
 	}
-	if (!ring->out)
-		ring->out = vhu_arena_array(c->arena, (VHU_C_VRING_SIZE_MAX + 63) / 64, sizeof(*ring->out));
-	if (!ring->out)
-		return vhu_err_errno(c->err, -ENOMEM, "capture");
-	at = (uint16_t)(ring->base + ring->made++);
-	ring->out[q.head / 64] |= UINT64_C(1) << q.head % 64;
-	c->bare += !q.n_data;
-	rc = fill_chain(c, t, r, &q, state);
-	if (rc == 0)
-		rc = fill_u16(c, t, r, state->avail + VHU_AVAIL_RING + 2 * (uint64_t)(at % state->num),
-			      q.head);
-	return rc == 0 ? fill_u16(c, t, r, state->avail + VHU_AVAIL_IDX, (uint16_t)(at + 1)) : rc;
+	return head < ring->num ? &ring->out[head] : NULL;
 }
 
-/* What was sent comes back. */
-static int await_used(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		     const struct vhu_ring_record *q, const struct vhu_ring_state *state)
 {
-	unsigned queue = r->len >= VHU_CAP_USED_HEAD ? (unsigned)vhu_le_get(r->payload, 4) : UINT32_MAX;
-	uint32_t id = r->len >= VHU_CAP_USED_HEAD ? (uint32_t)vhu_le_get(r->payload + 4, 4) : UINT32_MAX;
-	const struct vhu_ring_state *state = vhu_session_ring(t->session, queue);
-	struct trace_ring *ring = state && t->rings ? &t->rings[queue] : NULL;
-	struct vhu_step *s;
+	struct trace_ring *ring = ring_at(c, t, q->queue);
+	struct out *out = ring ? out_at(ring, state->num, q->head) : NULL;
+	size_t n = in_ring(q);
+	struct vhu_offer_desc *chain = out ? chain_of(c, q, n) : NULL;
+	struct vhu_step *s = chain ? vhu_trace_step(c, VHU_VERB_OFFER, t, r) : NULL;
 
-	if (!ring || !ring->out || id >= VHU_C_VRING_SIZE_MAX || !(ring->out[id / 64] >> id % 64 & 1)) {
-		c->no_ring++;
-		return 0;
-	}
-	ring->out[id / 64] &= ~(UINT64_C(1) << id % 64);
-	s = vhu_trace_step(c, VHU_VERB_USED, t, r);
 	if (!s)
-		return -ENOMEM;
-	s->used = (struct vhu_step_used){.queue = queue,
-					 .uaddr = state->used,
-					 .num = state->num,
-					 .base = ring->base,
-					 .fresh = ring->fresh,
-					 .id = id,
-					 .len = (uint32_t)vhu_le_get(r->payload + 8, 4)};
-	ring->fresh = false;
+		return vhu_err_errno(c->err, -ENOMEM, "capture");
+	s->offer = (struct vhu_step_offer){.queue = q->queue,
+					   .head = q->head,
+					   .number = c->n_offers,
+					   .fresh = !ring->begun,
+					   .desc = chain,
+					   .n = n,
+					   .kick = vhu_trace_signal(t, q->queue, VHU_TRACE_KICK),
+					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
+	ring->begun = true;
+	*out = (struct out){r, c->n_offers++};
 	return 0;
 }
 
-static int kick(struct trace_compile *c, const struct track *t, const struct vhu_record *r)
+static int offer(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		 const struct vhu_ring_record *q)
 {
-	uint64_t queue = r->len >= VHU_CAP_EVENT_LEN ? vhu_le_get(r->payload, 4) : UINT64_MAX;
+	const struct vhu_ring_state *state = vhu_session_ring(t->session, q->queue);
+	int rc;
+
+	if (!fits(c, t, r, q, state)) {
+		c->no_ring++;
+		return 0;
+	}
+	c->bare += !q->n_data;
+	rc = fill_buffers(c, t, r, q);
+	if (rc == 0 && in_ring(q) < q->n_desc)
+		rc = fill_table(c, t, r, q, in_ring(q));
+	return rc == 0 ? put_offer(c, t, r, q, state) : rc;
+}
+
+/* What was sent comes back. A length that was wrong then is not asked for. */
+static int await_used(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		      const struct vhu_ring_record *q)
+{
+	struct trace_ring *ring = t->rings && q->queue < VHU_SESSION_RINGS ? &t->rings[q->queue] : NULL;
 	struct vhu_step *s;
 
-	if (!t->kicks || queue >= VHU_SESSION_RINGS || !t->kicks[queue]) {
+	if (!ring || q->id >= ring->num || !ring->out[q->id].record) {
+		c->no_ring++;
+		return 0;
+	}
+	s = vhu_trace_step(c, VHU_VERB_USED, t, r);
+	if (!s)
+		return -ENOMEM;
+	s->used = (struct vhu_step_used){.queue = q->queue,
+					 .number = ring->out[q->id].number,
+					 .len = q->len,
+					 .any_len = r->n_findings > 0,
+					 .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
+	ring->out[q->id].record = NULL;
+	return 0;
+}
+
+static int kick(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		const struct vhu_ring_record *q)
+{
+	unsigned object = vhu_trace_signal(t, q->queue, VHU_TRACE_KICK);
+	struct vhu_step *s;
+
+	if (!object) {
 		c->no_ring++;
 		return 0;
 	}
 	s = vhu_trace_step(c, VHU_VERB_SIGNAL, t, r);
 	if (!s)
 		return -ENOMEM;
-	s->signal.object = t->kicks[queue] - 1;
-	s->signal.value = vhu_le_get(r->payload + EVENT_VALUE_AT, 8);
+	s->signal.object = object - 1;
+	s->signal.value = q->value;
 	return 0;
 }
 
 int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_record *r)
 {
+	struct vhu_ring_record q;
+	bool sound = vhu_ring_record_parse(r, &q);
+
 	/* Calls, and where a ring lies, are the back-end's doing, or said by messages. */
-	if (r->kind == VHU_CAP_RING_CALL || r->kind == VHU_CAP_RING_LAYOUT)
+	if (sound && (q.kind == VHU_CAP_RING_CALL || q.kind == VHU_CAP_RING_LAYOUT))
 		return 0;
-	if (c->opts->io || !t->opened || t->closed) {
+	if (!sound || c->opts->io || !t->opened || t->closed) {
 		c->no_ring++;
 		return 0;
 	}
-	switch (r->kind) {
+	switch (q.kind) {
 	case VHU_CAP_RING_KICK:
-		return kick(c, t, r);
+		return kick(c, t, r, &q);
 	case VHU_CAP_RING_AVAIL:
-		return offer(c, t, r);
+		return offer(c, t, r, &q);
 	case VHU_CAP_RING_USED:
-		return await_used(c, t, r);
+		return await_used(c, t, r, &q);
 	default:
 		c->no_ring++;
 		return 0;
 	}
+}
+
+/* --- what never came back -------------------------------------------------------------------------------- */
+
+/* A disk that is enabled returns what it was given, be it only as the session ends. */
+int vhu_trace_rings_end(struct trace_compile *c, struct track *t)
+{
+	if (c->opts->device != VHU_DEV_BLK || c->dead)
+		return 0;
+	for (unsigned q = 0; t->rings && q < VHU_SESSION_RINGS; q++) {
+		const struct vhu_ring_state *state = vhu_session_ring(t->session, q);
+
+		for (uint32_t head = 0; state && state->started && state->enabled && head < t->rings[q].num;
+		     head++) {
+			const struct out *out = &t->rings[q].out[head];
+			struct vhu_step *s;
+
+			if (!out->record)
+				continue;
+			s = vhu_trace_step(c, VHU_VERB_USED, t, out->record);
+			if (!s)
+				return -ENOMEM;
+			s->used =
+				(struct vhu_step_used){.queue = q, .number = out->number, .any_len = true};
+		}
+	}
+	return 0;
 }

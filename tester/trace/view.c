@@ -195,7 +195,8 @@ static void describe_avail(const struct vhu_ring_record *ring, struct vhu_buf *o
 {
 	enum { TOLD = 8 };
 
-	vhu_buf_printf(out, " head=%u index=%" PRIu32 " descriptors=%u", ring->head, ring->index, ring->n_desc);
+	vhu_buf_printf(out, " head=%u index=%" PRIu32 " descriptors=%u", ring->head, ring->index,
+		       ring->n_desc);
 	for (size_t i = 0; i < VHU_MIN(ring->n_desc, (size_t)TOLD); i++) {
 		struct vhu_ring_desc d = vhu_ring_record_desc(ring, i);
 

@@ -46,8 +46,9 @@ uint64_t vhu_raw_writable(const struct vhu_raw_desc *desc, size_t n)
 	uint64_t writable = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if ((desc[i].flags & VHU_C_DESC_F_INDIRECT) || desc[i].next_set)
+		if ((desc[i].flags & VHU_C_DESC_F_INDIRECT && !desc[i].table_known) || desc[i].next_set)
 			return WRITABLE_UNKNOWN;
+		writable += desc[i].writable;
 		writable += desc[i].flags & VHU_C_DESC_F_WRITE ? desc[i].len : 0;
 	}
 	return writable;

@@ -103,7 +103,8 @@ void vhu_vring_report(struct vhu_vring *v, struct vhu_ring_event *event, const c
 	VHU_PRINTF(3, 4);
 
 /* For who looks on. */
-static inline void vhu_vring_saw(struct vhu_vring *v, uint32_t id, uint32_t len, uint32_t index, bool in_flight)
+static inline void vhu_vring_saw(struct vhu_vring *v, uint32_t id, uint32_t len, uint32_t index,
+				 bool in_flight)
 {
 	if (v->watch)
 		v->watch->used(v->watch->ctx, v, &(struct vhu_used_seen){id, len, index, in_flight});

@@ -55,7 +55,8 @@ static void what_is_put_is_read(void **state)
 	vhu_buf_reset(&bytes);
 	vhu_ring_record_put(&used, &bytes);
 	r = back(&bytes, VHU_CAP_RING_USED);
-	assert_true(r.queue == 7 && r.id == 5 && r.len == 513 && r.index == 10 && r.hash == 77 && r.n_data == 2);
+	assert_true(r.queue == 7 && r.id == 5 && r.len == 513 && r.index == 10 && r.hash == 77 &&
+		    r.n_data == 2);
 	assert_memory_equal(r.data, "de", 2);
 
 	vhu_buf_reset(&bytes);
@@ -72,8 +73,10 @@ static void lies_are_no_records(void **state)
 	for (unsigned kind = 0; kind < VHU_CAP_RING_MAX + 2; kind++)
 		for (size_t len = 0; len < 64; len++) {
 			uint8_t *bytes = malloc(len + 1);
-			struct vhu_record r = {
-				.channel = VHU_CAP_RING, .kind = (uint16_t)kind, .payload = bytes, .len = len};
+			struct vhu_record r = {.channel = VHU_CAP_RING,
+					       .kind = (uint16_t)kind,
+					       .payload = bytes,
+					       .len = len};
 			struct vhu_ring_record ring;
 
 			assert_non_null(bytes);

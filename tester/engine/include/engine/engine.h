@@ -68,9 +68,9 @@ void vhu_engine_free(struct vhu_engine *e);
 void vhu_engine_use_target(struct vhu_engine *e, struct vhu_target *target);
 
 /*
- * Tells the next run to a capture (trace/file.h), at that level, and no other: neither the probe, nor what is repeated to
- * look for leaks. The writer stays the caller's, and is not used after that run; NULL: none after all.
- * -ENOMEM.
+ * Tells the next run to a capture (trace/file.h), at that level, and no other: neither the probe, nor what is
+ * repeated to look for leaks. The writer stays the caller's, and is not used after that run; NULL: none after
+ * all. -ENOMEM.
  */
 int vhu_engine_record(struct vhu_engine *e, struct vhu_trace_writer *w, unsigned level, struct vhu_err *err);
 

@@ -148,7 +148,8 @@ enum vhu_verb {
 	VHU_VERB_AWAIT, VHU_VERB_MEMORY, VHU_VERB_LOG,
 	VHU_VERB_INFLIGHT, VHU_VERB_IOTLB, VHU_VERB_STATE, VHU_VERB_PHASE, VHU_VERB_ASSERT, VHU_VERB_NOTE,
 	/* of captures: no case file has them */
-	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, VHU_VERB_FILL, VHU_VERB_SIGNAL, VHU_VERB_USED,
+	VHU_VERB_RECORDED, VHU_VERB_ANSWER, VHU_VERB_END, VHU_VERB_FILL, VHU_VERB_SIGNAL, VHU_VERB_OFFER,
+	VHU_VERB_USED,
 	VHU_VERB_MAX
 };
 const char *vhu_verb_name(enum vhu_verb v);
@@ -455,14 +456,31 @@ struct vhu_step_fill {
 	size_t n_bytes;
 };
 
-/* A request of the recording comes back, with this length. Of split rings. */
-struct vhu_step_used {
+/* A descriptor in a ring; an INDIRECT one's table stands in memory, and gives `writable` bytes to the device. */
+struct vhu_offer_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint64_t writable;
+};
+
+/* A request of the recording is made available. */
+struct vhu_step_offer {
 	unsigned queue;
-	uint64_t uaddr;			/* of the used ring */
-	uint32_t num;
-	uint16_t base;
-	bool fresh;			/* the first one since the ring began at `base` */
-	uint32_t id, len;
+	uint16_t head;			/* as it was */
+	unsigned number;		/* of the request, from 0 */
+	bool fresh;			/* the first one since the ring has its base */
+	const struct vhu_offer_desc *desc;
+	size_t n;
+	unsigned kick, call;		/* objects that signal the ring, plus 1; 0: none */
+};
+
+/* It comes back, with this length. */
+struct vhu_step_used {
+	unsigned queue, number;
+	uint32_t len;
+	bool any_len;
+	unsigned call;
 };
 
 enum vhu_cmp {
@@ -496,6 +514,7 @@ struct vhu_step {
 		struct vhu_step_recorded recorded;
 		struct vhu_step_answer answer;
 		struct vhu_step_fill fill;
+		struct vhu_step_offer offer;
 		struct vhu_step_used used;
 		struct { unsigned object; uint64_t value; } signal;	/* a kick of the recorded guest */
 		struct { bool provoked; } end;	/* the target hung up: over what it was sent, or not */

@@ -74,7 +74,8 @@ enum {
 	VHU_CAP_USED_HEAD = 32,
 	VHU_CAP_LAYOUT_LEN = 40,
 };
-#define VHU_CAP_NO_ID UINT32_MAX	/* of USED: the index moved, and no element is there */
+/* The id of a USED: the index moved, and no element is there. */
+#define VHU_CAP_NO_ID UINT32_MAX
 
 /* What a memory record is about, and how its bytes are written. */
 enum vhu_cap_mem {

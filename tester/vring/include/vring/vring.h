@@ -116,6 +116,8 @@ struct vhu_raw_desc {
 	uint16_t flags, next, id;
 	bool next_set;			/* split: else the next free slot is linked */
 	bool id_set;			/* packed: else the driver chooses one */
+	bool table_known;		/* of INDIRECT: its table lets the device write `writable` bytes */
+	uint64_t writable;
 };
 int vhu_vring_add_raw(struct vhu_vring *v, const struct vhu_raw_desc *desc, size_t n, void *cookie,
 		      uint16_t *ret_head, struct vhu_err *err);
