@@ -29,17 +29,26 @@ static void write_cache(struct story *s, const char *text)
 
 static void machine_reset(struct story *s, bool guest_first)
 {
+	const bool runs = s->front.started || s->resumed;
+
 	s->resets = true;
-	s->pci = s->front.booted = false;
+	s->pci = s->driver = s->front.booted = false;
 	s->guest_resets = 0;
 	s->machine_stops = !guest_first;
 	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
 	 * before. */
 	if (is_connected(s)) {
 		vhu_story_due(s, EVENT_MACHINE_RESET);
-		if (guest_first || !s->front.started)
+		if (guest_first || !runs)
 			vhu_story_due(s, EVENT_MACHINE_RESET);
 	}
+}
+
+static bool resets_next(const struct story *s)
+{
+	const struct vhu_tape_item *item = vhu_said_at(s->front.seg, s->at);
+
+	return item && item->frame.request == VHU_ID_RESET_DEVICE;
 }
 
 void vhu_story_mark(struct story *s, const char *text)
@@ -57,6 +66,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_START:
 		s->guest_resets = 0;
+		s->driver &= s->starting_incoming;
 		s->starting = true;
 		break;
 	case MARK_BOOTED:
@@ -64,18 +74,27 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_MODPROBE_PCI:
 		s->resets = true;
-		/* Unless it is told late. */
-		if (here && !s->pci && !f->started && f->set_up && !s->guest_resets)
+		/* Unless it is told late; firmware has resets of its own. */
+		if (here && !s->pci && !f->started && f->set_up && (!s->guest_resets || resets_next(s)))
 			vhu_story_due(s, EVENT_RESET);
 		s->pci = true;
 		break;
+	case MARK_DRIVER:
+		s->driver = true;
+		break;
 	case MARK_RESUME:
-	case MARK_GUEST_RESET:
-	case MARK_GUEST_OFF:
 		s->resets = true;
+		s->resumed = !f->started && f->keeps;
+		break;
+	case MARK_GUEST_RESET:
+		s->resets = true;
+		s->driver = false;
+		break;
+	case MARK_GUEST_OFF:
+		s->resets = s->driver;
 		break;
 	case MARK_REBOOT:
-		machine_reset(s, true);
+		machine_reset(s, s->driver);
 		break;
 	case MARK_MACHINE_RESET:
 		machine_reset(s, false);
@@ -143,6 +162,7 @@ void vhu_story_followed(struct story *s, enum event e)
 {
 	struct front *f = &s->front;
 
+	s->resumed &= e != EVENT_START;
 	s->guest_resets = e == EVENT_MACHINE_RESET ? 0 : s->guest_resets + (e == EVENT_RESET);
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
 		memmove(&s->due[1], &s->due[0],

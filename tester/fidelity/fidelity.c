@@ -31,6 +31,10 @@ static const struct {
 	{"console", VHU_DEV_CONSOLE},
 	{"crypto", VHU_DEV_CRYPTO},
 	{"snd", VHU_DEV_SOUND},
+	{"scmi", VHU_DEV_SCMI},
+	{"device-can", VHU_DEV_CAN},
+	{"device-rtc", VHU_DEV_RTC},
+	{"device-spi", VHU_DEV_SPI},
 };
 
 static enum vhu_device device_of_back_end(const char *name)
@@ -235,6 +239,23 @@ static void new_front(struct story *s)
 	s->resets = true;
 }
 
+/* Whether the back-end hung up instead of answering: what the front-end was about has failed. */
+static bool died_asked(const struct segment *seg)
+{
+	size_t i = seg->n_said ? seg->said[seg->n_said - 1] : seg->end;
+	uint32_t asked = i < seg->end ? seg->tape->items[i].frame.request : 0;
+	const struct vhu_msg_row *row = vhu_msg_by_id(VHU_CHAN_MAIN, asked);
+
+	for (; i < seg->end; i++) {
+		const struct vhu_frame *f = &seg->tape->items[i].frame;
+
+		if (seg->tape->items[i].kind == VHU_TAPE_FRAME && f->channel == VHU_CHAN_MAIN &&
+		    f->dir == VHU_DIR_BE && f->request == asked)
+			return false;
+	}
+	return row && row->answer == VHU_ANSWER_ALWAYS;
+}
+
 static void connection_lost(struct story *s, const struct segment *seg)
 {
 	struct front *f = &s->front;
@@ -243,7 +264,11 @@ static void connection_lost(struct story *s, const struct segment *seg)
 		s->starting = true; /* whoever hung up is gone, or its device is */
 		return;
 	}
-	if (f->deaf)
+	if (f->deaf) {
+		f->started &= !died_asked(seg);
+		return;
+	}
+	if (f->started && vhu_profile_forgets(f->facts.profile, f->facts.device))
 		return;
 	if (f->started)
 		f->lost_started = true;

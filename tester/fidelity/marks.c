@@ -18,6 +18,9 @@ static const char *const modules[VHU_DEV_MAX] = {
 	[VHU_DEV_GPIO] = "gpio_virtio",
 	[VHU_DEV_SOUND] = "virtio_snd",
 	[VHU_DEV_CRYPTO] = "virtio_crypto",
+	[VHU_DEV_CAN] = "virtio_can",
+	[VHU_DEV_RTC] = "virtio_rtc",
+	[VHU_DEV_SPI] = "spi_virtio",
 };
 
 /* Words that begin the mark, and a word that it has somewhere; the first row that fits counts. */
@@ -49,14 +52,26 @@ static const struct {
 	{"back-end killed", "", MARK_KILLED},
 };
 
-enum mark vhu_mark_of(const char *text, enum vhu_device device)
+/* '-' and '_' are the same in a module's name; more words may follow it. */
+static bool is_module(const char *text, const char *command, enum vhu_device device)
 {
 	const char *module = device < VHU_DEV_MAX ? modules[device] : NULL;
+	size_t len = strlen(command);
+
+	if (!module || strncmp(text, command, len) != 0)
+		return false;
+	for (text += len; *module && (*text == *module || (*text == '-' && *module == '_')); text++)
+		module++;
+	return !*module && (!*text || *text == ' ');
+}
+
+enum mark vhu_mark_of(const char *text, enum vhu_device device)
+{
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(table); i++)
 		if (strncmp(text, table[i].begin, strlen(table[i].begin)) == 0 && strstr(text, table[i].has))
 			return table[i].mark;
-	if (module && strncmp(text, "guest: rmmod ", 13) == 0 && strcmp(text + 13, module) == 0)
+	if (is_module(text, "guest: rmmod ", device))
 		return MARK_GUEST_RESET;
-	return MARK_NONE;
+	return is_module(text, "guest: modprobe ", device) ? MARK_DRIVER : MARK_NONE;
 }

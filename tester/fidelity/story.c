@@ -490,7 +490,7 @@ static int next_event(struct story *s)
 	rc = guess_event(s, &s->front, s->at, DEPTH - 1, &g);
 	if (rc < 0)
 		return rc;
-	if (s->n_due)
+	if (s->n_due && !(s->resumed && g.event == EVENT_START))
 		return commit_due(s, &g);
 	if (g.event != EVENT_MAX)
 		return commit(s, g.event);

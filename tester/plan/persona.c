@@ -69,7 +69,11 @@ enum when {
 	WHEN_SINCE_11,
 	WHEN_BEFORE_10,
 	WHEN_PAIRS,
-	WHEN_NO_PAIRS,
+	WHEN_SINGLES,
+	WHEN_FORGETS,
+	WHEN_WHOLE,
+	WHEN_GENERIC,
+	WHEN_NO_GENERIC,
 	WHEN_PREPARE,
 	WHEN_MASKS,
 	WHEN_DOWN,
@@ -83,7 +87,6 @@ enum when {
 	WHEN_AGAIN,
 	WHEN_EAGER,
 	WHEN_NO_SLOTS,
-	WHEN_NO_AT_RING,
 	WHEN_ENABLES,
 	WHEN_NO_ENABLES,
 	WHEN_NO_BIT30,
@@ -264,6 +267,11 @@ bool vhu_profile_is_deaf(const char *profile, enum vhu_device device)
 	return p && p->version < 1000 && (front_of(p, device)->traits & W(DEAF));
 }
 
+bool vhu_profile_forgets(const char *profile, enum vhu_device device)
+{
+	return front_of(profile_of(profile), device)->traits & W(FORGETS);
+}
+
 bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device)
 {
 	const struct profile_row *p = profile_of(profile);
@@ -360,6 +368,8 @@ struct walk {
 
 static unsigned part_rings(const struct walk *w)
 {
+	if (w->front->traits & W(SINGLES))
+		return 1;
 	return w->front->traits & W(PAIRS) ? 2 : w->f->queues;
 }
 
@@ -397,11 +407,16 @@ static bool by_slots(const struct walk *w)
 	return w->profile->script == SCRIPT_QEMU || w->f->regions > VHU_C_MEM_TABLE_REGIONS;
 }
 
-/* Parts of the device that run once it is started: a guest that knows of one pair only gets that. */
+/*
+ * Parts of the device that run once it is started: a guest that knows of one pair only gets that. Of rings
+ * that are devices of their own no guest has more than the first.
+ */
 static unsigned live_parts(const struct walk *w)
 {
 	const uint64_t many = VHU_V(VIRTIO_NET_F_MQ) | VHU_V(VIRTIO_NET_F_RSS);
 
+	if (w->front->traits & W(SINGLES))
+		return 1;
 	return (w->front->traits & W(PAIRS)) && !(w->f->features & many) ? 1 : w->parts;
 }
 
@@ -414,12 +429,27 @@ static bool pair_is_on(const struct walk *w, unsigned queue)
 static enum when opposite(enum when when)
 {
 	static const enum when denied[] = {
-		[WHEN_NO_PAIRS] = WHEN_PAIRS,	  [WHEN_NO_MQ] = WHEN_MQ,
-		[WHEN_NO_SLOTS] = WHEN_SLOTS,	  [WHEN_NO_AT_RING] = WHEN_AT_RING,
+		[WHEN_NO_MQ] = WHEN_MQ,		  [WHEN_NO_SLOTS] = WHEN_SLOTS, [WHEN_NO_GENERIC] = WHEN_GENERIC,
 		[WHEN_NO_ENABLES] = WHEN_ENABLES, [WHEN_NO_DOWN] = WHEN_DOWN,
 	};
 
 	return denied[when];
+}
+
+/* What the back-end's offer lacks. */
+static bool lacks(const struct walk *w, enum when when)
+{
+	const struct vhu_facts_of_front *f = w->f;
+
+	switch (when) {
+	case WHEN_NO_CONFIG:
+		return !(f->pfeatures & VHU_P(CONFIG));
+	case WHEN_FEW_QUEUES:
+		return f->queues > (negotiated(w, WHEN_MQ) ? f->queues_offered : 1);
+	default:
+		return (f->features_offered & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
+		       !(f->pfeatures & VHU_P(REPLY_ACK) && f->pfeatures & VHU_P(BACKEND_REQ));
+	}
 }
 
 static bool holds(const struct walk *w, enum when when, const struct row *r)
@@ -483,26 +513,27 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version >= 1100;
 	case WHEN_BEFORE_10:
 		return w->profile->version < 1000;
-	case WHEN_NO_PAIRS:
 	case WHEN_NO_MQ:
 	case WHEN_NO_SLOTS:
-	case WHEN_NO_AT_RING:
+	case WHEN_NO_GENERIC:
 	case WHEN_NO_ENABLES:
 	case WHEN_NO_DOWN:
 		return !holds(w, opposite(when), r);
 	case WHEN_NO_BIT30:
 		return !(f->features_offered & bit30);
+	case WHEN_WHOLE:
+		return !(w->front->traits & (W(PAIRS) | W(SINGLES)));
 	case WHEN_NO_CONFIG:
-		return !(f->pfeatures & VHU_P(CONFIG));
 	case WHEN_FEW_QUEUES:
-		return f->queues > (negotiated(w, WHEN_MQ) ? f->queues_offered : 1);
 	case WHEN_IOMMU_ALONE:
-		return (f->features_offered & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
-		       !(f->pfeatures & VHU_P(REPLY_ACK) && f->pfeatures & VHU_P(BACKEND_REQ));
+		return lacks(w, when);
 	case WHEN_DOWN:
 		return f->vectors == VHU_VECTORS_AS_USUAL ? w->front->traits >> when & 1
 							   : f->vectors == VHU_VECTORS_SHARED;
 	case WHEN_PAIRS:
+	case WHEN_SINGLES:
+	case WHEN_FORGETS:
+	case WHEN_GENERIC:
 	case WHEN_PREPARE:
 	case WHEN_MASKS:
 	case WHEN_LATE:

@@ -119,6 +119,8 @@ bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
 bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device);
 /* Whether a connection that was lost while the device was not started is followed by one without set-up. */
 bool vhu_profile_is_deaf(const char *profile, enum vhu_device device);
+/* Whether a device that ran when its connection was lost is not started on the next one. */
+bool vhu_profile_forgets(const char *profile, enum vhu_device device);
 /* The persona of a front-end's version ("10.0.2"): the newest that is no newer; NULL if all are. */
 const char *vhu_profile_of_version(const char *family, const char *version);
 /* Whether this persona asks for an acknowledgement of `msg` where it may. */
