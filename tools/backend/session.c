@@ -98,7 +98,9 @@ static msg_handler *handler_of(uint32_t request)
 
 /*
  * The driver has not said DRIVER_OK. Counts only after a SET_STATUS on this connection: a front-end
- * that reconnects in the middle of the guest's life does not set the status again.
+ * that reconnects in the middle of the guest's life does not set the status again. FEATURES_OK alone is no
+ * driver's status: a front-end that says only when features are agreed (QEMU, for all but disks and network
+ * devices) would wait for ever for a device that waits.
  */
 bool session_held(const struct session *s)
 {
@@ -110,7 +112,7 @@ bool session_held(const struct session *s)
 		return true;
 	if (fault(status_exact))
 		return s->status_seen && s->status != ok;
-	return s->status_seen && !(s->status & ok);
+	return s->status_seen && !(s->status & ok) && s->status != C_STATUS_FEATURES_OK;
 }
 
 void session_later(struct session *s, uint64_t delay_ns, void (*act)(struct session *s, uint64_t arg),
