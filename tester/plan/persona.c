@@ -15,8 +15,13 @@ enum profile {
 enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU, SCRIPT_CLOUD, SCRIPT_CROSVM, SCRIPT_FIRECRACKER };
 
 enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, EACH_REGION };
-/* Kind and number of a loop in one: rows next to each other with the same one go together. */
+/*
+ * Kind and number of a loop in one, and which parts of a device it goes over, unless upwards over those that run:
+ * rows next to each other with the same one go together.
+ */
 enum {
+	FROM_LAST = 1 << 8,
+	OF_ALL = 1 << 9,
 	LOOP_ONCE = ONCE << 4,
 	LOOP_REGIONS_1 = REGIONS << 4 | 1,
 	LOOP_RINGS_1 = RINGS << 4 | 1,
@@ -30,6 +35,9 @@ enum {
 	LOOP_EACH_READY_1 = EACH_READY << 4 | 1,
 	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1,
 	LOOP_EACH_REGION_2,
+	LOOP_LAST_EACH = FROM_LAST | LOOP_EACH,
+	LOOP_LAST_EACH_READY_1 = FROM_LAST | LOOP_EACH_READY_1,
+	LOOP_ALL_EACH = OF_ALL | LOOP_EACH,
 };
 
 enum asks { ASKS_QUIET, ASKS_ASK, ASKS_ASK_10, ASKS_ASK_11, ASKS_ASK_LOG, ASKS_ASK_ALL, ASKS_DEMAND };
@@ -629,7 +637,7 @@ static bool is_wanted(const struct walk *w, const struct row *r)
 	if (r->script != w->profile->script)
 		return false;
 	if (to > VHU_PHASE_RUNNING)
-		return r->phase == to && (w->part < live_parts(w) || r->phase >= VHU_PHASE_ADVISE);
+		return r->phase == to && (w->part < live_parts(w) || (r->loop & OF_ALL));
 	/* Later parts of a device come up as a whole, once the first one is up. */
 	if (w->part > 0) {
 		if (to == VHU_PHASE_RUNNING && w->part < live_parts(w))
@@ -638,6 +646,11 @@ static bool is_wanted(const struct walk *w, const struct row *r)
 			to = VHU_MIN(to, VHU_PHASE_OWNED);
 	}
 	return r->phase > from && r->phase <= to;
+}
+
+static enum loop kind_of(const struct row *r)
+{
+	return (enum loop)(r->loop >> 4 & 15);
 }
 
 static bool same_loop(const struct row *a, const struct row *b)
@@ -679,7 +692,7 @@ static int put_rings(struct walk *w, size_t i, size_t end, unsigned first, unsig
 /* One row, or the rows of one loop from i on, of which rows[i] is wanted; *ret_end is behind them. */
 static int put_group(struct walk *w, size_t i, size_t *ret_end)
 {
-	enum loop kind = (enum loop)(rows[i].loop >> 4);
+	enum loop kind = kind_of(&rows[i]);
 	size_t end = i + 1;
 	int rc = 0;
 
@@ -713,7 +726,7 @@ static bool is_part_wanted(const struct walk *w)
 
 static bool in_parts(const struct row *r)
 {
-	return r->loop >> 4 >= EACH;
+	return kind_of(r) >= EACH;
 }
 
 /* All rows from i on that speak of the parts of a device, for each part. */
@@ -728,7 +741,7 @@ static int put_parts(struct walk *w, size_t i, size_t *ret_end)
 		end++;
 	w->parts = part_rings(w) ? VHU_MAX(w->f->queues / part_rings(w), 1u) : 1;
 	for (unsigned n = 0; rc == 0 && n < w->parts; n++) {
-		w->part = rows[i].phase == VHU_PHASE_LOG_OFF ? w->parts - 1 - n : n;
+		w->part = rows[i].loop & FROM_LAST ? w->parts - 1 - n : n;
 		for (size_t k = i, next; rc == 0 && k < end; k = next) {
 			next = k + 1;
 			if (is_part_wanted(w) && is_wanted(w, &rows[k]))
@@ -793,7 +806,7 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 		return rc;
 	w.reply_ack = facts->pfeatures & VHU_P(REPLY_ACK);
 	for (size_t i = 0; rc == 0 && i < VHU_ARRAY_SIZE(rows); i++) {
-		enum loop kind = (enum loop)(rows[i].loop >> 4);
+		enum loop kind = kind_of(&rows[i]);
 
 		/* Where all calls come before the rings, one ring's comes before that ring. */
 		if (rows[i].script == w.profile->script &&
