@@ -99,7 +99,7 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_MACHINE_RESET:
 		machine_reset(s, false);
 		break;
-	case MARK_MIGRATE:
+	case MARK_MIGRATE_POSTCOPY:
 		s->resets = false;
 		if (here && f->incoming && postcopy)
 			vhu_story_due(s, EVENT_ADVISE);
@@ -113,6 +113,11 @@ void vhu_story_mark(struct story *s, const char *text)
 		if (!f->started)
 			f->facts.logging = false;
 		break;
+	case MARK_LINK_OFF:
+		f->drops = true;
+		s->resets = false;
+		break;
+	case MARK_MIGRATE:
 	case MARK_PAUSE:
 	case MARK_QUIT:
 		s->resets = false;

@@ -114,6 +114,9 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 
 	if (f->lost_started || f->unserved)
 		return c->base[q]; /* which only the guest's memory knows */
+	/* What the guest sends while its link is down is taken, and lost. */
+	if (f->keeps && f->drops && r->base_known && q % 2 && (int16_t)(c->base[q] - r->base) > 0)
+		return c->base[q];
 	if ((f->keeps || f->incoming) && r->base_known)
 		return r->base;
 	if (f->incoming)
@@ -131,13 +134,19 @@ static bool goes_on(const struct front *f, const struct choice *c)
 	return false;
 }
 
-/* What the front-end translates by itself at a start: where each used ring lies. */
+/*
+ * What the front-end translates by itself at a start: where each used ring lies, or lay when the guest last set
+ * the ring up.
+ */
 static void will_translate(struct front *f, const struct choice *c)
 {
 	f->n_misses = 0;
-	for (unsigned q = 0; q < f->queues && (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)); q++)
-		if (c->ready[q] && f->n_misses < MISSES_MAX)
-			f->misses[f->n_misses++] = c->used[q];
+	for (unsigned q = 0; q < f->queues && (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)); q++) {
+		if (c->ready[q])
+			f->ring[q].used = c->used[q];
+		if (f->n_misses < MISSES_MAX)
+			f->misses[f->n_misses++] = f->ring[q].used;
+	}
 }
 
 void vhu_front_take_features(struct front *f, const struct choice *c)

@@ -98,6 +98,7 @@ struct ring {
 	bool ready; /* the guest has set it up */
 	bool base_known;
 	uint32_t num, base;
+	uint64_t used; /* as it was last told; 0: never */
 	uint32_t setup_call, call; /* symbols */
 	unsigned stops;		   /* on this connection */
 };
@@ -118,6 +119,7 @@ struct front {
 	bool keeps;		  /* the last stop was no reset: rings go on where they were */
 	bool unreset;		  /* a reset would have been heard since the last stop, and was not */
 	bool incoming, announced; /* the destination of a migration */
+	bool drops;		  /* its link was down since the last start: what the guest sent is gone */
 	unsigned pending;	  /* memory modules that came while the device was not started */
 	bool refused;		  /* by the back-end: the memory that a start brought */
 	bool gave_up;		  /* in its set-up: it hangs up */
@@ -223,8 +225,10 @@ enum mark {
 	MARK_REBOOT,
 	MARK_MACHINE_RESET,
 	MARK_PAUSE,
+	MARK_LINK_OFF,
 	MARK_RESUME,
 	MARK_MIGRATE,
+	MARK_MIGRATE_POSTCOPY,
 	MARK_MIGRATE_CANCEL,
 	MARK_POSTCOPY,
 	MARK_PLUG,

@@ -204,7 +204,7 @@ static void after_event(struct front *f, enum event e)
 	case EVENT_START:
 	case EVENT_RESUME:
 		f->started = !f->refused;
-		f->lost_started = f->incoming = f->keeps = false;
+		f->lost_started = f->incoming = f->keeps = f->drops = false;
 		break;
 	case EVENT_STOP:
 	case EVENT_PAUSE:
