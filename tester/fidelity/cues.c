@@ -1,4 +1,5 @@
 /* What the world around the front-end says: marks, and requests of the back-end. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "story.h"
@@ -51,6 +52,16 @@ static bool resets_next(const struct story *s)
 	return item && item->frame.request == VHU_ID_RESET_DEVICE;
 }
 
+/* A device that is not started logs from its start on. */
+static void migrate(struct story *s)
+{
+	struct front *f = &s->front;
+
+	s->resets = f->paused = f->log_unsure = false;
+	if (!f->incoming && !f->started)
+		f->facts.logging = f->facts.features_offered & VHU_V(VHOST_F_LOG_ALL);
+}
+
 void vhu_story_mark(struct story *s, const char *text)
 {
 	struct front *f = &s->front;
@@ -99,8 +110,11 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_MACHINE_RESET:
 		machine_reset(s, false);
 		break;
+	case MARK_MIGRATE:
+		migrate(s);
+		break;
 	case MARK_MIGRATE_POSTCOPY:
-		s->resets = false;
+		migrate(s);
 		if (here && f->incoming && postcopy)
 			vhu_story_due(s, EVENT_ADVISE);
 		break;
@@ -110,15 +124,22 @@ void vhu_story_mark(struct story *s, const char *text)
 			vhu_story_due(s, EVENT_LISTEN);
 		break;
 	case MARK_MIGRATE_CANCEL:
-		if (!f->started)
-			f->facts.logging = false;
+	case MARK_MIGRATED:
+		f->log_unsure = true;
+		break;
+	case MARK_PAIRS:
+		/* Nobody is told of that. */
+		if (!here)
+			f->facts.pairs_on = (unsigned)strtoul(strstr(text, "combined ") + 9, NULL, 10);
 		break;
 	case MARK_LINK_OFF:
-		f->drops = true;
+		f->drops = f->paused = true;
 		s->resets = false;
 		break;
-	case MARK_MIGRATE:
 	case MARK_PAUSE:
+		f->paused = true;
+		s->resets = false;
+		break;
 	case MARK_QUIT:
 		s->resets = false;
 		break;

@@ -134,21 +134,6 @@ static bool goes_on(const struct front *f, const struct choice *c)
 	return false;
 }
 
-/*
- * What the front-end translates by itself at a start: where each used ring lies, or lay when the guest last set
- * the ring up.
- */
-static void will_translate(struct front *f, const struct choice *c)
-{
-	f->n_misses = 0;
-	for (unsigned q = 0; q < f->queues && (c->features & VHU_V(VIRTIO_F_ACCESS_PLATFORM)); q++) {
-		if (c->ready[q])
-			f->ring[q].used = c->used[q];
-		if (f->n_misses < MISSES_MAX)
-			f->misses[f->n_misses++] = f->ring[q].used;
-	}
-}
-
 void vhu_front_take_features(struct front *f, const struct choice *c)
 {
 	const uint64_t kept = BIT30 | VHU_V(VHOST_F_LOG_ALL);
@@ -159,6 +144,9 @@ void vhu_front_take_features(struct front *f, const struct choice *c)
 void vhu_front_prepare_start(struct front *f, const struct choice *c)
 {
 	vhu_front_take_features(f, c);
+	if (f->log_unsure)
+		f->facts.logging = c->features & VHU_V(VHOST_F_LOG_ALL);
+	f->log_unsure = false;
 	if (!f->marked)
 		f->keeps = f->unreset || goes_on(f, c);
 	if (!f->keeps && !f->lost_started && !f->incoming)
@@ -167,9 +155,11 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 		f->ready[q] = c->ready[q];
 		f->ring[q].num = c->num[q];
 		f->ring[q].base = base_of(f, c, q);
+		if (c->ready[q])
+			f->ring[q].used = c->used[q];
 	}
 	take_regions(f, c);
-	will_translate(f, c);
+	f->n_misses = 0;
 }
 
 void vhu_front_plug(struct front *f, const struct choice *c)
@@ -256,9 +246,8 @@ void vhu_front_shrink(struct front *f, const struct choice *c)
 void vhu_front_stopped(struct front *f)
 {
 	f->started = false;
-	/* What stopped it was the end of a migration, unless it was a reset. */
-	if (f->keeps || !f->marked)
-		f->facts.logging = false;
+	/* What stopped it was the end of a migration, unless it was a reset or the user. */
+	f->log_unsure |= !f->marked || (f->keeps && !f->paused);
 }
 
 /* --- walking a persona ------------------------------------------------------------------------------------
@@ -301,6 +290,28 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 	return rc;
 }
 
+/*
+ * What the front-end translates by itself at the start of a part: where each used ring lies, or lay when the guest
+ * last set the ring up. What has no translation is left out.
+ */
+static int translate_part(struct front *f, unsigned first, unsigned n, size_t at, struct speech *out,
+			  struct vhu_err *err)
+{
+	int rc = 0;
+
+	for (unsigned q = first; rc == 0 && q < first + n; q++) {
+		const struct vhu_tape_item *answer = answer_to(f, at, f->ring[q].used);
+
+		if (!answer)
+			continue;
+		f->translating = TRANSLATING_PAGE;
+		/* What is mapped together is translated together. */
+		f->translated = vhu_frame_u64(&answer->frame, "iova");
+		rc = vhu_front_walk(f, VHU_PHASE_CONNECTED, VHU_PHASE_TRANSLATE, out, err);
+	}
+	return rc;
+}
+
 /* One part, or (0) all. */
 static int walk_part(struct front *f, unsigned part, enum vhu_phase from, enum vhu_phase to,
 		     struct speech *out, struct vhu_err *err)
@@ -313,11 +324,13 @@ static int walk_part(struct front *f, unsigned part, enum vhu_phase from, enum v
 	return rc;
 }
 
-int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
+int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_err *err)
 {
+	const bool iommu = f->facts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM);
 	const bool pairs = vhu_profile_has_pairs(f->facts.profile, f->facts.device);
 	const unsigned parts = pairs ? VHU_MAX(f->queues / 2, 1u) : 1;
 	unsigned part = 0;
+	size_t told;
 	int rc = 0;
 
 	f->refused = false;
@@ -327,7 +340,10 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 			memcpy(f->fresh, f->regions, sizeof(f->fresh));
 			f->n_fresh = f->n_regions;
 		}
+		told = out->n;
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
+		if (rc == 0 && iommu && !f->refused && out->n > told)
+			rc = translate_part(f, (part - 1) * f->queues / parts, f->queues / parts, at, out, err);
 	}
 	f->parts_told = f->refused ? part - 1 : parts;
 	if (rc < 0 || !f->refused)

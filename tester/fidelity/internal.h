@@ -14,6 +14,7 @@ enum {
 	PENDING_MAX = 64,
 	MISSES_MAX = 256,
 	ID_MAX = 64,
+	ANNOUNCES = 5, /* of a guest that arrived by migration */
 };
 
 /* --- what the front-end says ---------------------------------------------------------------------------- */
@@ -118,7 +119,10 @@ struct front {
 	bool mem_known;		  /* the back-end has been told of regions since the set-up */
 	bool keeps;		  /* the last stop was no reset: rings go on where they were */
 	bool unreset;		  /* a reset would have been heard since the last stop, and was not */
-	bool incoming, announced; /* the destination of a migration */
+	bool incoming;		  /* the destination of a migration */
+	unsigned announced;	  /* so many times, there */
+	bool paused;		  /* the last stop was its user's */
+	bool log_unsure;	  /* a migration ends: whether logging is on the next start tells */
 	bool drops;		  /* its link was down since the last start: what the guest sent is gone */
 	unsigned pending;	  /* memory modules that came while the device was not started */
 	bool refused;		  /* by the back-end: the memory that a start brought */
@@ -162,7 +166,7 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
  * A start, up to its end or to the message about memory that the back-end refused: then the parts that were
  * started are stopped again, the last one first.
  */
-int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err);
+int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_err *err);
 /* The states of the device: a new connection, a start with what the guest chose, a stop. */
 void vhu_front_connect(struct front *f, const struct segment *s);
 void vhu_front_take_features(struct front *f, const struct choice *c);
@@ -230,6 +234,8 @@ enum mark {
 	MARK_MIGRATE,
 	MARK_MIGRATE_POSTCOPY,
 	MARK_MIGRATE_CANCEL,
+	MARK_MIGRATED,
+	MARK_PAIRS,
 	MARK_POSTCOPY,
 	MARK_PLUG,
 	MARK_WRITE_CONFIG,

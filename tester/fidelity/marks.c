@@ -45,6 +45,8 @@ static const struct {
 	{"source: migrate-start-postcopy", "", MARK_POSTCOPY},
 	{"source:", "postcopy", MARK_MIGRATE_POSTCOPY},
 	{"source:", "migrate", MARK_MIGRATE},
+	{"migration completed", "", MARK_MIGRATED},
+	{"guest: ethtool -L", " combined ", MARK_PAIRS},
 	{"qmp: object-add", "pc-dimm", MARK_PLUG},
 	{"qmp: device_del", " dm", MARK_NONE},
 	{"qmp: device_del", "", MARK_GUEST_RESET},

@@ -99,7 +99,7 @@ static bool is_possible(const struct front *f, enum event e)
 		return f->started;
 	case EVENT_ANNOUNCE:
 		/* The tester's own recordings have no marks of where a machine came from. */
-		return f->seg->tape->tester || (f->incoming && !f->announced);
+		return f->seg->tape->tester || (f->incoming && f->announced < ANNOUNCES);
 	case EVENT_SAVE:
 		return !f->started;
 	case EVENT_RECONFIG:
@@ -185,7 +185,7 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 		f->facts.postcopy = true;
 		break;
 	case EVENT_ANNOUNCE:
-		f->announced = true;
+		f->announced++;
 		if (c->any)
 			vhu_front_take_features(f, c);
 		break;
@@ -204,7 +204,7 @@ static void after_event(struct front *f, enum event e)
 	case EVENT_START:
 	case EVENT_RESUME:
 		f->started = !f->refused;
-		f->lost_started = f->incoming = f->keeps = f->drops = false;
+		f->lost_started = f->incoming = f->keeps = f->drops = f->paused = false;
 		break;
 	case EVENT_STOP:
 	case EVENT_PAUSE:
@@ -246,7 +246,7 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	if (e == EVENT_STOP && f->marked)
 		f->keeps = !s->resets;
 	before_event(f, e, c, at);
-	rc = e == EVENT_START ? vhu_front_start(f, out, s->err)
+	rc = e == EVENT_START ? vhu_front_start(f, at, out, s->err)
 			      : vhu_front_walk(f, VHU_PHASE_CONNECTED, events[e].phase, out, s->err);
 	after_event(f, e);
 	f->unreset &= e != EVENT_RESET && e != EVENT_MACHINE_RESET && e != EVENT_START;
@@ -422,8 +422,8 @@ static int commit_one(struct story *s, enum event e)
 }
 
 /*
- * A guest that arrived by migration and cannot announce itself is announced: once right before the start, and
- * four times behind it.
+ * A guest that arrived by migration and cannot announce itself is announced: at least once before the start, the
+ * other times when they are due.
  */
 static int commit(struct story *s, enum event e)
 {
@@ -440,7 +440,7 @@ static int commit(struct story *s, enum event e)
 		rc = commit_one(s, EVENT_ANNOUNCE);
 	if (rc == 0)
 		rc = commit_one(s, e);
-	for (int i = 0; rc == 0 && arrives && i < 4; i++)
+	for (unsigned i = f->announced; rc == 0 && arrives && i < ANNOUNCES; i++)
 		vhu_story_due(s, EVENT_ANNOUNCE);
 	return rc;
 }
