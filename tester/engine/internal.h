@@ -216,7 +216,7 @@ struct vhu_run {
 	size_t n_filled;
 	struct vhu_played *played; /* of a replay: its rings, once recorded requests go through them */
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
-	bool index_put;	   /* of a replay: a ring did not begin at 0, so what stands in memory does not either */
+	bool index_put;	   /* of a replay: a ring did not begin at 0, and has left that in memory */
 	uint64_t start_ns; /* of a replay: when its first step ran */
 	struct vhu_replay_io *io; /* of a replay: requests through the captured rings */
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */

@@ -49,6 +49,7 @@ struct reading {
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
 	uint32_t rings;		      /* highest index that was used, plus 1 */
 	uint32_t rings_before;	      /* the same, if what was asked last is refused */
+	unsigned screens, screens_asked; /* sockets of the graphics channel; over which it asked */
 	uint64_t config_end;	      /* of the bytes that were asked for last */
 	uint32_t session;	      /* the sessions of its socket alone; 0: all */
 	uint64_t socket[CONNECTIONS]; /* what each goes over, as a hash; 0: not told */
@@ -277,6 +278,7 @@ static void take_request(struct reading *r, uint32_t request, const uint8_t *pay
 		r->config_end = FIELD(payload, CONFIG, offset) + FIELD(payload, CONFIG, size);
 	if (request == MSG_MAIN_SET_VRING_BASE && len == PMAX_VRING_BASE)
 		r->base_high = FIELD(payload, VRING_BASE, num) > LOW_HALF;
+	r->screens += request == MSG_MAIN_GPU_SET_SOCKET;
 	r->rings_before = r->rings;
 	if (!is_of_ring(request))
 		return;
@@ -301,9 +303,9 @@ static void take_liberties(struct reading *r, uint32_t request, uint32_t flags)
 }
 
 /* What it asked and agreed to on the graphics channel. */
-static void take_screen(uint32_t request, const uint8_t *payload, size_t len)
+static void take_screen(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
-	options.gpu_asks |= request == MSG_GPU_GPU_GET_PROTOCOL_FEATURES;
+	r->screens_asked += request == MSG_GPU_GPU_GET_PROTOCOL_FEATURES;
 	if (request == MSG_GPU_GPU_SET_PROTOCOL_FEATURES && len == PMAX_GPU_PROTOCOL_FEATURES)
 		options.gpu_features = FIELD(payload, GPU_PROTOCOL_FEATURES, u64);
 }
@@ -373,7 +375,7 @@ static void take_packet(struct reading *r, size_t len)
 	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < UNASKED_BITS)
 		options.unasked &= ~(1ULL << request);
 	if (r->packet[4] == CHANNEL_GPU && from == FROM_BACK)
-		take_screen(request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
+		take_screen(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
 	if (r->packet[4] != CHANNEL_MAIN)
 		return;
 	memcpy(&flags, message + HEADER_FLAGS, sizeof(flags));
@@ -409,7 +411,6 @@ void like_capture(const char *path, uint32_t session)
 	}
 	r->path = path;
 	r->session = session;
-	options.gpu_asks = false;
 	/* Requests of its own are made that it made then, whenever that may be. */
 	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
 			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP |
@@ -418,6 +419,9 @@ void like_capture(const char *path, uint32_t session)
 		read_all(r, note_socket);
 	read_all(r, take_packet);
 	take_as_served(r);
+	options.gpu_asks = !r->screens_asked		   ? GPU_ASKS_NEVER
+			   : r->screens_asked < r->screens ? GPU_ASKS_ONCE
+							   : GPU_ASKS_ALWAYS;
 	/* How many are served, whatever the number that is told. */
 	if (r->queue_num && options.queue_num <= C_VRING_INDEX_MAX + 1 && options.queue_num > r->rings)
 		r->rings = (uint32_t)options.queue_num;

@@ -44,7 +44,7 @@ struct options options = {
 	.mem_slots = MEM_SLOTS_DEFAULT,
 	.config_size = C_CONFIG_SIZE_MAX,
 	.blk_size = C_SECTOR_SIZE,
-	.gpu_asks = true,
+	.gpu_asks = GPU_ASKS_ALWAYS,
 	.gpu_features = GPU_FEATURES,
 };
 

@@ -34,7 +34,8 @@ struct options {
 	uint64_t queue_num;	      /* what GET_QUEUE_NUM tells; 0: how many there are */
 	enum { LOG_REPLY_ECHO, LOG_REPLY_U64, LOG_REPLY_EMPTY } log_reply;
 	bool base_low;	 /* GET_VRING_BASE tells bits 0 to 15 only */
-	bool gpu_asks;	       /* for the features of the graphics channel … */
+	/* For the features of the graphics channel: never, over the first socket of a session, over each … */
+	enum { GPU_ASKS_NEVER, GPU_ASKS_ONCE, GPU_ASKS_ALWAYS } gpu_asks;
 	uint64_t gpu_features; /* … and agrees to these */
 	uint64_t unasked; /* requests of our own that are not made, a bit each */
 	bool ungated;	 /* messages are served without their protocol feature */

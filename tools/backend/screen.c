@@ -52,8 +52,9 @@ int screen_open(struct session *s, int fd)
 	s->screen.header_ok = answer_ok;
 	if (wire_open(&s->screen, fd) < 0)
 		return -1;
-	if (!options.gpu_asks)
+	if (options.gpu_asks == GPU_ASKS_NEVER || (options.gpu_asks == GPU_ASKS_ONCE && s->screen_asked))
 		return 0;
+	s->screen_asked = true;
 	return wire_send(&s->screen, MSG_GPU_GPU_GET_PROTOCOL_FEATURES, 0, NULL, 0, -1);
 }
 

@@ -72,6 +72,7 @@ struct session {
 	uint64_t busy_ns; /* when a polled ring last had work */
 
 	struct wire screen;  /* of a graphics device */
+	bool screen_asked;
 	struct wire channel; /* for requests of the back-end */
 	uint32_t asked;	     /* our request that is not yet answered; 0: none */
 	bool config_pending; /* a change to tell */
