@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-static bool ends_start(const struct vhu_tape_item *item, const struct choice *c)
-{
-	switch (item->frame.request) {
-	case VHU_ID_GET_VRING_BASE:
-	case VHU_ID_SET_LOG_BASE:
-		return c->any;
-	default:
-		return false;
-	}
-}
-
 /* More than half of the votes; else the last one. */
 struct votes {
 	uint64_t value[16];
@@ -85,6 +74,19 @@ struct reading {
 	bool num_seen[RINGS_MAX], kicked[RINGS_MAX];
 	struct votes features, num;
 };
+
+/* The log is part of a start whose features switch it on. */
+static bool ends_start(const struct reading *r, const struct vhu_tape_item *item)
+{
+	switch (item->frame.request) {
+	case VHU_ID_GET_VRING_BASE:
+		return r->c->any;
+	case VHU_ID_SET_LOG_BASE:
+		return r->c->any && !(winner(&r->features) & VHU_V(VHOST_F_LOG_ALL));
+	default:
+		return false;
+	}
+}
 
 /* False: this belongs to a later start. */
 static bool read_ring(struct reading *r, const struct vhu_tape_item *item)
@@ -162,7 +164,7 @@ void vhu_choice_read(const struct front *f, size_t at, struct choice *ret)
 	struct reading r = {.c = ret, .pairs = vhu_profile_has_pairs(f->facts.profile, f->facts.device)};
 
 	memset(ret, 0, sizeof(*ret));
-	for (; i < s->n_said && !ends_start(vhu_said_at(s, i), ret); i++)
+	for (; i < s->n_said && !ends_start(&r, vhu_said_at(s, i)); i++)
 		if (!read_message(&r, vhu_said_at(s, i)))
 			break;
 	ret->features = winner(&r.features);

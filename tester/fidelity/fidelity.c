@@ -166,6 +166,18 @@ static bool has_marks(const struct vhu_tape *t)
 	return false;
 }
 
+/* Whether another connection comes behind the one that opens at `first`, and no other front-end before it. */
+static bool opens_again(const struct vhu_tape *t, size_t first)
+{
+	for (size_t i = first + 1; i < t->n_items; i++) {
+		if (t->items[i].kind == VHU_TAPE_OPEN)
+			return true;
+		if (t->items[i].kind == VHU_TAPE_MARK && vhu_mark_of(t->items[i].text, VHU_DEV_ANY) != MARK_NONE)
+			return false;
+	}
+	return false;
+}
+
 /* From its opening at `first` up to its end, or the end of the recording. */
 static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, struct segment *ret)
 {
@@ -193,7 +205,8 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 			break;
 		}
 	}
-	ret->killed = killed;
+	ret->killed = ret->between = killed;
+	ret->again = has_marks(t) && opens_again(t, first);
 	ret->open_end = i == t->n_items && !has_marks(t);
 	ret->end = i;
 	return 0;
@@ -270,6 +283,10 @@ static void connection_lost(struct story *s, const struct segment *seg)
 	}
 	if (f->started && vhu_profile_forgets(f->facts.profile, f->facts.device))
 		return;
+	if (s->half_set_up) {
+		s->starting = true; /* it tries again from the beginning */
+		return;
+	}
 	if (f->started)
 		f->lost_started = true;
 	else
@@ -297,6 +314,8 @@ static int tell_all(struct story *s)
 			new_front(s);
 		vhu_peer_check(&seg, on_odd, s);
 		rc = vhu_story_connection(s, &seg);
+		if (seg.killed && !seg.between && !s->cut)
+			on_odd(s, vhu_said_at(&seg, seg.n_said - 1), "has no answer");
 		connection_lost(s, &seg);
 		s->front.seg = NULL;
 		heard = VHU_MAX(heard, seg.end + 1);

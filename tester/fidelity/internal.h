@@ -57,13 +57,15 @@ struct segment {
 	size_t n_said;
 	bool by_be;  /* the back-end hung up */
 	bool open_end; /* the recorder stopped before it ended */
-	bool killed; /* because the test killed it, between two phases */
+	bool again;    /* the same front-end opens another one */
+	bool killed; /* because the test killed it, … */
+	bool between; /* … between two phases, as its last answer says */
 };
 
 /* Whether the front-end may have been cut off in the middle of a phase. */
 static inline bool vhu_may_be_cut(const struct segment *s)
 {
-	return s->open_end || (s->by_be && !s->killed);
+	return s->open_end || (s->by_be && !s->between);
 }
 
 const struct vhu_tape_item *vhu_said_at(const struct segment *s, size_t i);

@@ -61,7 +61,7 @@ static void hear_answer(struct dialogue *d, const struct vhu_tape_item *item)
 		d->odd(d->ctx, item, "an answer to nothing");
 }
 
-void vhu_peer_check(const struct segment *seg, peer_odd *odd, void *ctx)
+void vhu_peer_check(struct segment *seg, peer_odd *odd, void *ctx)
 {
 	struct dialogue d = {.seg = seg, .odd = odd, .ctx = ctx};
 
@@ -76,6 +76,8 @@ void vhu_peer_check(const struct segment *seg, peer_odd *odd, void *ctx)
 		else
 			hear_answer(&d, item);
 	}
-	if (d.due && !vhu_may_be_cut(seg))
+	if (d.due && seg->killed)
+		seg->between = false;
+	else if (d.due && !vhu_may_be_cut(seg))
 		odd(ctx, d.due, "has no answer");
 }

@@ -386,6 +386,7 @@ static void tell_step(void *ctx, const struct spoken *e, const struct vhu_tape_i
 
 	if (!r) {
 		/* Whether it was never sent or too late to be, shows at the end. */
+		t->s->cut |= t->may_end && t->at == t->s->front.seg->n_said;
 		if (!t->may_end || t->at < t->s->front.seg->n_said)
 			tell_missing(t, e);
 		return;
@@ -465,6 +466,9 @@ static int commit_due(struct story *s, const struct guess *other)
 
 	if (rc < 0)
 		return rc;
+	/* The back-end's questions come in between. */
+	if (other->event == EVENT_TRANSLATE && other->cost == 0 && !explains(&g))
+		return commit(s, other->event);
 	if (s->scratch.n == 0 || (explains(&g) && g.cost == 0) || other->event == EVENT_MAX) {
 		drop_due(s);
 		return commit(s, e);
@@ -507,12 +511,16 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 	vhu_front_connect(&s->front, seg);
 	s->at = s->cue = 0;
 	s->n_due = 0;
+	s->cut = s->half_set_up = false;
 	if (seg->n_said == 0 && !s->front.deaf)
 		return 0; /* it came and went */
 	if (!s->front.deaf) {
 		bool fresh = !s->front.facts.reconnected;
 
 		rc = commit(s, EVENT_SETUP);
+		/* More pairs are wanted than there are, which shows after the first. */
+		s->front.gave_up |= fresh && seg->again && !seg->by_be && s->at == seg->n_said;
+		s->half_set_up = fresh && (s->cut || s->front.gave_up);
 		if (rc == 0 && fresh && !s->front.gave_up)
 			vhu_story_due(s, EVENT_MACHINE_RESET);
 	}

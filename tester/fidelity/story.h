@@ -47,6 +47,8 @@ struct story {
 		enum event event;
 	} due[PENDING_MAX]; /* events that have to come, in order */
 	size_t n_due;
+	bool cut;			  /* the connection ended in the middle of a phase, */
+	bool half_set_up;		  /* … the first set-up */
 	bool machine_stops;		  /* … the next stop, so the reset behind it is the machine's */
 	unsigned guest_resets;		  /* since the machine came up */
 	bool resets;			  /* the next stop is a reset, as far as the marks tell */
