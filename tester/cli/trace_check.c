@@ -82,8 +82,8 @@ static void put_json(struct check *c, const struct vhu_judged *d, const char *ve
 	json_t *o;
 	char *text;
 
-	o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s?, s:s?}", "record",
-		      (json_int_t)d->record, "offset", (json_int_t)d->offset, "session",
+	o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s?, s:s?}",
+		      "record", (json_int_t)d->record, "offset", (json_int_t)d->offset, "session",
 		      (json_int_t)d->connection, "time_ns", (json_int_t)d->t_ns, "requirement", row->id,
 		      "level", vhu_level_name(row->level), "party", vhu_party_words(row->party), "verdict",
 		      verdict, "summary", f->summary, "accepted", lines_json(f->accepted), "actual",

@@ -450,7 +450,8 @@ void vhu_run_played_look(struct vhu_conn *c, bool last);
 /* The ring was kicked by this object. */
 void vhu_run_played_kicked(struct vhu_run *r, unsigned object);
 /* Guest addresses of a captured ring's parts. False: they are not known. */
-bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret);
+bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring,
+			   struct vhu_ring_layout *ret);
 /* A breach of the rules by the target of a replay. */
 void vhu_run_replay_breach(void *ctx, const struct vhu_ring_event *event);
 

@@ -15,8 +15,7 @@ static struct recorded_ring *ring_at(const struct vhu_run *r, unsigned queue)
 	return queue < VHU_SESSION_RINGS ? &r->e->recording->rings[queue] : NULL;
 }
 
-static void put(struct vhu_run *r, const struct vhu_ring_record *ring, uint32_t connection,
-		uint16_t flags)
+static void put(struct vhu_run *r, const struct vhu_ring_record *ring, uint32_t connection, uint16_t flags)
 {
 	struct vhu_buf bytes = {0};
 	struct vhu_record record = {.channel = VHU_CAP_RING,
@@ -72,7 +71,8 @@ static void add_contents(const struct vhu_run *r, const struct vhu_raw_desc *d, 
 static bool read_chain(const struct vhu_vring *v, uint16_t head, struct seen_chain *ret)
 {
 	for (size_t cap = 0; ret->n > cap || !cap;) {
-		struct vhu_raw_desc *desc = reallocarray(ret->desc, VHU_MAX(ret->n, (size_t)4), sizeof(*desc));
+		struct vhu_raw_desc *desc =
+			reallocarray(ret->desc, VHU_MAX(ret->n, (size_t)4), sizeof(*desc));
 
 		if (!desc)
 			return false;
@@ -191,8 +191,8 @@ const struct vhu_ring_watch *vhu_record_watch(struct vhu_run *r)
 
 	if (!recording(r, 1))
 		return NULL;
-	rec->watch = (struct vhu_ring_watch){
-		.signal = on_signal, .added = on_added, .used = on_used, .ctx = r};
+	rec->watch =
+		(struct vhu_ring_watch){.signal = on_signal, .added = on_added, .used = on_used, .ctx = r};
 	return &rec->watch;
 }
 

@@ -21,9 +21,9 @@ struct played_ring {
 	ino_t inode[PARTS];
 	struct vhu_mem *mem;
 	struct vhu_vring *v;
-	unsigned *number;	  /* by recorded head: what is out, plus 1 */
-	unsigned kick, call;	  /* objects, plus 1 */
-	bool kick_due, call_due;  /* it waits for a kick; a call has to come for what came back */
+	unsigned *number;	 /* by recorded head: what is out, plus 1 */
+	unsigned kick, call;	 /* objects, plus 1 */
+	bool kick_due, call_due; /* it waits for a kick; a call has to come for what came back */
 };
 
 /* Every request of the plan, once it was sent. */
@@ -124,7 +124,8 @@ static bool lay_out(struct vhu_conn *c, const struct vhu_ring_state *state, stru
 /* The same memory, by whatever connection. */
 static bool same_place(const struct played_ring *a, const struct played_ring *b)
 {
-	return a->queue == b->queue && !memcmp(&a->layout.ring[0], &b->layout.ring[0], sizeof(a->layout.ring[0])) &&
+	return a->queue == b->queue &&
+	       !memcmp(&a->layout.ring[0], &b->layout.ring[0], sizeof(a->layout.ring[0])) &&
 	       !memcmp(a->inode, b->inode, sizeof(a->inode));
 }
 
@@ -414,9 +415,8 @@ static void tell_no_call(const struct used_wait *w)
 void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct used_wait w = {.c = &r->conns[s->conn], .ring = find(r, s->conn, s->used.queue)};
-	const struct came *came = r->played && s->used.number < r->played->n_came
-					  ? &r->played->came[s->used.number]
-					  : NULL;
+	const struct came *came =
+		r->played && s->used.number < r->played->n_came ? &r->played->came[s->used.number] : NULL;
 
 	/* What could not be offered does not come back. */
 	if (!w.ring || !came)

@@ -172,7 +172,8 @@ static bool opens_again(const struct vhu_tape *t, size_t first)
 	for (size_t i = first + 1; i < t->n_items; i++) {
 		if (t->items[i].kind == VHU_TAPE_OPEN)
 			return true;
-		if (t->items[i].kind == VHU_TAPE_MARK && vhu_mark_of(t->items[i].text, VHU_DEV_ANY) != MARK_NONE)
+		if (t->items[i].kind == VHU_TAPE_MARK &&
+		    vhu_mark_of(t->items[i].text, VHU_DEV_ANY) != MARK_NONE)
 			return false;
 	}
 	return false;

@@ -291,8 +291,8 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 }
 
 /*
- * What the front-end translates by itself at the start of a part: where each used ring lies, or lay when the guest
- * last set the ring up. What has no translation is left out.
+ * What the front-end translates by itself at the start of a part: where each used ring lies, or lay when the
+ * guest last set the ring up. What has no translation is left out.
  */
 static int translate_part(struct front *f, unsigned first, unsigned n, size_t at, struct speech *out,
 			  struct vhu_err *err)
@@ -343,7 +343,8 @@ int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_e
 		told = out->n;
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
 		if (rc == 0 && iommu && !f->refused && out->n > told)
-			rc = translate_part(f, (part - 1) * f->queues / parts, f->queues / parts, at, out, err);
+			rc = translate_part(f, (part - 1) * f->queues / parts, f->queues / parts, at, out,
+					    err);
 	}
 	f->parts_told = f->refused ? part - 1 : parts;
 	if (rc < 0 || !f->refused)

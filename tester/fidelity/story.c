@@ -423,8 +423,8 @@ static int commit_one(struct story *s, enum event e)
 }
 
 /*
- * A guest that arrived by migration and cannot announce itself is announced: at least once before the start, the
- * other times when they are due.
+ * A guest that arrived by migration and cannot announce itself is announced: at least once before the start,
+ * the other times when they are due.
  */
 static int commit(struct story *s, enum event e)
 {

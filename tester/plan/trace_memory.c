@@ -66,8 +66,8 @@ int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_
 
 int vhu_trace_note_signal(struct track *t, const struct vhu_frame *f, const struct vhu_step_recorded *sent)
 {
-	static const enum vhu_msg messages[VHU_TRACE_SIGNALS] = {[VHU_TRACE_KICK] = VHU_MSG_SET_VRING_KICK,
-								 [VHU_TRACE_CALL] = VHU_MSG_SET_VRING_CALL};
+	static const enum vhu_msg messages[VHU_TRACE_SIGNALS] = {
+		[VHU_TRACE_KICK] = VHU_MSG_SET_VRING_KICK, [VHU_TRACE_CALL] = VHU_MSG_SET_VRING_CALL};
 	uint64_t queue = vhu_frame_u64(f, "index");
 
 	for (int i = 0; i < VHU_TRACE_SIGNALS && queue < VHU_SESSION_RINGS; i++) {
@@ -95,11 +95,12 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 	if (c->no_memory)
 		vhu_trace_note(c, "%zu memory records not replayed%s", c->no_memory, why);
 	if (c->no_ring)
-		vhu_trace_note(c,
-			       "%zu ring records not replayed: what was written down as memory, writes to a "
-			       "disk that is not ours (--allow-writes), rings that were spoilt or lie behind an "
-			       "IOMMU, what makes no sense%s",
-			       c->no_ring, why);
+		vhu_trace_note(
+			c,
+			"%zu ring records not replayed: what was written down as memory, writes to a "
+			"disk that is not ours (--allow-writes), rings that were spoilt or lie behind an "
+			"IOMMU, what makes no sense%s",
+			c->no_ring, why);
 	if (c->bare)
 		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes",
 			       c->bare);

@@ -94,7 +94,8 @@ static bool reads_only(const struct trace_compile *c, const struct vhu_ring_reco
 	return c->opts->device != VHU_DEV_BLK;
 }
 
-/* Descriptors in the ring itself: up to an INDIRECT one, whose whole table has to follow. 0: it is no chain. */
+/* Descriptors in the ring itself: up to an INDIRECT one, whose whole table has to follow. 0: it is no chain.
+ */
 static size_t in_ring(const struct vhu_ring_record *q)
 {
 	for (size_t i = 0; i < q->n_desc; i++) {
@@ -208,7 +209,8 @@ static int fill_buffers(struct trace_compile *c, const struct track *t, const st
 }
 
 /* The descriptors for the ring itself; what a table gives to the device to write is told with it. */
-static struct vhu_offer_desc *chain_of(const struct trace_compile *c, const struct vhu_ring_record *q, size_t n)
+static struct vhu_offer_desc *chain_of(const struct trace_compile *c, const struct vhu_ring_record *q,
+				       size_t n)
 {
 	struct vhu_offer_desc *chain = vhu_arena_array(c->arena, n, sizeof(*chain));
 
@@ -227,7 +229,8 @@ static struct vhu_offer_desc *chain_of(const struct trace_compile *c, const stru
 	return chain;
 }
 
-/* --- steps ----------------------------------------------------------------------------------------------- */
+/* --- steps -----------------------------------------------------------------------------------------------
+ */
 
 /* What is out by this head; NULL: no head. */
 static struct out *out_at(struct trace_ring *ring, uint32_t num, uint32_t head)
@@ -347,7 +350,8 @@ int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_re
 	}
 }
 
-/* --- what never came back -------------------------------------------------------------------------------- */
+/* --- what never came back --------------------------------------------------------------------------------
+ */
 
 /* A disk that is enabled returns what it was given, be it only as the session ends. */
 int vhu_trace_rings_end(struct trace_compile *c, struct track *t)
@@ -367,8 +371,7 @@ int vhu_trace_rings_end(struct trace_compile *c, struct track *t)
 			s = vhu_trace_step(c, VHU_VERB_USED, t, out->record);
 			if (!s)
 				return -ENOMEM;
-			s->used =
-				(struct vhu_step_used){.queue = q, .number = out->number, .any_len = true};
+			s->used = (struct vhu_step_used){.queue = q, .number = out->number, .any_len = true};
 		}
 	}
 	return 0;
