@@ -15,6 +15,15 @@ static const struct end_row {
 #include <vhu/profiles.def>
 };
 
+static const struct stuck_row {
+	enum script script;
+	enum vhu_phase phase;
+	uint64_t when;
+} stuck[] = {
+#define VHU_STUCK(script, phase, when, reason) {SCRIPT_##script, VHU_PHASE_##phase, (when)},
+#include <vhu/profiles.def>
+};
+
 struct walk {
 	struct vhu_facts_of_front *f;
 	const struct profile_row *profile;
@@ -91,7 +100,7 @@ static enum when opposite(enum when when)
 	static const enum when denied[] = {
 		[WHEN_NO_MQ] = WHEN_MQ,		  [WHEN_NO_SLOTS] = WHEN_SLOTS,
 		[WHEN_NO_GENERIC] = WHEN_GENERIC, [WHEN_NO_ENABLES] = WHEN_ENABLES,
-		[WHEN_NO_DOWN] = WHEN_DOWN,
+		[WHEN_NO_DOWN] = WHEN_DOWN,	  [WHEN_NO_FIRST] = WHEN_FIRST,
 	};
 
 	return denied[when];
@@ -174,6 +183,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version >= 1100;
 	case WHEN_BEFORE_10:
 		return w->profile->version < 1000;
+	case WHEN_NO_FIRST:
 	case WHEN_NO_MQ:
 	case WHEN_NO_SLOTS:
 	case WHEN_NO_GENERIC:
@@ -229,13 +239,28 @@ static bool applies(const struct walk *w, const struct row *r)
 	return all_hold(w, r->when, r);
 }
 
+/* Whether it hangs before this row of a start, or did so with an earlier part of the device. */
+static bool is_stuck(const struct walk *w, const struct row *r)
+{
+	struct walk part = *w;
+
+	if (r->phase <= VHU_PHASE_OWNED || r->phase > VHU_PHASE_RUNNING)
+		return false;
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(stuck); i++)
+		for (part.part = 0; stuck[i].script == r->script && part.part <= w->part; part.part++)
+			if ((part.part < w->part || stuck[i].phase <= r->phase) &&
+			    all_hold(&part, stuck[i].when, r))
+				return true;
+	return false;
+}
+
 static int put(struct walk *w, const struct row *r, unsigned queue, size_t region)
 {
 	struct vhu_facts_of_front *f = w->f;
 	struct vhu_script_item item = {.msg = r->msg, .queue = queue, .region = region};
 	int rc;
 
-	if (!applies(w, r))
+	if (is_stuck(w, r) || !applies(w, r))
 		return 0;
 	item.need_reply = r->asks == ASKS_DEMAND ||
 			  (w->reply_ack && vhu_profile_asks(w->profile, r->asks, f->logging) &&
