@@ -33,6 +33,8 @@ static int set_pid(void *opts, const char *arg, struct vhu_err *err)
 
 	if (vhu_u64_parse(arg, &pid) < 0 || pid < 1 || pid > INT_MAX)
 		return vhu_err_set(err, -EINVAL, "'%s' is no process id", arg);
+	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		return vhu_err_set(err, -EINVAL, "there is no process %s", arg);
 	if (o->n_pids == VHU_SOURCE_TARGETS_MAX)
 		return vhu_err_set(err, -EINVAL, "at most %d", VHU_SOURCE_TARGETS_MAX);
 	o->pids[o->n_pids++] = (uint32_t)pid;

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/replay.h"
 
@@ -69,6 +70,13 @@ const struct vhu_option_table vhu_replay_options = {
 	.n_parts = VHU_ARRAY_SIZE(parts),
 };
 
+static bool is_read_once(const char *path)
+{
+	struct stat st;
+
+	return !strcmp(path, "-") || (stat(path, &st) == 0 && S_ISFIFO(st.st_mode));
+}
+
 static int check(struct vhu_replay_cli *o, struct vhu_err *err)
 {
 	int code = vhu_target_cli_check(&o->target, err);
@@ -84,7 +92,7 @@ static int check(struct vhu_replay_cli *o, struct vhu_err *err)
 				   o->parsed.rest.n ? "usage: one capture at a time"
 						    : "usage: no capture is named\n"
 						      "  give a .pcap file, or - for standard input");
-	if (o->target.reference && !strcmp(o->parsed.rest.items[0], "-"))
+	if (o->target.reference && is_read_once(o->parsed.rest.items[0]))
 		return vhu_err_set(err, -EINVAL,
 				   "--reference: the back-end reads the capture too, so it has "
 				   "to be a file");
