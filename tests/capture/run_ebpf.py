@@ -224,6 +224,18 @@ def check_pieces(build):
     yield from expect('third', found[2].payload, message(SET_FEATURES, b'\1' * 8))
 
 
+def check_peeks(build):
+    """Who looks at each message first, and then reads it byte by byte, however many there are."""
+    pair = Pair(build)
+    for _ in range(20):
+        pair.front.sendall(message(GET_FEATURES))
+        pair.back.recv(12, socket.MSG_PEEK)
+        for _ in range(12):
+            pair.back.recv(1)
+    found = messages(pair.stop())
+    yield from expect('offsets', [r.offset for r in found], list(range(0, 240, 12)))
+
+
 def check_nonsense(build):
     """What is no vhost-user is kept as it is, on a socket that was asked for."""
     pair = Pair(build)

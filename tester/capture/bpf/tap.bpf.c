@@ -68,17 +68,19 @@ static __always_inline void this_call(struct call *ret)
 /* --- programs ---------------------------------------------------------------------------------------- */
 
 /*
- * Bytes that are only looked at come again. Who does so does it from the start, so that later reads are not
- * asked any more.
+ * Bytes that are only looked at come again. Who does so does it from the start, so that later reads of
+ * others are not asked any more.
  */
 static __always_inline bool peeks(struct vhu_tap_flow *f)
 {
 	struct call call;
 
-	if (f->checked >= CHECKED_READS)
+	if (f->checked == CHECKED_READS)
 		return false;
 	this_call(&call);
-	if (!call.peeks)
+	if (call.peeks)
+		f->checked = SEEN_PEEKING;
+	else if (f->checked != SEEN_PEEKING)
 		f->checked++;
 	return call.peeks;
 }

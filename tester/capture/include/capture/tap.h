@@ -48,7 +48,7 @@ struct vhu_tap_flow {
 	__u64 sock, peer;
 	__u64 ino, peer_ino;  /* of the sockets; 0: not known (yet) */
 	__u64 off;	      /* bytes read so far */
-	__u64 checked;	      /* reads so far that were looked at for peeking */
+	__u64 checked;	      /* reads so far that were looked at for peeking, or that there was some */
 	__u64 sender, reader; /* who last did so; 0: nobody yet */
 	__u64 told_sender, told_reader; /* with the last DATA; reader 0: the next data is told in full */
 	__u64 reader_task;		/* `reader` as the kernel's address of it */
