@@ -13,7 +13,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PERSONAS = ['cloud-hypervisor', 'crosvm', 'firecracker', 'qemu']
-DEVICES = ['blk', 'fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'scsi', 'vsock']
+DEVICES = ['blk', 'can', 'console', 'crypto', 'fs', 'gpio', 'gpu', 'i2c', 'input', 'net', 'rng', 'rtc', 'scsi', 'sound', 'spi', 'vsock']
 # All but CONFIGURE_MEM_SLOTS, for cases that leave it out: the personas take what is offered.
 NO_SLOTS = ['--protocol-features', hex(0xffffffff & ~(1 << 15))]
 # Cases whose front-end also does what no persona would: gives up, reads config space to judge it, is another process.
