@@ -315,7 +315,15 @@ static void say_state(struct front *f, const struct vhu_script_item *i, struct s
 	give(f, s, VHU_FDK_PIPE, 0);
 }
 
-/* The user's number, or the guest's address. */
+/* Ciphers and keys are the guest's; 7.2 has another layout for them. */
+static void say_open_session(struct front *f, const struct vhu_script_item *i, struct spoken *s)
+{
+	mask(s, 0, PAYLOAD_MAX);
+	s->any_len = true;
+	take_reply(f, VHU_ID_CREATE_CRYPTO_SESSION);
+}
+
+/* The user's number, the guest's address, or a session of its. */
 static void say_any_u64(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
 	mask(s, 0, 8);
@@ -364,6 +372,8 @@ static say_fn *const says[VHU_MSG_MAX] = {
 	[VHU_MSG_SET_DEVICE_STATE_FD] = say_state,
 	[VHU_MSG_NET_SET_MTU] = say_any_u64,
 	[VHU_MSG_SEND_RARP] = say_any_u64,
+	[VHU_MSG_CREATE_CRYPTO_SESSION] = say_open_session,
+	[VHU_MSG_CLOSE_CRYPTO_SESSION] = say_any_u64,
 	[VHU_MSG_IOTLB_MSG] = say_iotlb,
 };
 

@@ -142,6 +142,7 @@ struct front {
 	size_t n_misses;
 	uint64_t translated; /* the page that is due */
 	enum { TRANSLATING_NOTHING, TRANSLATING_PAGE, TRANSLATING_GUEST } translating;
+	unsigned sessions; /* that the guest has open */
 	uint8_t write_cache;
 	bool write_cache_known;
 };

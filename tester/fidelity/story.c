@@ -40,6 +40,9 @@ static const struct event_row {
 	[EVENT_ADVISE] = {"postcopy advised", VHU_PHASE_ADVISE, VHU_MSG_POSTCOPY_ADVISE, true},
 	[EVENT_LISTEN] = {"postcopy begins", VHU_PHASE_LISTEN, VHU_MSG_POSTCOPY_LISTEN, true},
 	[EVENT_POSTCOPY_END] = {"postcopy ends", VHU_PHASE_POSTCOPY_END, VHU_MSG_POSTCOPY_END, true},
+	[EVENT_OPEN_SESSION] = {"session opened", VHU_PHASE_OPEN_SESSION, VHU_MSG_CREATE_CRYPTO_SESSION,
+				true},
+	[EVENT_CLOSE_SESSION] = {"session closed", VHU_PHASE_CLOSE_SESSION, VHU_MSG_CLOSE_CRYPTO_SESSION},
 	[EVENT_TRANSLATE] = {"translated", VHU_PHASE_TRANSLATE, VHU_MSG_IOTLB_MSG, true},
 };
 
@@ -96,7 +99,10 @@ static bool is_possible(const struct front *f, enum event e)
 	case EVENT_UNPLUG_TABLE:
 		return f->started && !slots;
 	case EVENT_TRANSLATE:
+	case EVENT_OPEN_SESSION:
 		return f->started;
+	case EVENT_CLOSE_SESSION:
+		return f->sessions > 0;
 	case EVENT_ANNOUNCE:
 		/* The tester's own recordings have no marks of where a machine came from. */
 		return f->seg->tape->tester || (f->incoming && f->announced < ANNOUNCES);
@@ -212,6 +218,12 @@ static void after_event(struct front *f, enum event e)
 		break;
 	case EVENT_POSTCOPY_END:
 		f->facts.postcopy = false;
+		break;
+	case EVENT_OPEN_SESSION:
+		f->sessions++;
+		break;
+	case EVENT_CLOSE_SESSION:
+		f->sessions--;
 		break;
 	default:
 		break;

@@ -59,6 +59,7 @@ static bool negotiated(const struct walk *w, enum when when)
 		{WHEN_MTU, VHU_P(MTU)},
 		{WHEN_STATE, VHU_P(DEVICE_STATE)},
 		{WHEN_PAGEFAULT, VHU_P(PAGEFAULT)},
+		{WHEN_SESSIONS, VHU_P(CRYPTO_SESSION)},
 		{WHEN_INBAND, VHU_P(INBAND_NOTIFICATIONS)},
 	};
 
@@ -141,6 +142,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_MTU:
 	case WHEN_STATE:
 	case WHEN_PAGEFAULT:
+	case WHEN_SESSIONS:
 	case WHEN_INBAND:
 		return negotiated(w, when);
 	case WHEN_FDS:
