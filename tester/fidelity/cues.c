@@ -137,6 +137,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		s->resets = false;
 		break;
 	case MARK_PAUSE:
+		s->resumed = false;
 		f->paused = true;
 		s->resets = false;
 		break;

@@ -179,10 +179,14 @@ static bool opens_again(const struct vhu_tape *t, size_t first)
 	return false;
 }
 
+/* ms; recordings with marks count in them. Who is killed so soon after a message may have been killed amid a phase. */
+enum { A_MOMENT = 50 };
+
 /* From its opening at `first` up to its end, or the end of the recording. */
 static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, struct segment *ret)
 {
 	bool killed = false;
+	uint64_t spoke = 0;
 	size_t i;
 
 	*ret = (struct segment){
@@ -196,9 +200,11 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 		if (is_said(item, ret->conn)) {
 			ret->said[ret->n_said++] = i;
 			killed = false;
+			spoke = item->time;
 		} else if (item->kind == VHU_TAPE_MARK &&
 			   vhu_mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
 			killed = true;
+			ret->at_once = item->time - spoke <= A_MOMENT;
 		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn &&
 			   (strcmp(item->text, "main") == 0 || item->text[0] == '\0')) {
 			/* Who was killed has hung up, whoever noticed. */
@@ -206,7 +212,7 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 			break;
 		}
 	}
-	ret->killed = ret->between = killed;
+	ret->killed = killed;
 	ret->again = has_marks(t) && opens_again(t, first);
 	ret->open_end = i == t->n_items && !has_marks(t);
 	ret->end = i;
@@ -315,7 +321,7 @@ static int tell_all(struct story *s)
 			new_front(s);
 		vhu_peer_check(&seg, on_odd, s);
 		rc = vhu_story_connection(s, &seg);
-		if (seg.killed && !seg.between && !s->cut)
+		if (seg.unanswered && !s->cut)
 			on_odd(s, vhu_said_at(&seg, seg.n_said - 1), "has no answer");
 		connection_lost(s, &seg);
 		s->front.seg = NULL;

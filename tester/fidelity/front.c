@@ -124,6 +124,20 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 	return f->facts.features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
 }
 
+/* Nor where a device comes from: one whose first start finds several rings in use was migrated. */
+static bool arrives(const struct front *f, const struct choice *c)
+{
+	const uint32_t fresh = c->features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
+	unsigned used = 0;
+
+	for (unsigned q = 0; q < f->queues && !f->facts.postcopy; q++) {
+		if (f->ring[q].base_known)
+			return false;
+		used += c->base_seen[q] && c->base[q] != fresh;
+	}
+	return f->facts.postcopy || used > 1;
+}
+
 /* A recording without marks does not say whether a stop was a reset; the rings do. */
 static bool goes_on(const struct front *f, const struct choice *c)
 {
@@ -147,8 +161,10 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 	if (f->log_unsure)
 		f->facts.logging = c->features & VHU_V(VHOST_F_LOG_ALL);
 	f->log_unsure = false;
-	if (!f->marked)
+	if (!f->marked) {
 		f->keeps = f->unreset || goes_on(f, c);
+		f->incoming |= arrives(f, c);
+	}
 	if (!f->keeps && !f->lost_started && !f->incoming)
 		f->facts.has_area = false;
 	for (unsigned q = 0; q < f->queues; q++) {
@@ -196,11 +212,17 @@ static const struct vhu_tape_item *answer_to(const struct front *f, size_t at, u
 	return NULL;
 }
 
+static bool is_unmapping(const struct vhu_tape_item *item)
+{
+	return item && item->frame.request == VHU_ID_IOTLB_MSG &&
+	       vhu_frame_u64(&item->frame, "type") != VHU_C_IOTLB_UPDATE;
+}
+
 void vhu_front_translate(struct front *f, size_t at)
 {
 	const struct vhu_tape_item *item = vhu_said_at(f->seg, at), *answer = NULL;
 	const struct vhu_frame *frame = &item->frame;
-	bool update = vhu_frame_u64(frame, "type") == VHU_C_IOTLB_UPDATE;
+	bool update = !is_unmapping(item);
 
 	f->translating = TRANSLATING_NOTHING;
 	while (f->n_misses && f->translating == TRANSLATING_NOTHING) {
@@ -215,8 +237,8 @@ void vhu_front_translate(struct front *f, size_t at)
 		if (f->translating == TRANSLATING_NOTHING || update)
 			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
 	}
-	/* What the guest unmaps while the question is on its way goes out before the answer. */
-	if (!update && (!answer || item->time < answer->time))
+	/* What the guest unmaps while the question is on its way goes out before the answer, with all its parts. */
+	if (!update && (!answer || item->time < answer->time || (at && is_unmapping(vhu_said_at(f->seg, at - 1)))))
 		f->translating = TRANSLATING_GUEST;
 }
 

@@ -58,14 +58,15 @@ struct segment {
 	bool by_be;  /* the back-end hung up */
 	bool open_end; /* the recorder stopped before it ended */
 	bool again;    /* the same front-end opens another one */
-	bool killed; /* because the test killed it, … */
-	bool between; /* … between two phases, as its last answer says */
+	bool killed; /* because the test killed it, between two phases unless … */
+	bool at_once;	 /* … right behind a message, */
+	bool unanswered; /* … before it answered the last one */
 };
 
 /* Whether the front-end may have been cut off in the middle of a phase. */
 static inline bool vhu_may_be_cut(const struct segment *s)
 {
-	return s->open_end || (s->by_be && !s->between);
+	return s->open_end || (s->by_be && (!s->killed || s->at_once || s->unanswered));
 }
 
 const struct vhu_tape_item *vhu_said_at(const struct segment *s, size_t i);

@@ -77,7 +77,7 @@ void vhu_peer_check(struct segment *seg, peer_odd *odd, void *ctx)
 			hear_answer(&d, item);
 	}
 	if (d.due && seg->killed)
-		seg->between = false;
+		seg->unanswered = true;
 	else if (d.due && !vhu_may_be_cut(seg))
 		odd(ctx, d.due, "has no answer");
 }

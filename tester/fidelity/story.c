@@ -105,7 +105,7 @@ static bool is_possible(const struct front *f, enum event e)
 		return f->sessions > 0;
 	case EVENT_ANNOUNCE:
 		/* The tester's own recordings have no marks of where a machine came from. */
-		return f->seg->tape->tester || (f->incoming && f->announced < ANNOUNCES);
+		return f->seg->tape->tester || ((f->incoming || !f->marked) && f->announced < ANNOUNCES);
 	case EVENT_SAVE:
 		return !f->started;
 	case EVENT_RECONFIG:
