@@ -179,7 +179,10 @@ static bool opens_again(const struct vhu_tape *t, size_t first)
 	return false;
 }
 
-/* ms; recordings with marks count in them. Who is killed so soon after a message may have been killed amid a phase. */
+/*
+ * ms; recordings with marks count in them. Who is killed so soon after a message may have been killed amid a
+ * phase.
+ */
 enum { A_MOMENT = 50 };
 
 /* From its opening at `first` up to its end, or the end of the recording. */
@@ -204,7 +207,7 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 		} else if (item->kind == VHU_TAPE_MARK &&
 			   vhu_mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
 			killed = true;
-			ret->at_once = item->time - spoke <= A_MOMENT;
+			ret->at_once = item->time && item->time - spoke <= A_MOMENT;
 		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn &&
 			   (strcmp(item->text, "main") == 0 || item->text[0] == '\0')) {
 			/* Who was killed has hung up, whoever noticed. */

@@ -171,7 +171,7 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 		f->ready[q] = c->ready[q];
 		f->ring[q].num = c->num[q];
 		f->ring[q].base = base_of(f, c, q);
-		if (c->ready[q])
+		if (c->ready[q] || !vhu_profile_remembers_rings(f->facts.profile))
 			f->ring[q].used = c->used[q];
 	}
 	take_regions(f, c);
@@ -237,8 +237,9 @@ void vhu_front_translate(struct front *f, size_t at)
 		if (f->translating == TRANSLATING_NOTHING || update)
 			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
 	}
-	/* What the guest unmaps while the question is on its way goes out before the answer, with all its parts. */
-	if (!update && (!answer || item->time < answer->time || (at && is_unmapping(vhu_said_at(f->seg, at - 1)))))
+	/* What the guest unmaps while the question is on its way goes out before the answer, all of it. */
+	if (!update && (!answer || item->time < answer->time ||
+			(at && is_unmapping(vhu_said_at(f->seg, at - 1)))))
 		f->translating = TRANSLATING_GUEST;
 }
 
@@ -313,8 +314,8 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 }
 
 /*
- * What the front-end translates by itself at the start of a part: where each used ring lies, or lay when the
- * guest last set the ring up. What has no translation is left out.
+ * What the front-end translates by itself at the start of a part: where each used ring lies, or 0. What has
+ * no translation is left out.
  */
 static int translate_part(struct front *f, unsigned first, unsigned n, size_t at, struct speech *out,
 			  struct vhu_err *err)

@@ -134,6 +134,13 @@ bool vhu_profile_is_deaf(const char *profile, enum vhu_device device)
 	return p && p->version < 1000 && (vhu_front_row(p, device)->traits & W(DEAF));
 }
 
+bool vhu_profile_remembers_rings(const char *profile)
+{
+	const struct profile_row *p = vhu_profile_row(profile);
+
+	return p && p->version < 1000;
+}
+
 bool vhu_profile_forgets(const char *profile, enum vhu_device device)
 {
 	return vhu_front_row(vhu_profile_row(profile), device)->traits & W(FORGETS);

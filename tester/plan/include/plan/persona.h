@@ -123,6 +123,8 @@ bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device);
 bool vhu_profile_is_deaf(const char *profile, enum vhu_device device);
 /* Whether a device that ran when its connection was lost is not started on the next one. */
 bool vhu_profile_forgets(const char *profile, enum vhu_device device);
+/* Whether it translates a ring that the guest did not set up this time where it lay before, and not 0. */
+bool vhu_profile_remembers_rings(const char *profile);
 /* The persona of a front-end's version ("10.0.2"): the newest that is no newer; NULL if all are. */
 const char *vhu_profile_of_version(const char *family, const char *version);
 /* Whether this persona asks for an acknowledgement of `msg` where it may. */
