@@ -95,7 +95,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_RESUME:
 		s->resets = true;
-		s->resumed = !f->started && f->keeps;
+		s->resumed = !f->started && f->keeps && !s->n_due;
 		break;
 	case MARK_GUEST_RESET:
 		s->resets = true;
@@ -137,7 +137,6 @@ void vhu_story_mark(struct story *s, const char *text)
 		s->resets = false;
 		break;
 	case MARK_PAUSE:
-		s->resumed = false;
 		f->paused = true;
 		s->resets = false;
 		break;
