@@ -34,6 +34,7 @@ static void machine_reset(struct story *s, bool guest_first)
 
 	s->resets = true;
 	s->pci = s->driver = s->front.booted = false;
+	s->front.keeps &= runs;
 	s->guest_resets = 0;
 	s->machine_stops = !guest_first;
 	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
@@ -99,7 +100,6 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_GUEST_RESET:
 		s->resets = true;
-		s->driver = false;
 		break;
 	case MARK_GUEST_OFF:
 		s->resets = s->driver;

@@ -128,7 +128,7 @@ static unsigned queues_of(const struct vhu_tape *t, bool pairs)
 
 /*
  * Rings that share a vector are walked downwards, those with a line or a vector of their own upwards: most
- * walks say which. What follows SET_VRING_ENABLE goes upwards in any case.
+ * walks say which. What follows SET_VRING_ENABLE (and translations) goes upwards in any case.
  */
 static enum vhu_vectors vectors_of(const struct vhu_tape *t)
 {
@@ -141,8 +141,8 @@ static enum vhu_vectors vectors_of(const struct vhu_tape *t)
 		if (t->items[i].kind != VHU_TAPE_FRAME || f->channel != VHU_CHAN_MAIN || f->dir != VHU_DIR_FE)
 			continue;
 		if (before && before->request != VHU_ID_SET_VRING_CALL &&
-		    before->request != VHU_ID_SET_VRING_ENABLE && last->request == VHU_ID_SET_VRING_CALL &&
-		    f->request == VHU_ID_SET_VRING_CALL)
+		    before->request != VHU_ID_SET_VRING_ENABLE && before->request != VHU_ID_IOTLB_MSG &&
+		    last->request == VHU_ID_SET_VRING_CALL && f->request == VHU_ID_SET_VRING_CALL)
 			down += vhu_frame_u64(f, "index") < vhu_frame_u64(last, "index") ? 1 : -1;
 		before = last;
 		last = f;

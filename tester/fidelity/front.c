@@ -173,9 +173,11 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 		f->ring[q].base = base_of(f, c, q);
 		if (c->ready[q] || !vhu_profile_remembers_rings(f->facts.profile))
 			f->ring[q].used = c->used[q];
+		f->ring[q].call = 0;
 	}
 	take_regions(f, c);
 	f->n_misses = 0;
+	f->facts.iommu = !f->seg->tape->tester && (f->facts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM));
 }
 
 void vhu_front_plug(struct front *f, const struct choice *c)
@@ -197,8 +199,7 @@ void vhu_front_plug(struct front *f, const struct choice *c)
 		f->regions[f->n_regions++] = f->fresh[0];
 }
 
-/* The update for that page, here or later; NULL if none comes. */
-static const struct vhu_tape_item *answer_to(const struct front *f, size_t at, uint64_t page)
+const struct vhu_tape_item *vhu_front_answer(const struct front *f, size_t at, uint64_t page)
 {
 	for (size_t i = at; i < f->seg->n_said; i++) {
 		const struct vhu_tape_item *item = vhu_said_at(f->seg, i);
@@ -227,7 +228,7 @@ void vhu_front_translate(struct front *f, size_t at)
 	f->translating = TRANSLATING_NOTHING;
 	while (f->n_misses && f->translating == TRANSLATING_NOTHING) {
 		f->translated = f->misses[0];
-		answer = answer_to(f, at, f->translated);
+		answer = vhu_front_answer(f, at, f->translated);
 		/* One that is not answered at all has no translation. */
 		if (answer)
 			f->translating = TRANSLATING_PAGE;
@@ -238,8 +239,8 @@ void vhu_front_translate(struct front *f, size_t at)
 			memmove(&f->misses[0], &f->misses[1], --f->n_misses * sizeof(f->misses[0]));
 	}
 	/* What the guest unmaps while the question is on its way goes out before the answer, all of it. */
-	if (!update && (!answer || item->time < answer->time ||
-			(at && is_unmapping(vhu_said_at(f->seg, at - 1)))))
+	if (!update &&
+	    (!answer || item->time < answer->time || (at && is_unmapping(vhu_said_at(f->seg, at - 1)))))
 		f->translating = TRANSLATING_GUEST;
 }
 
@@ -287,6 +288,9 @@ static int hear(void *ctx, const struct vhu_script_item *item)
 	struct walk *w = ctx;
 	int rc;
 
+	/* What has no translation is left out. */
+	if (item->unasked && !vhu_front_answer(w->f, w->f->at, w->f->ring[item->queue].used))
+		return 0;
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;
 	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
@@ -313,28 +317,6 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 	return rc;
 }
 
-/*
- * What the front-end translates by itself at the start of a part: where each used ring lies, or 0. What has
- * no translation is left out.
- */
-static int translate_part(struct front *f, unsigned first, unsigned n, size_t at, struct speech *out,
-			  struct vhu_err *err)
-{
-	int rc = 0;
-
-	for (unsigned q = first; rc == 0 && q < first + n; q++) {
-		const struct vhu_tape_item *answer = answer_to(f, at, f->ring[q].used);
-
-		if (!answer)
-			continue;
-		f->translating = TRANSLATING_PAGE;
-		/* What is mapped together is translated together. */
-		f->translated = vhu_frame_u64(&answer->frame, "iova");
-		rc = vhu_front_walk(f, VHU_PHASE_CONNECTED, VHU_PHASE_TRANSLATE, out, err);
-	}
-	return rc;
-}
-
 /* One part, or (0) all. */
 static int walk_part(struct front *f, unsigned part, enum vhu_phase from, enum vhu_phase to,
 		     struct speech *out, struct vhu_err *err)
@@ -347,13 +329,11 @@ static int walk_part(struct front *f, unsigned part, enum vhu_phase from, enum v
 	return rc;
 }
 
-int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_err *err)
+int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 {
-	const bool iommu = f->facts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM);
 	const bool pairs = vhu_profile_has_pairs(f->facts.profile, f->facts.device);
 	const unsigned parts = pairs ? VHU_MAX(f->queues / 2, 1u) : 1;
 	unsigned part = 0;
-	size_t told;
 	int rc = 0;
 
 	f->refused = false;
@@ -363,11 +343,7 @@ int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_e
 			memcpy(f->fresh, f->regions, sizeof(f->fresh));
 			f->n_fresh = f->n_regions;
 		}
-		told = out->n;
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
-		if (rc == 0 && iommu && !f->refused && out->n > told)
-			rc = translate_part(f, (part - 1) * f->queues / parts, f->queues / parts, at, out,
-					    err);
 	}
 	f->parts_told = f->refused ? part - 1 : parts;
 	if (rc < 0 || !f->refused)

@@ -142,6 +142,7 @@ struct front {
 	uint64_t misses[MISSES_MAX]; /* pages to translate, oldest first */
 	size_t n_misses;
 	uint64_t translated; /* the page that is due */
+	size_t at;	     /* where what happens now begins, of what was said */
 	enum { TRANSLATING_NOTHING, TRANSLATING_PAGE, TRANSLATING_GUEST } translating;
 	unsigned sessions; /* that the guest has open */
 	uint8_t write_cache;
@@ -170,13 +171,15 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
  * A start, up to its end or to the message about memory that the back-end refused: then the parts that were
  * started are stopped again, the last one first.
  */
-int vhu_front_start(struct front *f, size_t at, struct speech *out, struct vhu_err *err);
+int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err);
 /* The states of the device: a new connection, a start with what the guest chose, a stop. */
 void vhu_front_connect(struct front *f, const struct segment *s);
 void vhu_front_take_features(struct front *f, const struct choice *c);
 void vhu_front_prepare_start(struct front *f, const struct choice *c);
 void vhu_front_stopped(struct front *f);
 void vhu_front_plug(struct front *f, const struct choice *c);
+/* The first update from `at` on for that page; NULL if none comes. */
+const struct vhu_tape_item *vhu_front_answer(const struct front *f, size_t at, uint64_t page);
 /* The update that answers the oldest question, as far as any from `at` on does. */
 void vhu_front_translate(struct front *f, size_t at);
 void vhu_front_unplug(struct front *f, const struct region *gone);

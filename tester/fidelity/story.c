@@ -150,6 +150,7 @@ static void unplug(struct front *f, size_t at)
 /* What the guest, or who runs it, changed: before the persona speaks. */
 static void before_event(struct front *f, enum event e, const struct choice *c, size_t at)
 {
+	f->at = at;
 	f->n_fresh = 0;
 	f->log_symbol = 0;
 	f->plugged = e == EVENT_PLUG;
@@ -258,7 +259,7 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	if (e == EVENT_STOP && f->marked)
 		f->keeps = !s->resets;
 	before_event(f, e, c, at);
-	rc = e == EVENT_START ? vhu_front_start(f, at, out, s->err)
+	rc = e == EVENT_START ? vhu_front_start(f, out, s->err)
 			      : vhu_front_walk(f, VHU_PHASE_CONNECTED, events[e].phase, out, s->err);
 	after_event(f, e);
 	f->unreset &= e != EVENT_RESET && e != EVENT_MACHINE_RESET && e != EVENT_START;

@@ -8,7 +8,7 @@
 static const struct end_row {
 	enum script script;
 	enum vhu_msg msg;
-	uint64_t when;
+	vhu_when when;
 	const char *reason;
 } ends[] = {
 #define VHU_GIVES_UP(script, msg, when, reason) {SCRIPT_##script, VHU_MSG_##msg, (when), reason},
@@ -18,7 +18,7 @@ static const struct end_row {
 static const struct stuck_row {
 	enum script script;
 	enum vhu_phase phase;
-	uint64_t when;
+	vhu_when when;
 } stuck[] = {
 #define VHU_STUCK(script, phase, when, reason) {SCRIPT_##script, VHU_PHASE_##phase, (when)},
 #include <vhu/profiles.def>
@@ -95,18 +95,6 @@ static bool pair_is_on(const struct walk *w, unsigned queue)
 	return queue / 2 < w->f->pairs_on;
 }
 
-/* Of a condition NO_…, what it denies. */
-static enum when opposite(enum when when)
-{
-	static const enum when denied[] = {
-		[WHEN_NO_MQ] = WHEN_MQ,		  [WHEN_NO_SLOTS] = WHEN_SLOTS,
-		[WHEN_NO_GENERIC] = WHEN_GENERIC, [WHEN_NO_ENABLES] = WHEN_ENABLES,
-		[WHEN_NO_DOWN] = WHEN_DOWN,	  [WHEN_NO_FIRST] = WHEN_FIRST,
-	};
-
-	return denied[when];
-}
-
 /* What the back-end's offer lacks. */
 static bool lacks(const struct walk *w, enum when when)
 {
@@ -165,12 +153,12 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return !f->has_area;
 	case WHEN_LACKING:
 		return (f->status & r->value) != r->value;
+	case WHEN_IOMMU:
+		return f->iommu;
 	case WHEN_LOGGING:
 		return f->logging;
 	case WHEN_POSTCOPY:
 		return f->postcopy;
-	case WHEN_PRECOPY:
-		return !f->postcopy;
 	case WHEN_ON:
 		return pair_is_on(w, w->part * 2);
 	case WHEN_ANNOUNCES:
@@ -183,15 +171,6 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->profile->version >= 1000;
 	case WHEN_SINCE_11:
 		return w->profile->version >= 1100;
-	case WHEN_BEFORE_10:
-		return w->profile->version < 1000;
-	case WHEN_NO_FIRST:
-	case WHEN_NO_MQ:
-	case WHEN_NO_SLOTS:
-	case WHEN_NO_GENERIC:
-	case WHEN_NO_ENABLES:
-	case WHEN_NO_DOWN:
-		return !holds(w, opposite(when), r);
 	case WHEN_NO_BIT30:
 		return !(f->features_offered & bit30);
 	case WHEN_WHOLE:
@@ -226,10 +205,12 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	return false;
 }
 
-static bool all_hold(const struct walk *w, uint64_t when, const struct row *r)
+static bool all_hold(const struct walk *w, vhu_when when, const struct row *r)
 {
-	for (unsigned bit = 0; bit < 64 && when >> bit; bit++)
-		if ((when >> bit & 1) && !holds(w, (enum when)bit, r))
+	const uint64_t wanted = (uint64_t)when, unwanted = (uint64_t)(when >> 64);
+
+	for (unsigned bit = 0; bit < 64 && (wanted | unwanted) >> bit; bit++)
+		if (((wanted | unwanted) >> bit & 1) && holds(w, (enum when)bit, r) != (wanted >> bit & 1))
 			return false;
 	return true;
 }
@@ -283,6 +264,9 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 		break;
 	case VHU_MSG_SET_VRING_KICK:
 		item.fresh = w->profile->script == SCRIPT_QEMU;
+		break;
+	case VHU_MSG_IOTLB_MSG:
+		item.unasked = r->value == USED;
 		break;
 	case VHU_MSG_SET_DEVICE_STATE_FD:
 		item.load = r->value;

@@ -22,6 +22,7 @@ enum {
 	LOOP_EACH_RING_2,
 	LOOP_EACH_RING_3,
 	LOOP_EACH_RING_4,
+	LOOP_EACH_RING_5,
 	LOOP_EACH_DOWN_3 = EACH_DOWN << 4 | 3,
 	LOOP_EACH_READY_1 = EACH_READY << 4 | 1,
 	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1,
@@ -58,26 +59,23 @@ enum when {
 	WHEN_CONFIG,
 	WHEN_NO_AREA,
 	WHEN_LACKING,
+	WHEN_IOMMU,
 	WHEN_LOGGING,
 	WHEN_POSTCOPY,
-	WHEN_PRECOPY,
 	WHEN_ON,
 	WHEN_ANNOUNCES,
 	WHEN_HAS_MTU,
 	WHEN_SINCE_7,
 	WHEN_SINCE_10,
 	WHEN_SINCE_11,
-	WHEN_BEFORE_10,
 	WHEN_PAIRS,
 	WHEN_SINGLES,
 	WHEN_FORGETS,
 	WHEN_WHOLE,
 	WHEN_GENERIC,
-	WHEN_NO_GENERIC,
 	WHEN_PREPARE,
 	WHEN_MASKS,
 	WHEN_DOWN,
-	WHEN_NO_DOWN,
 	WHEN_LATE,
 	WHEN_SOCKET,
 	WHEN_READS,
@@ -86,12 +84,8 @@ enum when {
 	WHEN_AT_RING,
 	WHEN_AGAIN,
 	WHEN_EAGER,
-	WHEN_NO_SLOTS,
 	WHEN_ENABLES,
-	WHEN_NO_ENABLES,
 	WHEN_NO_BIT30,
-	WHEN_NO_FIRST,
-	WHEN_NO_MQ,
 	WHEN_NO_CONFIG,
 	WHEN_FEW_QUEUES,
 	WHEN_IOMMU_ALONE,
@@ -99,7 +93,10 @@ enum when {
 	WHEN_RESETS,
 	WHEN_AREA_FIRST,
 };
+/* Conditions that have to hold, and (in the upper half) that must not. */
+typedef unsigned __int128 vhu_when;
 #define W(name) (UINT64_C(1) << WHEN_##name)
+#define N(name) ((vhu_when)1 << (64 + WHEN_##name))
 #define S(name) VHU_C_STATUS_##name
 #define V(name) VHU_V(name)
 
@@ -107,7 +104,7 @@ enum {
 	FD_SETUP = VHU_CALL_SETUP,
 	FD_NEW = VHU_CALL_NEW,
 	FD_SAME = VHU_CALL_SAME,
-	USED = 2, /* SET_VRING_ENABLE: by the pairs that the guest uses */
+	USED = 2, /* SET_VRING_ENABLE: by the pairs that the guest uses; IOTLB_MSG: the used ring */
 	GO_ON = 1,
 	WRITABLE = 1, /* what the Rust front-ends mean by 1; the specification means migration */
 };
@@ -118,7 +115,7 @@ struct row {
 	enum vhu_msg msg;
 	unsigned loop;
 	enum asks asks;
-	uint64_t when;
+	vhu_when when;
 	uint8_t value;
 };
 

@@ -54,6 +54,7 @@ struct vhu_script_item {
 	enum vhu_call_role role; /* SET_VRING_CALL */
 	bool go_on;		 /* the empty second message of the postcopy handshake */
 	bool load;		 /* SET_DEVICE_STATE_FD */
+	bool unasked;		 /* IOTLB_MSG: where the used ring lies */
 	bool fresh;		 /* SET_VRING_KICK, SET_VRING_CALL: a descriptor of its own for this start */
 	uint8_t written;	 /* SET_CONFIG: what the guest writes; the walk knows nothing of it */
 	size_t config_size;	 /* GET_CONFIG: bytes that it asks for; 0: as many as there are */
@@ -79,6 +80,7 @@ struct vhu_facts_of_front {
 	bool reconnected;	      /* not the first connection of this device */
 	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy;
+	bool iommu;     /* of the guest, for the device */
 	uint8_t status; /* as the back-end told last; kept up by the walk */
 	unsigned part;	/* of those that a device has: only this one, counted from 1; 0: all */
 };
