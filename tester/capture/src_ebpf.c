@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -393,6 +394,18 @@ static void allow_urgent(struct ebpf *e)
 	setrlimit(RLIMIT_NICE, &limit);
 }
 
+/*
+ * The ring has room for long: who records has its share of the processors, but does not take them from those
+ * who talk whenever it wakes up.
+ */
+static void be_patient(void)
+{
+	const struct sched_param none = {0};
+
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx, void **ret,
 		     struct vhu_err *err)
 {
@@ -409,6 +422,8 @@ static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, voi
 		code = make_sessions(e, o, sink, ctx, err);
 	if (code == 0)
 		allow_urgent(e);
+	if (code == 0)
+		be_patient();
 	if (code == 0)
 		code = attach(e, err);
 	if (code == 0)
