@@ -173,16 +173,20 @@ static void make_present(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
 }
 
 /* Nothing of what went through the ring before may be left, and its indexes are where it goes on. */
-static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, bool packed)
+static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, unsigned queue, bool packed)
 {
-	if (c->r->io) {
+	enum vhu_played_start played = vhu_run_played_start(c, ring, queue);
+
+	if (played == VHU_PLAYED_BUSY)
+		return;
+	if (c->r->io || played == VHU_PLAYED_OVER) {
 		vhu_run_io_end(c->r);
 		zero(c, ring->desc, vhu_ring_desc_len(ring->num));
 		zero(c, ring->avail, vhu_ring_avail_len(ring->num, packed));
 		zero(c, ring->used, vhu_ring_used_len(ring->num, packed));
 	}
 	/* Zeroed packed descriptors are available to nobody, wherever the ring stands. */
-	if (packed || (!ring->base && !c->r->index_put) || vhu_run_played_busy(c, ring))
+	if (packed || (!ring->base && !c->r->index_put))
 		return;
 	c->r->index_put = true;
 	put_index(c, ring->avail, (uint16_t)ring->base);
@@ -227,5 +231,5 @@ void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
 		return;
 	}
 	if (!ring->started && next.addr_set && find_ring(c, &next, packed))
-		prepare(c, &next, packed);
+		prepare(c, &next, (unsigned)vhu_frame_u64(f, "index"), packed);
 }

@@ -443,8 +443,11 @@ void vhu_run_used_compare(struct vhu_run *r, const struct vhu_step *s, uint32_t 
 /* --- replay_ring.c ----------------------------------------------------------------------------------- */
 
 void vhu_run_played_release(struct vhu_run *r);
-/* Whether recorded requests are out in the ring that lies there: it is left as it is. */
-bool vhu_run_played_busy(struct vhu_conn *c, const struct vhu_ring_state *ring);
+/* Recorded requests that are out in the ring which starts there go on in it. */
+enum vhu_played_start { VHU_PLAYED_NONE, VHU_PLAYED_BUSY, VHU_PLAYED_OVER };
+/* What a ring that is about to start finds in its place; if nothing goes on there, it is wiped. */
+enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_ring_state *ring,
+					   unsigned queue);
 /* What the rings gave back is looked at, once more before the connection ends. */
 void vhu_run_played_look(struct vhu_conn *c, bool last);
 /* The ring was kicked by this object. */

@@ -212,7 +212,7 @@ static void tell_layout(struct vhu_conn *c, const struct vhu_frame *f, unsigned 
 {
 	const struct vhu_session *s = &c->oracle.session;
 	const struct vhu_ring_state *state = &s->ring[queue];
-	bool stop = f->dir == VHU_DIR_BE && vhu_frame_payload(f) == VHU_PL_VRING_STATE;
+	bool stop = f->dir == VHU_DIR_BE && vhu_frame_row(f) == vhu_msg_row(VHU_MSG_GET_VRING_BASE);
 	const struct vhu_ring_record record = {
 		.kind = VHU_CAP_RING_LAYOUT,
 		.queue = queue,

@@ -77,15 +77,18 @@ int vhu_trace_note_signal(struct track *t, const struct vhu_frame *f, const stru
 			t->signals[i] = calloc(VHU_SESSION_RINGS, sizeof(*t->signals[i]));
 		if (!t->signals[i])
 			return -ENOMEM;
-		t->signals[i][queue] =
-			sent->n_fds && sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1 : 0;
+		t->signals[i][queue] = !sent->n_fds			       ? 0
+				       : sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1
+									      : VHU_TRACE_STRANGE;
 	}
 	return 0;
 }
 
 unsigned vhu_trace_signal(const struct track *t, uint64_t queue, enum vhu_trace_signals which)
 {
-	return t->signals[which] && queue < VHU_SESSION_RINGS ? t->signals[which][queue] : 0;
+	unsigned object = t->signals[which] && queue < VHU_SESSION_RINGS ? t->signals[which][queue] : 0;
+
+	return object == VHU_TRACE_STRANGE ? 0 : object;
 }
 
 void vhu_trace_tell_memory(struct trace_compile *c)

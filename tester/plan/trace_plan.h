@@ -1,6 +1,8 @@
 /* What the files share that compile a capture. */
 #pragma once
 
+#include <limits.h>
+
 #include "plan/plan.h"
 #include "session/session.h"
 #include "trace/trace.h"
@@ -14,6 +16,8 @@ struct asked {
 
 struct trace_ring;
 
+/* Which of them; a descriptor that is no eventfd: nobody of ours signals by it. */
+#define VHU_TRACE_STRANGE UINT_MAX
 enum vhu_trace_signals { VHU_TRACE_KICK, VHU_TRACE_CALL, VHU_TRACE_SIGNALS };
 
 /* One connection of the capture while its records pass by. */

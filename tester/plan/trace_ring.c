@@ -107,6 +107,12 @@ static size_t in_ring(const struct vhu_ring_record *q)
 	return q->n_desc;
 }
 
+/* A pipe, say, where kicks go. */
+static bool kicked_strangely(const struct track *t, unsigned queue)
+{
+	return t->signals[VHU_TRACE_KICK] && t->signals[VHU_TRACE_KICK][queue] == VHU_TRACE_STRANGE;
+}
+
 /* Whether it can be put into the ring as that is now. */
 static bool fits(const struct trace_compile *c, const struct track *t, const struct vhu_record *r,
 		 const struct vhu_ring_record *q, const struct vhu_ring_state *state)
@@ -116,7 +122,8 @@ static bool fits(const struct trace_compile *c, const struct track *t, const str
 	return state && state->addr_set && state->num && state->num <= VHU_C_VRING_SIZE_MAX &&
 	       !(r->flags & VHU_CAP_INTENDED) && n && n <= state->num && q->head < state->num &&
 	       !(vhu_session_features(t->session) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
-	       !(t->rings && t->rings[q->queue].laid) && (c->opts->writes || reads_only(c, q));
+	       !kicked_strangely(t, q->queue) && !(t->rings && t->rings[q->queue].laid) &&
+	       (c->opts->writes || reads_only(c, q));
 }
 
 /* --- into our memory ----------------------------------------------------------------------------------- */
