@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "sessions.h"
+#include "trace/ring_record.h"
 #include "wire/frame.h"
 
 /* One requirement shall not take the place of all others. */
@@ -275,6 +276,85 @@ static int judge_message(struct vhu_judge *j, const struct vhu_record *r, struct
 	return j->code;
 }
 
+/* --- rings ------------------------------------------------------------------------------------------- */
+
+/* What the device may write; all there is where that does not show. */
+static uint64_t writable(const struct vhu_ring_record *ring)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < ring->n_desc; i++) {
+		const struct vhu_ring_desc d = vhu_ring_record_desc(ring, i);
+
+		if (d.flags & VHU_C_DESC_F_INDIRECT && d.len / VHU_C_DESC_SIZE != ring->n_desc - i - 1)
+			return UINT64_MAX;
+		sum += d.flags & VHU_C_DESC_F_WRITE && !(d.flags & VHU_C_DESC_F_INDIRECT) ? d.len : 0;
+	}
+	return sum;
+}
+
+/* It starts, or stands still, by what the messages before it said. */
+static int judge_layout(struct vhu_rings *rings, const struct vhu_oracle *o,
+			const struct vhu_ring_record *ring, struct vhu_err *err)
+{
+	const struct vhu_ring_state *state = vhu_session_ring(&o->session, ring->queue);
+
+	if (state && vhu_ring_runs(state))
+		return vhu_rings_start(rings, ring->queue, ring->size, ring->packed, err);
+	if (state && state->suspended)
+		vhu_rings_stop(rings, ring->queue);
+	else
+		vhu_rings_doubt(rings, ring->queue);
+	return 0;
+}
+
+static int judge_sound_ring(struct vhu_one_session *s, struct vhu_oracle *o,
+			    const struct vhu_ring_record *ring, struct vhu_err *err)
+{
+	switch (ring->kind) {
+	case VHU_CAP_RING_LAYOUT:
+		return judge_layout(s->rings, o, ring, err);
+	case VHU_CAP_RING_AVAIL:
+		vhu_rings_avail(s->rings, ring->queue, ring->head, writable(ring));
+		return 0;
+	case VHU_CAP_RING_USED:
+		vhu_rings_used(s->rings, o, ring->queue, ring->id, ring->id == VHU_CAP_NO_ID, ring->len,
+			       ring->index);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Only where nothing is missing, and nothing was spoilt on purpose. */
+static int judge_ring(struct vhu_judge *j, const struct vhu_record *r, struct vhu_err *err)
+{
+	struct vhu_one_session *s = vhu_sessions_find(j->sessions, r->connection);
+	struct vhu_ring_record ring;
+	struct vhu_oracle *o;
+	bool sound = vhu_ring_record_parse(r, &ring);
+	int code;
+
+	if (!s || s->closed)
+		return 0;
+	code = vhu_sessions_oracle(j->sessions, s, &o, err);
+	if (code == 0 && !s->rings)
+		code = vhu_rings_new(&s->rings, err);
+	if (code < 0)
+		return code;
+	if (s->partial || s->losses != j->losses || o->session.tainted || !sound)
+		vhu_rings_doubt(s->rings, VHU_SESSION_RINGS);
+	else if (r->flags & (VHU_CAP_INTENDED | VHU_CAP_LOST_BEFORE))
+		vhu_rings_doubt(s->rings, ring.queue);
+	if (!sound)
+		return 0;
+	o->session.device = device_of(j, r->connection);
+	o->partial = s->partial;
+	j->session = s;
+	code = judge_sound_ring(s, o, &ring, err);
+	return code < 0 ? code : j->code;
+}
+
 /* --- connections ------------------------------------------------------------------------------------ */
 
 /*
@@ -386,6 +466,8 @@ int vhu_judge_record(struct vhu_judge *j, const struct vhu_record *r, uint64_t n
 		return judge_message(j, r, err);
 	if (r->channel == VHU_CAP_META && r->kind == VHU_CAP_META_END)
 		vhu_record_losses(r, on_loss, j);
+	if (r->connection && r->channel == VHU_CAP_RING)
+		return judge_ring(j, r, err);
 	return r->channel == VHU_CAP_LIFE ? judge_life(j, r, err) : 0;
 }
 

@@ -50,8 +50,10 @@ void vhu_sessions_free(struct vhu_sessions *t)
 	if (!t)
 		return;
 	for (size_t i = 0; i <= VHU_CAP_CONNECTIONS_MAX; i++) {
-		if (t->by_connection[i])
+		if (t->by_connection[i]) {
 			free(t->by_connection[i]->packed);
+			vhu_rings_free(t->by_connection[i]->rings);
+		}
 		free(t->by_connection[i]);
 	}
 	free(t->states);
@@ -179,6 +181,8 @@ static void drop_state(struct vhu_sessions *t, struct vhu_one_session *s)
 		clear(&t->states[s->slot]);
 	}
 	s->slot = -1;
+	vhu_rings_free(s->rings);
+	s->rings = NULL;
 	free(s->packed);
 	s->packed = NULL;
 	s->room = 0;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/err.h"
-#include "oracle/oracle.h"
+#include "oracle/rings.h"
 
 struct vhu_sessions;
 
@@ -17,6 +17,7 @@ struct vhu_one_session {
 	uint64_t losses;		/* the judge's own, when it looked last */
 	uint64_t next[2][2];		/* main or back-end channel, direction: offset of the next message */
 	uint32_t back_end;		/* its process; 0: unknown */
+	struct vhu_rings *rings;	/* once one was told of; NULL: none */
 	/* private */
 	int slot;			/* where its state is in full; -1: packed, or gone */
 	uint16_t *packed;		/* out of date while it is in full */

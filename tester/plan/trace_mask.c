@@ -168,7 +168,8 @@ static bool traffic(const struct trace_compile *c, const struct track *t, const 
 {
 	const struct vhu_ring_state *ring = vhu_session_ring(t->session, (uint32_t)vhu_frame_u64(f, "index"));
 
-	return c->opts->io || !ring || vhu_frame_u64(f, "num") != ring->base;
+	return c->opts->io || !ring || vhu_trace_ring_begun(t, vhu_frame_u64(f, "index")) ||
+	       vhu_frame_u64(f, "num") != ring->base;
 }
 
 static void mask_usual(struct trace_compile *c, const struct track *t, const struct vhu_msg_row *row,

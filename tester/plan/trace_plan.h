@@ -29,6 +29,7 @@ struct track {
 	bool saving, loading;	     /* device state goes through a pipe */
 	struct vhu_buf state;	     /* what was loaded, as far as it is in the capture */
 	bool state_cut;		     /* and that is not all of it */
+	bool lengths_wrong;	     /* something was wrong with what came back through its rings */
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */
@@ -106,6 +107,8 @@ int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr
 /* The front-end is about to hang up: what it still waits for comes before. */
 int vhu_trace_rings_end(struct trace_compile *c, struct track *t);
 void vhu_trace_rings_done(struct track *t);
+/* Whether requests of the capture go through it since it has its base. */
+bool vhu_trace_ring_begun(const struct track *t, uint64_t queue);
 
 /* trace_memory.c: a record of memory. -ENOMEM. */
 int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);

@@ -76,6 +76,11 @@ int vhu_trace_note_area(struct trace_compile *c, struct track *t, uint64_t uaddr
 	return 0;
 }
 
+bool vhu_trace_ring_begun(const struct track *t, uint64_t queue)
+{
+	return t->rings && queue < VHU_SESSION_RINGS && t->rings[queue].begun;
+}
+
 /* --- a request --------------------------------------------------------------------------------------- */
 
 static bool is_packed(const struct track *t)
@@ -291,7 +296,7 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 	return rc == 0 ? put_offer(c, t, r, q, state) : rc;
 }
 
-/* What was sent comes back. A length that was wrong then is not asked for. */
+/* What was sent comes back. What was found wrong there once is told once: no length behind it is a measure. */
 static int await_used(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		      const struct vhu_ring_record *q)
 {
@@ -302,13 +307,14 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 		c->no_ring++;
 		return 0;
 	}
+	t->lengths_wrong |= r->n_findings > 0;
 	s = vhu_trace_step(c, VHU_VERB_USED, t, r);
 	if (!s)
 		return -ENOMEM;
 	s->used = (struct vhu_step_used){.queue = q->queue,
 					 .number = ring->out[q->id].number,
 					 .len = q->len,
-					 .any_len = r->n_findings > 0,
+					 .any_len = t->lengths_wrong,
 					 .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
 	ring->out[q->id].record = NULL;
 	return 0;
