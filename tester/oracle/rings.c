@@ -121,14 +121,18 @@ static void VHU_PRINTF(4, 5) tell(struct vhu_oracle *o, unsigned queue, enum vhu
 static bool judge_index(struct ring *ring, struct vhu_oracle *o, unsigned queue, uint16_t index, bool none)
 {
 	uint16_t ahead = (uint16_t)(index - ring->index);
-	enum vhu_breach breach = ahead > 0x7fff ? VHU_BREACH_USED_IDX_BACK : VHU_BREACH_USED_IDX_JUMP;
+	bool back = ring->index_known && ahead > 0x7fff;
 
 	/* An element too many says itself what is wrong with it. */
-	if (ring->packed || (!ring->index_known && !none) || ahead <= ring->out || (ahead == 1 && !none))
+	if (!none && (ring->packed || !ring->index_known || ahead <= ring->out || ahead == 1))
 		return true;
 	if (ring->index_known)
-		tell(o, queue, breach, "the used index went from %u to %u, %u chains are outstanding",
-		     ring->index, index, ring->out);
+		tell(o, queue, back ? VHU_BREACH_USED_IDX_BACK : VHU_BREACH_USED_IDX_JUMP,
+		     "the used index went from %u to %u, %u chains are outstanding", ring->index, index,
+		     ring->out);
+	else
+		tell(o, queue, VHU_BREACH_USED_IDX_JUMP,
+		     "the used index went to %u without an element, %u chains are outstanding", index, ring->out);
 	return false;
 }
 
