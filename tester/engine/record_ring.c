@@ -71,13 +71,13 @@ static void add_contents(const struct vhu_run *r, const struct vhu_raw_desc *d, 
 static bool read_chain(const struct vhu_vring *v, uint16_t head, struct seen_chain *ret)
 {
 	for (size_t cap = 0; ret->n > cap || !cap;) {
-		struct vhu_raw_desc *desc =
-			reallocarray(ret->desc, VHU_MAX(ret->n, (size_t)4), sizeof(*desc));
+		struct vhu_raw_desc *desc;
 
+		cap = VHU_MAX(ret->n, (size_t)4);
+		desc = reallocarray(ret->desc, cap, sizeof(*desc));
 		if (!desc)
 			return false;
 		ret->desc = desc;
-		cap = VHU_MAX(ret->n, (size_t)4);
 		ret->n = vhu_vring_chain(v, head, desc, cap, &ret->index);
 	}
 	ret->n = VHU_MIN(ret->n, (size_t)UINT16_MAX);

@@ -132,7 +132,8 @@ static bool judge_index(struct ring *ring, struct vhu_oracle *o, unsigned queue,
 		     ring->out);
 	else
 		tell(o, queue, VHU_BREACH_USED_IDX_JUMP,
-		     "the used index went to %u without an element, %u chains are outstanding", index, ring->out);
+		     "the used index went to %u without an element, %u chains are outstanding", index,
+		     ring->out);
 	return false;
 }
 
@@ -187,7 +188,8 @@ void vhu_rings_used(struct vhu_rings *r, struct vhu_oracle *o, unsigned queue, u
 	if (!ring)
 		return;
 	if (ring->stopped) {
-		tell(o, queue, VHU_BREACH_USED_AFTER_STOP, "used id %u after GET_VRING_BASE was answered", id);
+		tell(o, queue, VHU_BREACH_USED_AFTER_STOP, "used id %u after GET_VRING_BASE was answered",
+		     id);
 		return;
 	}
 	/* Of what follows a jump nothing is known. */

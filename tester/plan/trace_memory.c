@@ -98,12 +98,11 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 	if (c->no_memory)
 		vhu_trace_note(c, "%zu memory records not replayed%s", c->no_memory, why);
 	if (c->no_ring)
-		vhu_trace_note(
-			c,
-			"%zu ring records not replayed: what was written down as memory, writes to a "
-			"disk that is not ours (--allow-writes), rings that were spoilt or lie behind an "
-			"IOMMU, what makes no sense%s",
-			c->no_ring, why);
+		vhu_trace_note(c,
+			       "%zu ring records not replayed: what was written down as memory, writes to a "
+			       "disk that is not ours (--allow-writes), rings that were spoilt or lie behind "
+			       "an IOMMU, what makes no sense%s",
+			       c->no_ring, why);
 	if (c->bare)
 		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes",
 			       c->bare);

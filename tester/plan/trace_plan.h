@@ -33,7 +33,7 @@ struct track {
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */
-	unsigned *signals[VHU_TRACE_SIGNALS]; /* by ring, if there is one: its descriptor's object, plus 1 */
+	unsigned *signals[VHU_TRACE_SIGNALS]; /* by ring, once there are any: the object, plus 1 */
 };
 
 /* An object of the plan, and how later records name it. */

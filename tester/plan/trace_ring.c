@@ -99,8 +99,7 @@ static bool reads_only(const struct trace_compile *c, const struct vhu_ring_reco
 	return c->opts->device != VHU_DEV_BLK;
 }
 
-/* Descriptors in the ring itself: up to an INDIRECT one, whose whole table has to follow. 0: it is no chain.
- */
+/* Descriptors in the ring itself: up to an INDIRECT one, whose whole table has to follow. 0: no chain. */
 static size_t in_ring(const struct vhu_ring_record *q)
 {
 	for (size_t i = 0; i < q->n_desc; i++) {
@@ -241,8 +240,7 @@ static struct vhu_offer_desc *chain_of(const struct trace_compile *c, const stru
 	return chain;
 }
 
-/* --- steps -----------------------------------------------------------------------------------------------
- */
+/* --- steps --------------------------------------------------------------------------------------------- */
 
 /* What is out by this head; NULL: no head. */
 static struct out *out_at(struct trace_ring *ring, uint32_t num, uint32_t head)
@@ -296,7 +294,7 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 	return rc == 0 ? put_offer(c, t, r, q, state) : rc;
 }
 
-/* What was sent comes back. What was found wrong there once is told once: no length behind it is a measure. */
+/* What was sent comes back. Once something was wrong there, no length behind it is a measure. */
 static int await_used(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		      const struct vhu_ring_record *q)
 {
@@ -363,8 +361,7 @@ int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_re
 	}
 }
 
-/* --- what never came back --------------------------------------------------------------------------------
- */
+/* --- what never came back ------------------------------------------------------------------------------ */
 
 /* A disk that is enabled returns what it was given, be it only as the session ends. */
 int vhu_trace_rings_end(struct trace_compile *c, struct track *t)

@@ -1,7 +1,7 @@
 /*
  * Rings as records tell of them: what was made available and what came back, held against the rules that hold
- * without a look at memory. Breaches go through the session's oracle like those of live rings. What could have
- * another explanation is not told.
+ * without a look at memory. Breaches go through the session's oracle like those of live rings. What could
+ * have another explanation is not told.
  */
 #pragma once
 

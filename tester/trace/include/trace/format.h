@@ -66,7 +66,7 @@ enum vhu_cap_ring {
 	VHU_CAP_RING_LAYOUT, VHU_CAP_RING_MAX
 };
 
-/* Bytes of ring records: all of an event's and a layout's, of the others what stands before contents. */
+/* Bytes of ring records: all of an event's and a layout's, of others what stands before their contents. */
 enum {
 	VHU_CAP_EVENT_LEN = 16,
 	VHU_CAP_AVAIL_HEAD = 16,
