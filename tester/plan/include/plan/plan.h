@@ -456,7 +456,7 @@ struct vhu_step_fill {
 	size_t n_bytes;
 };
 
-/* A descriptor in a ring. The table of an INDIRECT one stands in memory, with so many bytes for the device. */
+/* A descriptor in a ring. An INDIRECT one has its table in memory, with so many bytes for the device. */
 struct vhu_offer_desc {
 	uint64_t addr;
 	uint32_t len;
