@@ -25,10 +25,14 @@ SOUND = ['read-write', 'indirect', 'indirect-fills-the-ring', 'packed-base-told'
          'reset-starts-at-0']
 
 
+# MQ, REPLY_ACK, CONFIG, RESET_DEVICE, STATUS, DEVICE_STATE: what the back-end asks by itself comes when it comes.
+QUIET = '0x92209'
+
+
 class Rings:
     def __init__(self, build, folder):
         self.build, self.folder = build, folder
-        self.cases = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../cases/blk')
+        self.cases = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../cases')
         self.passed, self.failed = 0, 0
 
     def run(self, program, *options):
@@ -36,11 +40,15 @@ class Rings:
                              stderr=subprocess.STDOUT, text=True, check=False)
         return got.returncode, got.stdout
 
-    def record(self, case, fault='', level=3):
+    def record(self, case, fault='', level=3, area='blk', device='blk'):
         out = f'{self.folder}/{fault or level}'
-        self.run('vhu-conform', f'--reference={fault}' if fault else '--reference', '--strict', '--timeout', '1000', '--record', out,
-                 '--record-level', str(level), f'{self.cases}/{case}.json')
-        return f'{out}/blk/{case}.pcap'
+        backend = f'{self.build}/vhu-backend --socket {{socket}} --device {device} --protocol-features {QUIET}'
+        if device == 'blk':
+            backend += ' --image {image}'
+        self.run('vhu-conform', '--spawn', backend + (f' --fault {fault}' if fault else ''), '--device', device, '--strict',
+                 '--timeout', '1000', '--allow-writes', '--record', out, '--record-level', str(level),
+                 f'{self.cases}/{area}/{case.split("#")[0]}.json')
+        return f'{out}/{area}/{case}.pcap'
 
     def replay(self, path, fault='', timeout=10000):
         return self.run('vhu-replay', f'--reference={fault}' if fault else '--reference', '--timeout', str(timeout), path)
@@ -74,7 +82,7 @@ class Rings:
             code, told = self.replay(path)
             self.expect(f'{case} plays', code == 0 and ', 0 divergences' in told and 'ring records not' not in told, told)
             code, told = self.run('vhu-trace', 'check', path)
-            self.expect(f'{case} is judged', code == 0 and ': 0 failed, 0 warned' in told, told)
+            self.expect(f'{case} is judged', code == 0 and ': 0 failed' in told and 'RING-' not in told, told)
 
     def levels(self):
         for level, kinds in enumerate(([], ['kick', 'call', 'layout'], ['avail', 'used'], [])):
@@ -89,10 +97,7 @@ class Rings:
     def state(self):
         """The state that a device gives is there in full, or as a number of bytes."""
         for level in (2, 3):
-            out = f'{self.folder}/state{level}'
-            self.run('vhu-conform', '--reference', '--device', 'fs', '--record', out, '--record-level', str(level),
-                     f'{self.cases}/../core/device-state/load-in-pieces.json')
-            path = f'{out}/core/device-state/load-in-pieces#two.pcap'
+            path = self.record('load-in-pieces#two', level=level, area='core/device-state', device='fs')
             shown = self.run('vhu-trace', 'show', '-f', 'channel=state', path)[1]
             code, told = self.run('vhu-replay', '--reference', '--device', 'fs', path)
             self.expect(f'level {level} tells of the state', '< state of ' in shown and '> state of ' in shown, shown)
