@@ -332,15 +332,10 @@ static void say_any_u64(struct front *f, const struct vhu_script_item *i, struct
 /* A question is answered before anything else is said; what the guest unmaps is its own affair. */
 static void say_iotlb(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
-	const struct vhu_tape_item *update =
-		i->unasked ? vhu_front_answer(f, f->at, f->ring[i->queue].used) : NULL;
-	uint64_t page = f->translating == TRANSLATING_PAGE ? f->translated : UINT64_MAX;
-
 	mask(s, 0, 32);
-	if (!i->unasked && f->translating == TRANSLATING_GUEST)
+	if (f->translating == TRANSLATING_GUEST)
 		return;
-	/* What is mapped together is translated together. */
-	put_number(s, 0, 8, update ? vhu_frame_u64(&update->frame, "iova") : page);
+	put_number(s, 0, 8, f->translating == TRANSLATING_PAGE ? f->translated : UINT64_MAX);
 	put_number(s, 25, 1, VHU_C_IOTLB_UPDATE);
 	memset(s->masked, 0, 8);
 	s->masked[25] = 0;

@@ -199,7 +199,8 @@ void vhu_front_plug(struct front *f, const struct choice *c)
 		f->regions[f->n_regions++] = f->fresh[0];
 }
 
-const struct vhu_tape_item *vhu_front_answer(const struct front *f, size_t at, uint64_t page)
+/* The update for that page, here or later; NULL if none comes. */
+static const struct vhu_tape_item *answer_to(const struct front *f, size_t at, uint64_t page)
 {
 	for (size_t i = at; i < f->seg->n_said; i++) {
 		const struct vhu_tape_item *item = vhu_said_at(f->seg, i);
@@ -228,7 +229,7 @@ void vhu_front_translate(struct front *f, size_t at)
 	f->translating = TRANSLATING_NOTHING;
 	while (f->n_misses && f->translating == TRANSLATING_NOTHING) {
 		f->translated = f->misses[0];
-		answer = vhu_front_answer(f, at, f->translated);
+		answer = answer_to(f, at, f->translated);
 		/* One that is not answered at all has no translation. */
 		if (answer)
 			f->translating = TRANSLATING_PAGE;
@@ -283,13 +284,22 @@ struct walk {
 	bool in_set_up;
 };
 
+/* What has no translation is left out; what is mapped together is translated together. */
+static bool has_translation(struct front *f, unsigned queue)
+{
+	const struct vhu_tape_item *answer = answer_to(f, f->at, f->ring[queue].used);
+
+	f->translating = TRANSLATING_PAGE;
+	f->translated = answer ? vhu_frame_u64(&answer->frame, "iova") : 0;
+	return answer;
+}
+
 static int hear(void *ctx, const struct vhu_script_item *item)
 {
 	struct walk *w = ctx;
 	int rc;
 
-	/* What has no translation is left out. */
-	if (item->unasked && !vhu_front_answer(w->f, w->f->at, w->f->ring[item->queue].used))
+	if (item->unasked && !has_translation(w->f, item->queue))
 		return 0;
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;

@@ -178,8 +178,6 @@ void vhu_front_take_features(struct front *f, const struct choice *c);
 void vhu_front_prepare_start(struct front *f, const struct choice *c);
 void vhu_front_stopped(struct front *f);
 void vhu_front_plug(struct front *f, const struct choice *c);
-/* The first update from `at` on for that page; NULL if none comes. */
-const struct vhu_tape_item *vhu_front_answer(const struct front *f, size_t at, uint64_t page);
 /* The update that answers the oldest question, as far as any from `at` on does. */
 void vhu_front_translate(struct front *f, size_t at);
 void vhu_front_unplug(struct front *f, const struct region *gone);
