@@ -182,7 +182,7 @@ def check_tester(build):
             if not session.messages:
                 continue
             at = bisect.bisect(begins, begin_of(session))
-            near = [entry for entry in ours[max(0, at - 8):at + 8] if same_session(entry[1], session)]
+            near = [entry for entry in ours[max(0, at - 16):at + 16] if same_session(entry[1], session)]
             # Two sessions of one case may say the same: their descriptors' identities tell them apart.
             near.sort(key=lambda entry: (other_descriptors(entry[1], session), abs(begin_of(entry[1]) - begin_of(session))))
             if not near:
