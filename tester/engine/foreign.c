@@ -9,7 +9,6 @@
 
 #include "internal.h"
 
-
 static void drop(struct vhu_run *r, size_t i)
 {
 	vhu_close(&r->foreign[i].fd);
@@ -172,6 +171,16 @@ static void make_present(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "pages of a ring: %s", strerror(errno));
 }
 
+static bool index_stands(struct vhu_conn *c, uint64_t ring, uint16_t index)
+{
+	uint8_t bytes[2];
+	uint64_t at;
+	int fd = vhu_run_foreign_at(c, ring + VHU_AVAIL_IDX, sizeof(bytes), &at);
+
+	return fd >= 0 && pread(fd, bytes, sizeof(bytes), (off_t)at) == sizeof(bytes) &&
+	       vhu_le_get(bytes, sizeof(bytes)) == index;
+}
+
 /* Nothing of what went through the ring before may be left, and its indexes are where it goes on. */
 static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, unsigned queue, bool packed)
 {
@@ -179,8 +188,13 @@ static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, unsig
 
 	if (played == VHU_PLAYED_BUSY)
 		return;
-	if (c->r->io || played == VHU_PLAYED_OVER) {
+	if (c->r->io || played == VHU_PLAYED_OVER)
 		vhu_run_io_end(c->r);
+	/* Told twice: whoever reads them between the two must not see them gone for a moment. */
+	if (!packed && index_stands(c, ring->avail, (uint16_t)ring->base) &&
+	    index_stands(c, ring->used, (uint16_t)ring->base))
+		return;
+	if (c->r->io || played == VHU_PLAYED_OVER) {
 		zero(c, ring->desc, vhu_ring_desc_len(ring->num));
 		zero(c, ring->avail, vhu_ring_avail_len(ring->num, packed));
 		zero(c, ring->used, vhu_ring_used_len(ring->num, packed));

@@ -3,6 +3,7 @@
  * ring, shared memory) and told one after the other: where the front-end answers, the next request
  * waits for that. Nothing else does.
  */
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,6 +19,13 @@ static bool answer_ok(const struct msg *m)
 		fault_crash();
 	return (m->flags & C_HEADER_VERSION_MASK) == C_HEADER_VERSION && (m->flags & C_HEADER_REPLY) &&
 	       m->size == PMAX_U64;
+}
+
+static bool main_waits(const struct session *s)
+{
+	struct pollfd p = {.fd = s->wire.src.fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLIN;
 }
 
 static void channel_ready(struct source *src, uint32_t events)
@@ -45,6 +53,8 @@ static void channel_ready(struct source *src, uint32_t events)
 			return;
 		}
 		msg_close_fds(&s->channel.msg);
+		if (fault(inband_cross_hang) && asked == MSG_BACKEND_BACKEND_VRING_CALL && main_waits(s))
+			fault_hang(); /* it crossed, though the answer is seen first */
 		s->asked = 0;
 		/* refused or not: of all but a mapping the front-end knows by now */
 		if (asked == MSG_BACKEND_BACKEND_SHMEM_MAP)
