@@ -169,10 +169,22 @@ static bool asides_came(void *ctx)
 	return true;
 }
 
+static bool await_asides(struct vhu_conn *c, uint64_t ns)
+{
+	if (!c->r->plan->captured || !c->backend || !vhu_conn_live(c))
+		return true;
+	return vhu_run_wait(c->r, asides_came, c, vhu_now_ns() + ns, false) == 0;
+}
+
 void vhu_conn_await_asides(struct vhu_conn *c)
 {
-	if (c->r->plan->captured && c->backend && vhu_conn_live(c))
-		vhu_run_wait(c->r, asides_came, c, vhu_now_ns() + vhu_run_settle_ns(c->r), false);
+	await_asides(c, vhu_run_settle_ns(c->r));
+}
+
+void vhu_conn_keep_order(struct vhu_conn *c)
+{
+	if (!c->silent)
+		c->silent = !await_asides(c, 10 * vhu_run_settle_ns(c->r));
 }
 
 /*
@@ -353,7 +365,7 @@ bool vhu_conn_open(struct vhu_run *r, struct vhu_conn *c)
 	c->used = true;
 	vhu_run_foreign_forget(c);
 	r->e->opened++;
-	c->closed = c->close_told = c->framing_lost = c->heard = false;
+	c->closed = c->close_told = c->framing_lost = c->heard = c->silent = false;
 	c->closed_errno = 0;
 	c->last_serial = c->watch = 0;
 	c->since = r->step_index;

@@ -222,6 +222,7 @@ void vhu_do_send(struct vhu_run *r, const struct vhu_step *s)
 		}
 		return;
 	}
+	vhu_conn_keep_order(c);
 	m = moment_of(c, &s->send);
 	x.need_reply = asks_reply(c, s);
 	if (r->stop)

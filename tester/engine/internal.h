@@ -87,6 +87,7 @@ struct vhu_conn {
 	size_t n_asides;
 	size_t since; /* step at which it was opened */
 	unsigned wanted[VHU_MSG_MAX]; /* requests of each kind that steps were looked for, since then */
+	bool silent; /* of a captured session: a request did not come when it came then */
 	uint64_t requests; /* seen in all */
 	uint64_t config_changes; /* that it has told of */
 
@@ -275,6 +276,9 @@ void vhu_conn_observe(struct vhu_conn *c, const struct vhu_frame *f, bool intend
 const struct vhu_step *vhu_conn_step_wants(struct vhu_conn *c, const struct vhu_frame *f);
 /* Of a captured session: what is still to come so comes before the connection ends, or by the settle time. */
 void vhu_conn_await_asides(struct vhu_conn *c);
+/* The same before a message that was sent after it then: a device that it stops would not ask any more.
+ * One that let us wait in vain is not waited for again. */
+void vhu_conn_keep_order(struct vhu_conn *c);
 /* Its request is answered as it says when it comes, and nobody waits for it. */
 bool vhu_conn_answers_aside(const struct vhu_conn *c, const struct vhu_step *s);
 /* Another channel: returns the descriptor of its far end (the caller's), or -1 (told). */
