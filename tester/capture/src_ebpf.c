@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -19,12 +20,15 @@
 
 #define SWEEP_NS UINT64_C(100000000)
 #define PACE_NS	 UINT64_C(20000000)
+#define LATE_NS	 UINT64_C(1000000000)
 
 enum {
 	PERIOD_MS = 20,
 	URGENT_NICE = -10,
-	URGENT_BYTES = 2 << 20, /* that waited in the ring: who records must not wait behind those who talk */
+	/* That waited in the ring: who records must not wait behind those who talk. */
+	URGENT_BYTES = VHU_TAP_RING / 4 * 3,
 	CALM_BYTES = 256 << 10,
+	MANY = 4096, /* bytes a millisecond in the ring: those who talk are busy with that */
 	HASTY = 100, /* messages a millisecond that nobody answers: a flood, */
 	EASY = 10,   /* until it is over */
 };
@@ -40,6 +44,11 @@ struct ebpf {
 	void *sink_ctx;
 	uint64_t *existing; /* inodes of sockets, sorted */
 	size_t n_existing;
+	/* Of the ring: what was ever put in and taken out, in bytes, as the kernel counts. */
+	const volatile unsigned long *put, *taken;
+	unsigned long seen; /* of `put`, at `looked_ns` */
+	uint64_t looked_ns, emptied_ns;
+	bool busy; /* much came until then */
 	uint64_t swept_ns;
 	struct vhu_err *err;	 /* of the drain at hand */
 	size_t drained;		 /* by it, so far */
@@ -306,6 +315,22 @@ static int load_programs(struct ebpf *e, const struct vhu_source_opts *o, enum r
 	return code;
 }
 
+/* The ring's first pages begin with what was taken out, then with what was put in. NULL, errno. */
+static const unsigned long *map_count(const struct ebpf *e, int page)
+{
+	long size = sysconf(_SC_PAGESIZE);
+	void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, bpf_map__fd(e->tap->maps.vhu_ring),
+		       page * size);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void unmap_count(const volatile unsigned long *count)
+{
+	if (count)
+		munmap((void *)count, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err *err)
 {
 	int code = -EINVAL;
@@ -317,7 +342,9 @@ static int load(struct ebpf *e, const struct vhu_source_opts *o, struct vhu_err 
 	if (code < 0)
 		return refused(err, code, "eBPF");
 	e->ring = ring_buffer__new(bpf_map__fd(e->tap->maps.vhu_ring), on_event, e, NULL);
-	if (!e->ring)
+	e->taken = map_count(e, 0);
+	e->put = map_count(e, 1);
+	if (!e->ring || !e->taken || !e->put)
 		return refused(err, -errno, "eBPF: its ring buffer");
 	return 0;
 }
@@ -379,6 +406,8 @@ static void free_ebpf(struct ebpf *e)
 {
 	detach(e);
 	ring_buffer__free(e->ring);
+	unmap_count(e->taken);
+	unmap_count(e->put);
 	vhu_tap__destroy(e->tap);
 	vhu_watch_free(e->sessions);
 	free(e->existing);
@@ -469,12 +498,35 @@ static int empty_ring(struct ebpf *e, uint64_t now, struct vhu_err *err)
 	return code < 0 ? code : 0;
 }
 
+/*
+ * Who records would take the processors from those who talk. While they are busy what they say waits, as long
+ * as the ring is not half full; a call behind another one is the kernel's, which says that it is.
+ */
+static bool can_wait(struct ebpf *e, uint64_t now)
+{
+	unsigned long put = *e->put;
+	uint64_t since = now - e->looked_ns;
+	bool was_busy = e->busy;
+
+	if (since < PACE_NS / 2)
+		return false;
+	e->busy = (put - e->seen) / MANY > since / UINT64_C(1000000);
+	e->seen = put;
+	e->looked_ns = now;
+	return was_busy && e->busy && put - *e->taken < VHU_TAP_RING / 2 && now - e->emptied_ns < LATE_NS;
+}
+
 static int ebpf_drain(void *source, struct vhu_err *err)
 {
+	struct ebpf *e = source;
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	int code = empty_ring(source, now, err);
+	int code;
 
-	keep_pace(source, now);
+	if (can_wait(e, now))
+		return 0;
+	code = empty_ring(e, now, err);
+	e->emptied_ns = now;
+	keep_pace(e, now);
 	return code;
 }
 

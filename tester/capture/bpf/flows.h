@@ -23,14 +23,13 @@ enum {
 	MOUNTS = 4,
 	RIGHTS = 1,
 	SOL = 1,
-	RING_BYTES = 16 << 20,
 	PLACES_TRIED = 32, /* before a connection is not recorded */
 	CLAIM_TRIES = 256, /* until another CPU has opened it */
 	PLAIN_MAX = 32,	   /* bytes that are read without a call */
 	NEXT_MAX = 256,	   /* bytes of an event without much around them */
 	NEAR = 4,	   /* sockets that a CPU remembers */
 	NOWHERE = ~0u,
-	WAKE_BYTES = 512 << 10, /* the recorder looks by itself, too */
+	WAKE_BYTES = 512 << 10, /* between two looks at how full the ring is */
 };
 #define HUGETLBFS 0x958458f6u
 #define TMPFS	  0x01021994u
@@ -57,7 +56,7 @@ __u32 vhu_flush = 0;  /* set by the loader at the end: nothing shall wait any mo
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, RING_BYTES);
+	__uint(max_entries, VHU_TAP_RING);
 } vhu_ring SEC(".maps");
 
 /* Where each flow is kept, by the kernel's address of the sending end. */
@@ -109,8 +108,8 @@ struct scratch {
 		__u8 room[sizeof(struct vhu_tap_data) + VHU_TAP_HEADER + 2 * VHU_TAP_PART];
 	};
 	struct vhu_tap_flow flow[2];
-	/* Of this CPU: bytes that nobody was woken for; the socket that is read just now, the number of that
-	 * read. */
+	/* Of this CPU: bytes since the last look at the ring; the socket that is read just now, the number of
+	 * that read. */
 	__u64 unsaid, reading, read;
 	struct near near[NEAR];
 	__u64 opened; /* what vhu_opened was before flows were looked for */
@@ -143,7 +142,7 @@ static __always_inline void fill_head(struct vhu_tap_head *h, __u32 kind, __u32 
 	h->flow = f ? f->flow : 0;
 }
 
-/* The recorder sleeps until there is something worth waking up for, or its time is over. */
+/* The recorder looks by itself now and then: it is woken only when room gets scarce. */
 static __always_inline bool emit(struct scratch *s, void *event, __u32 len)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
@@ -151,7 +150,8 @@ static __always_inline bool emit(struct scratch *s, void *event, __u32 len)
 	s->unsaid += len;
 	if (s->unsaid > WAKE_BYTES) {
 		s->unsaid = 0;
-		flags = BPF_RB_FORCE_WAKEUP;
+		if (bpf_ringbuf_query(&vhu_ring, BPF_RB_AVAIL_DATA) > VHU_TAP_RING / 2)
+			flags = BPF_RB_FORCE_WAKEUP;
 	}
 	if (bpf_ringbuf_output(&vhu_ring, event, len, flags) == 0)
 		return true;

@@ -18,6 +18,7 @@ enum {
 	VHU_TAP_NAME = 64, /* of a socket's file, cut */
 	VHU_TAP_PATH = 108,
 	VHU_TAP_COMM = 16,
+	VHU_TAP_RING = 32 << 20, /* bytes, between kernel and recorder */
 };
 
 enum vhu_tap_kind {
