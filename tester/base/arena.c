@@ -37,6 +37,8 @@ void vhu_arena_reset(struct vhu_arena *a)
 {
 	struct block *kept = NULL;
 
+	if (!a->first || (!a->first->used && !a->first->next))
+		return;
 	for (struct block *b = a->first, *next; b; b = next) {
 		next = b->next;
 		if (!kept && b->cap == BLOCK_SIZE) {

@@ -75,7 +75,7 @@ static void print_who(const struct vhu_trace_input *in, const struct vhu_session
 	}
 }
 
-static void print_sessions(const struct vhu_trace_input *in, const struct vhu_trace_stats *s, bool all)
+static void print_sessions(const struct vhu_trace_input *in, struct vhu_trace_stats *s, bool all)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 	const struct vhu_session_count *c = vhu_trace_stats_session(s, 0);
@@ -96,7 +96,7 @@ static void print_sessions(const struct vhu_trace_input *in, const struct vhu_tr
 	}
 }
 
-static void print_text(const struct vhu_trace_input *in, const struct vhu_trace_stats *s, bool all)
+static void print_text(const struct vhu_trace_input *in, struct vhu_trace_stats *s, bool all)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 
@@ -135,7 +135,7 @@ static json_t *kinds_json(const struct vhu_trace_stats *s)
 	return list;
 }
 
-static json_t *sessions_json(const struct vhu_trace_input *in, const struct vhu_trace_stats *s)
+static json_t *sessions_json(const struct vhu_trace_input *in, struct vhu_trace_stats *s)
 {
 	const struct vhu_session_count *c = vhu_trace_stats_session(s, 0);
 	json_t *list = json_array();
@@ -168,7 +168,7 @@ static json_t *rings_json(const struct vhu_stats_total *t)
 	return o;
 }
 
-static int print_json(const struct vhu_trace_input *in, const struct vhu_trace_stats *s)
+static int print_json(const struct vhu_trace_input *in, struct vhu_trace_stats *s)
 {
 	const struct vhu_stats_total *t = vhu_trace_stats_total(s);
 	json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",

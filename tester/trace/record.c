@@ -387,6 +387,17 @@ static enum vhu_record_fault take_head(const uint8_t *p, size_t caplen, struct v
 	return VHU_RECORD_OK;
 }
 
+/* What only TLVs give. Member by member, which takes less than one memset: millions come by here. */
+static void take_nothing(struct vhu_record *r)
+{
+	r->comm = r->peer_comm = r->path = r->step = r->text = NULL;
+	r->findings = NULL;
+	r->recvs = NULL;
+	r->n_findings = r->n_recvs = 0;
+	r->has_errno = r->has_region = false;
+	r->errno_value = 0;
+}
+
 int vhu_record_decode(const uint8_t *packet, size_t caplen, uint64_t t_ns, struct vhu_arena *arena,
 		      struct vhu_record *ret, enum vhu_record_fault *fault, struct vhu_err *err)
 {
@@ -394,10 +405,8 @@ int vhu_record_decode(const uint8_t *packet, size_t caplen, uint64_t t_ns, struc
 	size_t hdrlen;
 	int rc;
 
-	/* take_head fills what stands before these; a region counts only with has_region. Millions come by
-	 * here. */
-	memset(&ret->fds, 0, offsetof(struct vhu_record, region) - offsetof(struct vhu_record, fds));
 	ret->t_ns = t_ns;
+	take_nothing(ret);
 	*fault = take_head(packet, caplen, ret, &hdrlen);
 	if (*fault != VHU_RECORD_OK)
 		return 0;

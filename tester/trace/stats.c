@@ -16,7 +16,7 @@ struct session {
 };
 
 struct vhu_trace_stats {
-	struct vhu_stats_total total;
+	struct vhu_stats_total total; /* its messages, bytes and descriptors when they are asked for */
 	uint32_t only;
 	uint32_t next_seq;
 	struct count kinds[VHU_MSG_MAX][2]; /* requests, replies */
@@ -110,9 +110,6 @@ static void add_message(struct vhu_trace_stats *s, struct session *session, cons
 	c->bytes += r->orig_len;
 	c->largest = VHU_MAX(c->largest, r->orig_len);
 	c->fds += r->n_fds;
-	s->total.messages++;
-	s->total.bytes += r->orig_len;
-	s->total.fds += r->n_fds;
 	session->told.messages++;
 	session->told.bytes += r->orig_len;
 	if (r->flags) {
@@ -187,8 +184,22 @@ int vhu_trace_stats_add(struct vhu_trace_stats *s, const struct vhu_record *r, s
 	return 0;
 }
 
-const struct vhu_stats_total *vhu_trace_stats_total(const struct vhu_trace_stats *s)
+static void sum_up(struct vhu_stats_total *total, const struct count (*counts)[2], size_t n)
 {
+	for (size_t i = 0; i < n; i++) {
+		for (int reply = 0; reply < 2; reply++) {
+			total->messages += counts[i][reply].messages;
+			total->bytes += counts[i][reply].bytes;
+			total->fds += counts[i][reply].fds;
+		}
+	}
+}
+
+const struct vhu_stats_total *vhu_trace_stats_total(struct vhu_trace_stats *s)
+{
+	s->total.messages = s->total.bytes = s->total.fds = 0;
+	sum_up(&s->total, s->kinds, VHU_MSG_MAX);
+	sum_up(&s->total, s->unknown, VHU_CHAN_MAX);
 	return &s->total;
 }
 

@@ -39,7 +39,7 @@ int vhu_trace_stats_new(uint32_t only, struct vhu_trace_stats **ret, struct vhu_
 void vhu_trace_stats_free(struct vhu_trace_stats *s);
 int vhu_trace_stats_add(struct vhu_trace_stats *s, const struct vhu_record *r, struct vhu_err *err);
 
-const struct vhu_stats_total *vhu_trace_stats_total(const struct vhu_trace_stats *s);
+const struct vhu_stats_total *vhu_trace_stats_total(struct vhu_trace_stats *s);
 /* The i-th kind that came at all, in order of the message table; false: there are no more. */
 bool vhu_trace_stats_kind(const struct vhu_trace_stats *s, size_t i, struct vhu_kind_count *ret);
 /* The session with the next higher number (after 0: the first); NULL: there is none. */
