@@ -317,7 +317,7 @@ static void put_ring(struct snapshot *s, uint64_t index)
 		return;
 	s->m->budget = BUDGET;
 	put_memory(s, VHU_CAP_MEM_RING, true, ring->desc, vhu_ring_desc_len(ring->num));
-	if (vhu_session_features(&s->m->session) & VHU_V(VIRTIO_F_RING_PACKED))
+	if (vhu_session_packed(&s->m->session))
 		put_packed(s, ring);
 	else
 		put_split(s, ring);

@@ -111,7 +111,7 @@ void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f)
 	}
 }
 
-int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset)
+const struct vhu_foreign *vhu_run_foreign_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len)
 {
 	const struct vhu_run *r = c->r;
 
@@ -119,20 +119,34 @@ int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, u
 		const struct vhu_foreign *g = &r->foreign[i];
 		uint64_t at = uaddr - g->uaddr; /* huge if it lies below */
 
-		if (g->conn != c->index || at >= g->size || len > g->size - at ||
-		    __builtin_add_overflow(at, g->offset, ret_offset))
-			continue;
-		return *ret_offset + len <= INT64_MAX ? g->fd : -1;
+		if (g->conn == c->index && at < g->size && len <= g->size - at)
+			return g;
 	}
-	return -1;
+	return NULL;
+}
+
+int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset)
+{
+	const struct vhu_foreign *g = vhu_run_foreign_of(c, uaddr, len);
+
+	return g && !__builtin_add_overflow(uaddr - g->uaddr, g->offset, ret_offset) &&
+			       *ret_offset + len <= INT64_MAX
+		       ? g->fd
+		       : -1;
+}
+
+/* The file and the place of a ring's index; -1: nowhere. */
+static int index_at(const struct vhu_conn *c, uint64_t ring, uint64_t *ret_offset)
+{
+	return vhu_run_foreign_at(c, ring + VHU_AVAIL_IDX, sizeof(uint16_t), ret_offset);
 }
 
 /* Files of huge pages can't be written; nobody makes such for memory that is not looked at. */
 static void put_index(struct vhu_conn *c, uint64_t ring, uint16_t index)
 {
-	uint8_t bytes[2];
+	uint8_t bytes[sizeof(index)];
 	uint64_t at;
-	int fd = vhu_run_foreign_at(c, ring + VHU_AVAIL_IDX, sizeof(bytes), &at);
+	int fd = index_at(c, ring, &at);
 
 	vhu_le_put(bytes, sizeof(bytes), index);
 	if (fd >= 0 && vhu_run_is_filled(c->r, fd, at))
@@ -140,6 +154,16 @@ static void put_index(struct vhu_conn *c, uint64_t ring, uint16_t index)
 	if (fd >= 0 && pwrite(fd, bytes, sizeof(bytes), (off_t)at) < 0)
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "a ring's index cannot be set: %s",
 				   strerror(errno));
+}
+
+static bool index_stands(const struct vhu_conn *c, uint64_t ring, uint16_t index)
+{
+	uint8_t bytes[sizeof(index)];
+	uint64_t at;
+	int fd = index_at(c, ring, &at);
+
+	return fd >= 0 && pread(fd, bytes, sizeof(bytes), (off_t)at) == sizeof(bytes) &&
+	       vhu_le_get(bytes, sizeof(bytes)) == index;
 }
 
 static void zero(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
@@ -171,30 +195,21 @@ static void make_present(struct vhu_conn *c, uint64_t uaddr, uint64_t len)
 		vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), 0, "pages of a ring: %s", strerror(errno));
 }
 
-static bool index_stands(struct vhu_conn *c, uint64_t ring, uint16_t index)
-{
-	uint8_t bytes[2];
-	uint64_t at;
-	int fd = vhu_run_foreign_at(c, ring + VHU_AVAIL_IDX, sizeof(bytes), &at);
-
-	return fd >= 0 && pread(fd, bytes, sizeof(bytes), (off_t)at) == sizeof(bytes) &&
-	       vhu_le_get(bytes, sizeof(bytes)) == index;
-}
-
 /* Nothing of what went through the ring before may be left, and its indexes are where it goes on. */
 static void prepare(struct vhu_conn *c, const struct vhu_ring_state *ring, unsigned queue, bool packed)
 {
 	enum vhu_played_start played = vhu_run_played_start(c, ring, queue);
+	const bool used = c->r->io || played == VHU_PLAYED_OVER; /* by us, before */
 
 	if (played == VHU_PLAYED_BUSY)
 		return;
-	if (c->r->io || played == VHU_PLAYED_OVER)
+	if (used)
 		vhu_run_io_end(c->r);
 	/* Told twice: whoever reads them between the two must not see them gone for a moment. */
 	if (!packed && index_stands(c, ring->avail, (uint16_t)ring->base) &&
 	    index_stands(c, ring->used, (uint16_t)ring->base))
 		return;
-	if (c->r->io || played == VHU_PLAYED_OVER) {
+	if (used) {
 		zero(c, ring->desc, vhu_ring_desc_len(ring->num));
 		zero(c, ring->avail, vhu_ring_avail_len(ring->num, packed));
 		zero(c, ring->used, vhu_ring_used_len(ring->num, packed));
@@ -215,11 +230,54 @@ static bool find_ring(struct vhu_conn *c, struct vhu_ring_state *ring, bool pack
 	       vhu_run_captured_uaddr(c, ring->used, vhu_ring_used_len(ring->num, packed), &ring->used);
 }
 
+static const struct vhu_foreign *place(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret)
+{
+	const struct vhu_foreign *g = vhu_run_foreign_of(c, uaddr, len);
+
+	if (g)
+		*ret = g->gpa + (uaddr - g->uaddr);
+	return g;
+}
+
+bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *state,
+			   struct vhu_ring_layout *ret, const struct vhu_foreign *in[VHU_RING_PARTS])
+{
+	const bool packed = vhu_session_packed(&c->oracle.session);
+	struct vhu_ring_state ring = *state;
+
+	if (!ring.num || ring.num > VHU_C_VRING_SIZE_MAX || !find_ring(c, &ring, packed))
+		return false;
+	*ret = (struct vhu_ring_layout){
+		.size = (uint16_t)ring.num,
+		.packed = packed,
+		.desc_len = vhu_ring_desc_len(ring.num),
+		.avail_len = vhu_ring_avail_len(ring.num, packed),
+		.used_len = vhu_ring_used_len(ring.num, packed),
+	};
+	in[0] = place(c, ring.desc, ret->desc_len, &ret->desc);
+	in[1] = place(c, ring.avail, ret->avail_len, &ret->avail);
+	in[2] = place(c, ring.used, ret->used_len, &ret->used);
+	return in[0] && in[1] && in[2];
+}
+
+size_t vhu_layout_add_foreign(struct vhu_layout *l, const struct vhu_foreign *g)
+{
+	for (size_t i = 0; i < l->n_regions; i++)
+		if (l->region[i].gpa == g->gpa)
+			return i;
+	l->region[l->n_regions] = (struct vhu_region_layout){.gpa = g->gpa,
+							     .uaddr = g->uaddr,
+							     .size = g->size,
+							     .offset = g->offset,
+							     .backing = VHU_BACKING_MEMFD};
+	return l->n_regions++;
+}
+
 void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 	const struct vhu_session *s = &c->oracle.session;
-	bool packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
+	bool packed = vhu_session_packed(s);
 	const struct vhu_ring_state *ring;
 	struct vhu_ring_state next;
 

@@ -407,8 +407,16 @@ void vhu_run_foreign_note(struct vhu_conn *c, const struct vhu_frame *f);
  * SET_VRING_BASE said.
  */
 void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f);
-/* The file and the place in it of `len` bytes at a user address; -1 if none holds them whole. */
+/* The region that holds `len` bytes at a user address whole, until memory changes; NULL if none does. */
+const struct vhu_foreign *vhu_run_foreign_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len);
+/* Their file and the place in it; -1 if no region holds them. */
 int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
+/* Guest addresses of a captured ring's parts, and the regions that they are in. False: they are not known. */
+enum { VHU_RING_PARTS = 3 };
+bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret,
+			   const struct vhu_foreign *in[VHU_RING_PARTS]);
+/* The region as one of the layout, where there is room: its place there. */
+size_t vhu_layout_add_foreign(struct vhu_layout *l, const struct vhu_foreign *g);
 /* A new connection has no memory yet. */
 void vhu_run_foreign_forget(struct vhu_conn *c);
 void vhu_run_foreign_release(struct vhu_run *r);
@@ -422,9 +430,11 @@ void vhu_run_io_note_came(struct vhu_conn *c, const struct vhu_frame *f);
 void vhu_run_io_push(struct vhu_conn *c, const struct vhu_step *s);
 /* Looks at what the device left in memory, and lets go of it; rings that live go on with the next request. */
 void vhu_run_io_end(struct vhu_run *r);
-/* Whether a ring that starts goes on where it stopped, since nothing was said of it. */
 /* The guest as the driver has it; NULL: there is none. */
 const struct vhu_layout *vhu_run_io_layout(const struct vhu_run *r);
+/* The ring signals by (a copy of) this descriptor from now on; -1: by none. */
+void vhu_run_lend_fd(struct vhu_vring *v, enum vhu_vring_fd which, int fd);
+/* Whether a ring that starts goes on where it stopped, since nothing was said of it. */
 bool vhu_run_io_resumes(const struct vhu_run *r, unsigned queue);
 void vhu_run_io_release(struct vhu_run *r);
 
@@ -456,9 +466,6 @@ enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_
 void vhu_run_played_look(struct vhu_conn *c, bool last);
 /* The ring was kicked by this object. */
 void vhu_run_played_kicked(struct vhu_run *r, unsigned object);
-/* Guest addresses of a captured ring's parts. False: they are not known. */
-bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring,
-			   struct vhu_ring_layout *ret);
 /* A breach of the rules by the target of a replay. */
 void vhu_run_replay_breach(void *ctx, const struct vhu_ring_event *event);
 

@@ -217,7 +217,7 @@ static void tell_layout(struct vhu_conn *c, const struct vhu_frame *f, unsigned 
 		.kind = VHU_CAP_RING_LAYOUT,
 		.queue = queue,
 		.size = (uint16_t)state->num,
-		.packed = vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED),
+		.packed = vhu_session_packed(s),
 		.part = {guest_address(s, state->desc), guest_address(s, state->avail),
 			 guest_address(s, state->used)},
 		.base = stop ? (uint32_t)vhu_frame_u64(f, "num") : state->base,

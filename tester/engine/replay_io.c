@@ -70,47 +70,11 @@ static void VHU_PRINTF(2, 3) give_up(struct vhu_run *r, const char *format, ...)
 
 /* --- the guest as it is now ------------------------------------------------------------------------ */
 
-static bool gpa_of(struct vhu_conn *c, uint64_t addr, uint64_t len, uint64_t *ret)
-{
-	uint64_t uaddr;
-
-	if (!vhu_run_captured_uaddr(c, addr, len, &uaddr))
-		return false;
-	for (size_t i = 0; i < c->r->n_foreign; i++) {
-		const struct vhu_foreign *g = &c->r->foreign[i];
-
-		if (g->conn == c->index && uaddr - g->uaddr < g->size &&
-		    len <= g->size - (uaddr - g->uaddr)) {
-			*ret = g->gpa + (uaddr - g->uaddr);
-			return true;
-		}
-	}
-	return false;
-}
-
 /* A driver that has not said DRIVER_OK is not there yet; one that reconnects does not say it again. */
 static bool driver_ready(const struct vhu_session *s)
 {
 	return !(vhu_session_pfeatures(s) & VHU_P(STATUS)) || !s->status_set ||
 	       s->status & VHU_C_STATUS_DRIVER_OK;
-}
-
-bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret)
-{
-	bool packed = vhu_session_features(&c->oracle.session) & VHU_V(VIRTIO_F_RING_PACKED);
-
-	if (!ring->num || ring->num > VHU_C_VRING_SIZE_MAX)
-		return false;
-	*ret = (struct vhu_ring_layout){
-		.size = (uint16_t)ring->num,
-		.packed = packed,
-		.desc_len = vhu_ring_desc_len(ring->num),
-		.avail_len = vhu_ring_avail_len(ring->num, packed),
-		.used_len = vhu_ring_used_len(ring->num, packed),
-	};
-	return gpa_of(c, ring->desc, ret->desc_len, &ret->desc) &&
-	       gpa_of(c, ring->avail, ret->avail_len, &ret->avail) &&
-	       gpa_of(c, ring->used, ret->used_len, &ret->used);
 }
 
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
@@ -191,14 +155,8 @@ static void lay_out_regions(struct vhu_conn *c)
 	for (size_t i = 0; i < c->r->n_foreign && l->n_regions < VHU_LAYOUT_REGIONS_MAX; i++) {
 		const struct vhu_foreign *g = &c->r->foreign[i];
 
-		if (g->conn != c->index)
-			continue;
-		c->r->io->next_fds[l->n_regions] = g->fd;
-		l->region[l->n_regions++] = (struct vhu_region_layout){.gpa = g->gpa,
-								       .uaddr = g->uaddr,
-								       .size = g->size,
-								       .offset = g->offset,
-								       .backing = VHU_BACKING_MEMFD};
+		if (g->conn == c->index)
+			c->r->io->next_fds[vhu_layout_add_foreign(l, g)] = g->fd;
 	}
 }
 
@@ -211,6 +169,7 @@ static bool works(const struct vhu_ring_state *ring)
 static bool lay_out(struct vhu_conn *c)
 {
 	const struct vhu_session *s = &c->oracle.session;
+	const struct vhu_foreign *in[VHU_RING_PARTS];
 	struct vhu_replay_io *io = c->r->io;
 	bool any = false;
 
@@ -220,7 +179,7 @@ static bool lay_out(struct vhu_conn *c)
 	for (unsigned q = 0; q < VHU_SESSION_RINGS && driver_ready(s); q++) {
 		const struct vhu_ring_state *ring = &s->ring[q];
 
-		io->next_lives[q] = ring->addr_set && vhu_run_captured_ring(c, ring, &io->next.ring[q]);
+		io->next_lives[q] = ring->addr_set && vhu_run_captured_ring(c, ring, &io->next.ring[q], in);
 		if (!io->next_lives[q])
 			continue;
 		io->next.n_rings = q + 1;
@@ -340,6 +299,14 @@ static bool make_runs(struct vhu_run *r)
 	return true;
 }
 
+void vhu_run_lend_fd(struct vhu_vring *v, enum vhu_vring_fd which, int fd)
+{
+	if (fd >= 0)
+		vhu_vring_put_fd(v, which, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	else
+		vhu_vring_drop_fd(v, which);
+}
+
 /* Rings that live stand where they stood, and signal by the captured session's descriptors. */
 static void start_rings(struct vhu_run *r)
 {
@@ -350,14 +317,8 @@ static void start_rings(struct vhu_run *r)
 		if (!r->io->lives[q])
 			continue;
 		r->rings[q].started = true;
-		for (int which = 0; which < VHU_VRING_FD_MAX; which++) {
-			int fd = r->io->fd[q][which];
-
-			if (fd >= 0)
-				vhu_vring_put_fd(v, (enum vhu_vring_fd)which, fcntl(fd, F_DUPFD_CLOEXEC, 3));
-			else
-				vhu_vring_drop_fd(v, (enum vhu_vring_fd)which);
-		}
+		for (int which = 0; which < VHU_VRING_FD_MAX; which++)
+			vhu_run_lend_fd(v, (enum vhu_vring_fd)which, r->io->fd[q][which]);
 		vhu_run_watch_calls(r, q);
 	}
 }
@@ -441,10 +402,7 @@ static void put_fd(struct vhu_run *r, uint64_t queue, int which, const struct vh
 		*have = fcntl(f->fds[0], F_DUPFD_CLOEXEC, 3);
 	if (!v || !r->io->lives[queue])
 		return;
-	if (*have >= 0)
-		vhu_vring_put_fd(v, (enum vhu_vring_fd)which, fcntl(*have, F_DUPFD_CLOEXEC, 3));
-	else
-		vhu_vring_drop_fd(v, (enum vhu_vring_fd)which);
+	vhu_run_lend_fd(v, (enum vhu_vring_fd)which, *have);
 	if (which == VHU_VRING_CALL)
 		vhu_run_watch_calls(r, (unsigned)queue);
 }
@@ -468,6 +426,7 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 	uint64_t queue = vhu_frame_u64(f, "index");
+	const struct vhu_foreign *in[VHU_RING_PARTS];
 	const struct vhu_ring_state *ring;
 	struct vhu_ring_layout layout;
 
@@ -482,7 +441,7 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 		put_fd(c->r, queue, which_fd(row), f);
 	/* Its indexes may be set by now, whether it comes to requests or not. */
 	ring = &c->oracle.session.ring[queue];
-	if (row->msg == VHU_MSG_SET_VRING_KICK && vhu_run_captured_ring(c, ring, &layout))
+	if (row->msg == VHU_MSG_SET_VRING_KICK && vhu_run_captured_ring(c, ring, &layout, in))
 		leave_ring(c->r, &layout);
 }
 

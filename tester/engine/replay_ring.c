@@ -3,14 +3,13 @@
  * in any other ring.
  */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "event/loop.h"
 #include "internal.h"
 
-enum { REAP_MAX = 64, PARTS = 3 };
+enum { REAP_MAX = 64 };
 
 static const uint64_t look_ns = 200000;
 
@@ -18,7 +17,7 @@ struct played_ring {
 	struct played_ring *next;
 	unsigned conn, queue;
 	struct vhu_layout layout; /* the regions that its parts lie in, and itself */
-	ino_t inode[PARTS];
+	ino_t inode[VHU_RING_PARTS];
 	struct vhu_mem *mem;
 	struct vhu_vring *v;
 	unsigned *number;	 /* by recorded head: what is out, plus 1 */
@@ -42,16 +41,6 @@ struct vhu_played {
 
 /* --- what comes back ---------------------------------------------------------------------------------- */
 
-static bool called(const struct vhu_run *r, struct played_ring *ring)
-{
-	int fd = ring->call && r->objects ? r->objects[ring->call - 1] : -1;
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t count;
-
-	return fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLIN &&
-	       read(fd, &count, sizeof(count)) == sizeof(count);
-}
-
 static size_t take(struct vhu_run *r, struct played_ring *ring)
 {
 	struct vhu_used used[REAP_MAX];
@@ -73,7 +62,7 @@ static size_t take(struct vhu_run *r, struct played_ring *ring)
 
 static void reap(struct vhu_run *r, struct played_ring *ring)
 {
-	bool call = called(r, ring);
+	bool call = vhu_vring_take_calls(ring->v) > 0;
 	size_t n = take(r, ring);
 
 	/* A call that came before we looked is for whatever is there by now. */
@@ -133,36 +122,19 @@ static void drop(struct vhu_run *r, struct played_ring *ring)
 
 /* The regions that hold the parts, with their files. False: one is in none. */
 static bool lay_out(struct vhu_conn *c, const struct vhu_ring_state *state, struct played_ring *ring,
-		    int fds[PARTS])
+		    int fds[VHU_RING_PARTS])
 {
-	struct vhu_layout *l = &ring->layout;
-	const uint64_t parts[PARTS] = {state->desc, state->avail, state->used};
+	const struct vhu_foreign *in[VHU_RING_PARTS];
+	struct stat st;
 
-	if (!vhu_run_captured_ring(c, state, &l->ring[0]))
+	if (!vhu_run_captured_ring(c, state, &ring->layout.ring[0], in))
 		return false;
-	l->n_rings = 1;
-	for (size_t i = 0; i < PARTS; i++) {
-		const struct vhu_foreign *g = NULL;
-		bool have = false;
-		struct stat st;
-
-		for (size_t k = 0; k < c->r->n_foreign && !g; k++)
-			if (c->r->foreign[k].conn == c->index &&
-			    parts[i] - c->r->foreign[k].uaddr < c->r->foreign[k].size)
-				g = &c->r->foreign[k];
-		if (!g || fstat(g->fd, &st) < 0)
+	ring->layout.n_rings = 1;
+	for (size_t i = 0; i < VHU_RING_PARTS; i++) {
+		if (fstat(in[i]->fd, &st) < 0)
 			return false;
 		ring->inode[i] = st.st_ino;
-		for (size_t k = 0; k < l->n_regions; k++)
-			have |= l->region[k].gpa == g->gpa;
-		if (have)
-			continue;
-		fds[l->n_regions] = g->fd;
-		l->region[l->n_regions++] = (struct vhu_region_layout){.gpa = g->gpa,
-								       .uaddr = g->uaddr,
-								       .size = g->size,
-								       .offset = g->offset,
-								       .backing = VHU_BACKING_MEMFD};
+		fds[vhu_layout_add_foreign(&ring->layout, in[i])] = in[i]->fd;
 	}
 	return true;
 }
@@ -197,7 +169,7 @@ enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_
 {
 	struct played_ring *like = c->r->played ? calloc(1, sizeof(*like)) : NULL, *ring = NULL;
 	enum vhu_played_start ret = VHU_PLAYED_NONE;
-	int fds[PARTS];
+	int fds[VHU_RING_PARTS];
 
 	if (like) {
 		like->queue = queue;
@@ -219,22 +191,21 @@ static int open_ring(struct vhu_conn *c, const struct vhu_ring_state *state, str
 		     const int *fds, struct vhu_err *err)
 {
 	uint64_t features = vhu_session_features(&c->oracle.session);
-	const struct vhu_vring_opts opts = {.queue = ring->queue,
-					    .layout = &ring->layout.ring[0],
-					    .event_idx = features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
-					    .indirect_desc = true,
-					    .in_order = features & VHU_V(VIRTIO_F_IN_ORDER),
-					    .base = &state->base,
-					    .breach = vhu_run_replay_breach,
-					    .ctx = c->r};
-	struct vhu_vring_opts here = opts;
+	struct vhu_vring_opts opts = {.queue = ring->queue,
+				      .layout = &ring->layout.ring[0],
+				      .event_idx = features & VHU_V(VIRTIO_RING_F_EVENT_IDX),
+				      .indirect_desc = true,
+				      .in_order = features & VHU_V(VIRTIO_F_IN_ORDER),
+				      .base = &state->base,
+				      .breach = vhu_run_replay_breach,
+				      .ctx = c->r};
 	int rc = vhu_mem_adopt(&ring->layout, fds, &ring->mem, err);
 
-	here.mem = ring->mem;
+	opts.mem = ring->mem;
 	ring->number = calloc(VHU_C_VRING_SIZE_MAX, sizeof(*ring->number));
 	if (rc == 0 && !ring->number)
 		rc = -ENOMEM;
-	return rc < 0 ? rc : vhu_vring_new(&here, &ring->v, err);
+	return rc < 0 ? rc : vhu_vring_new(&opts, &ring->v, err);
 }
 
 /* The ring as the session has it now; NULL: it can't be made. */
@@ -243,7 +214,7 @@ static struct played_ring *make_ring(struct vhu_conn *c, unsigned queue)
 	const struct vhu_ring_state *state = vhu_session_ring(&c->oracle.session, queue);
 	struct played_ring *ring = state ? calloc(1, sizeof(*ring)) : NULL, *busy;
 	struct vhu_err err = {0};
-	int fds[PARTS];
+	int fds[VHU_RING_PARTS];
 
 	if (!ring)
 		return NULL;
@@ -306,14 +277,15 @@ static bool room_for(struct vhu_run *r, unsigned number)
 	return true;
 }
 
-static void kick(struct vhu_run *r, struct played_ring *ring)
+/* The objects of the recording that signal the ring now. */
+static void signal_by(struct vhu_run *r, struct played_ring *ring, const struct vhu_step_offer *o)
 {
-	const uint64_t one = 1;
-	int fd = ring->kick_due && ring->kick ? vhu_run_object(r, ring->kick - 1) : -1;
-
-	ring->kick_due = false;
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		vhu_run_broken(r, "a kick: %s", strerror(errno));
+	if (ring->kick != o->kick)
+		vhu_run_lend_fd(ring->v, VHU_VRING_KICK, o->kick ? vhu_run_object(r, o->kick - 1) : -1);
+	if (ring->call != o->call)
+		vhu_run_lend_fd(ring->v, VHU_VRING_CALL, o->call ? vhu_run_object(r, o->call - 1) : -1);
+	ring->kick = o->kick;
+	ring->call = o->call;
 }
 
 void vhu_run_played_kicked(struct vhu_run *r, unsigned object)
@@ -357,8 +329,7 @@ static bool offer(struct vhu_run *r, struct played_ring *ring, const struct vhu_
 		r->played->came[o->number].same = before;
 		return true;
 	}
-	ring->kick = o->kick;
-	ring->call = o->call;
+	signal_by(r, ring, o);
 	if (o->call)
 		vhu_vring_arm(ring->v);
 	else
@@ -409,7 +380,9 @@ static void wait_for(struct used_wait *w, const struct vhu_step *s)
 
 	if (is_back(w))
 		return;
-	kick(r, w->ring);
+	if (w->ring->kick_due)
+		vhu_vring_kick(w->ring->v);
+	w->ring->kick_due = false;
 	if (vhu_loop_add_timer(r->e->loop, look_ns, look_ns, on_look, NULL, &timer, NULL) == 0)
 		vhu_run_wait(r, is_back, w, vhu_run_deadline(r, s), false);
 	vhu_source_free(timer);

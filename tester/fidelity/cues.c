@@ -1,5 +1,4 @@
 /* What the world around the front-end says: marks, and requests of the back-end. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "story.h"
@@ -130,7 +129,7 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_PAIRS:
 		/* Nobody is told of that. */
 		if (!here)
-			f->facts.pairs_on = (unsigned)strtoul(strstr(text, "combined ") + 9, NULL, 10);
+			f->facts.pairs_on = vhu_mark_pairs(text);
 		break;
 	case MARK_LINK_OFF:
 		f->drops = f->paused = true;

@@ -250,3 +250,5 @@ enum mark {
 };
 /* What a mark means for a device. */
 enum mark vhu_mark_of(const char *text, enum vhu_device device);
+/* How many pairs a MARK_PAIRS names. */
+unsigned vhu_mark_pairs(const char *text);

@@ -1,6 +1,7 @@
 /* What the recorder's marks mean: who ran the test, and the guest, did this. */
 #include "internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The modules that drive a device. */
@@ -22,6 +23,9 @@ static const char *const modules[VHU_DEV_MAX] = {
 	[VHU_DEV_RTC] = "virtio_rtc",
 	[VHU_DEV_SPI] = "spi_virtio",
 };
+
+/* Before the number of pairs that the guest uses from now on. */
+static const char combined[] = " combined ";
 
 /* Words that begin the mark, and a word that it has somewhere; the first row that fits counts. */
 static const struct {
@@ -46,7 +50,7 @@ static const struct {
 	{"source:", "postcopy", MARK_MIGRATE_POSTCOPY},
 	{"source:", "migrate", MARK_MIGRATE},
 	{"migration completed", "", MARK_MIGRATED},
-	{"guest: ethtool -L", " combined ", MARK_PAIRS},
+	{"guest: ethtool -L", combined, MARK_PAIRS},
 	{"qmp: object-add", "pc-dimm", MARK_PLUG},
 	{"qmp: device_del", " dm", MARK_NONE},
 	{"qmp: device_del", "", MARK_GUEST_RESET},
@@ -70,11 +74,17 @@ static bool is_module(const char *text, const char *command, enum vhu_device dev
 
 enum mark vhu_mark_of(const char *text, enum vhu_device device)
 {
-
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(table); i++)
 		if (strncmp(text, table[i].begin, strlen(table[i].begin)) == 0 && strstr(text, table[i].has))
 			return table[i].mark;
 	if (is_module(text, "guest: rmmod ", device))
 		return MARK_GUEST_RESET;
 	return is_module(text, "guest: modprobe ", device) ? MARK_DRIVER : MARK_NONE;
+}
+
+unsigned vhu_mark_pairs(const char *text)
+{
+	const char *at = strstr(text, combined);
+
+	return at ? (unsigned)strtoul(at + strlen(combined), NULL, 10) : 0;
 }

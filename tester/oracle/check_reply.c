@@ -251,7 +251,7 @@ static bool base_high_bits(struct vhu_judgement *j)
 {
 	uint64_t num = VHU_NUMBER(j->f, VRING_BASE, num);
 
-	if (vhu_session_features(j->s) & VHU_V(VIRTIO_F_RING_PACKED) || num <= UINT16_MAX)
+	if (vhu_session_packed(j->s) || num <= UINT16_MAX)
 		return false;
 	return vhu_differs(j, "a value below 65536", "0x%llx", (unsigned long long)num);
 }

@@ -9,11 +9,6 @@ static const struct vhu_ring_state *ring_of(const struct vhu_trial *v)
 	return vhu_session_ring(v->s, (uint32_t)VHU_MIN(index, (uint64_t)UINT32_MAX));
 }
 
-static bool packed(const struct vhu_session *s)
-{
-	return vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
-}
-
 static void while_running(struct vhu_trial *v)
 {
 	const struct vhu_ring_state *r = ring_of(v);
@@ -26,9 +21,9 @@ static void check_num(struct vhu_trial *v)
 {
 	uint64_t num = VHU_NUMBER(v->f, VRING_STATE, num);
 
-	if (num == 0 || num > VHU_C_VRING_SIZE_MAX || (!packed(v->s) && (num & (num - 1))))
+	if (num == 0 || num > VHU_C_VRING_SIZE_MAX || (!vhu_session_packed(v->s) && (num & (num - 1))))
 		vhu_trial_malformed_by(v, VHU_MALFORMED_RING_SIZE,
-				       packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_94,
+				       vhu_session_packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_94,
 				       "no ring has %llu entries", (unsigned long long)num);
 	while_running(v);
 }
@@ -37,7 +32,7 @@ static void check_base(struct vhu_trial *v)
 {
 	uint64_t num = VHU_NUMBER(v->f, VRING_BASE, num);
 
-	if (!packed(v->s) && num > UINT16_MAX)
+	if (!vhu_session_packed(v->s) && num > UINT16_MAX)
 		vhu_trial_breaks(v, VHU_REQ_VRING_78, "bits 16 to 31 of a split ring's index are set");
 	while_running(v);
 }
@@ -68,7 +63,8 @@ static void check_endian(struct vhu_trial *v)
 static void check_ring_part(struct vhu_trial *v, const char *field, uint64_t at, uint64_t align, uint64_t len)
 {
 	if (at % align)
-		vhu_trial_malformed_by(v, VHU_MALFORMED_ADDRESS, packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_77,
+		vhu_trial_malformed_by(v, VHU_MALFORMED_ADDRESS,
+				       vhu_session_packed(v->s) ? VHU_REQ_MAX : VHU_REQ_RING_77,
 				       "%s address 0x%llx is not aligned", field, (unsigned long long)at);
 	/* With an IOMMU the address is an IOVA, which no region tells. */
 	if (vhu_session_features(v->s) & VHU_V(VIRTIO_F_ACCESS_PLATFORM))
@@ -90,7 +86,7 @@ static bool overlap(struct part a, struct part b)
 /* Without the event words, which not every driver has. */
 static void check_overlap(struct vhu_trial *v, uint64_t num)
 {
-	bool p = packed(v->s);
+	bool p = vhu_session_packed(v->s);
 	struct part desc = {VHU_NUMBER(v->f, VRING_ADDR, descriptor), VHU_C_DESC_SIZE * num},
 		    avail = {VHU_NUMBER(v->f, VRING_ADDR, available), p ? 4 : 4 + 2 * num},
 		    used = {VHU_NUMBER(v->f, VRING_ADDR, used), p ? 4 : 4 + 8 * num};
@@ -112,7 +108,8 @@ static void check_log_address(struct vhu_trial *v, uint64_t num)
 {
 	uint64_t log = VHU_NUMBER(v->f, VRING_ADDR, log), end;
 
-	if (!(VHU_NUMBER(v->f, VRING_ADDR, flags) & VHU_C_VRING_F_LOG) || !v->s->log_size || packed(v->s))
+	if (!(VHU_NUMBER(v->f, VRING_ADDR, flags) & VHU_C_VRING_F_LOG) || !v->s->log_size ||
+	    vhu_session_packed(v->s))
 		return;
 	if (__builtin_add_overflow(log, 6 + 8 * num, &end) ||
 	    (end - 1) / VHU_C_LOG_PAGE / 8 >= v->s->log_size)
@@ -123,6 +120,7 @@ static void check_log_address(struct vhu_trial *v, uint64_t num)
 static void check_addr(struct vhu_trial *v)
 {
 	const struct vhu_ring_state *r = ring_of(v);
+	const bool packed = vhu_session_packed(v->s);
 	uint64_t flags = VHU_NUMBER(v->f, VRING_ADDR, flags);
 	/* Lengths are known once the size is; a page is what every part has at least in practice. */
 	uint64_t num = r && r->num_set && r->num <= VHU_C_VRING_SIZE_MAX ? r->num : 1;
@@ -133,9 +131,9 @@ static void check_addr(struct vhu_trial *v)
 	check_ring_part(v, "descriptor", VHU_NUMBER(v->f, VRING_ADDR, descriptor), VHU_C_DESC_ALIGN,
 			num * VHU_C_DESC_SIZE);
 	check_ring_part(v, "available", VHU_NUMBER(v->f, VRING_ADDR, available),
-			packed(v->s) ? 4 : VHU_C_AVAIL_ALIGN, packed(v->s) ? 4 : 6 + 2 * num);
+			packed ? 4 : VHU_C_AVAIL_ALIGN, packed ? 4 : 6 + 2 * num);
 	check_ring_part(v, "used", VHU_NUMBER(v->f, VRING_ADDR, used), VHU_C_USED_ALIGN,
-			packed(v->s) ? 4 : 6 + 8 * num);
+			packed ? 4 : 6 + 8 * num);
 	check_overlap(v, num);
 	check_log_address(v, num);
 	if (!v->s->memory_set)

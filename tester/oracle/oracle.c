@@ -341,7 +341,7 @@ static enum vhu_finding_kind breach_kind(const struct vhu_obs *obs, bool packed)
 static void observe_breach(struct vhu_oracle *o, const struct vhu_obs *obs)
 {
 	const struct vhu_breach_row *row = vhu_breach_row(obs->breach);
-	bool packed = vhu_session_features(&o->session) & VHU_V(VIRTIO_F_RING_PACKED);
+	bool packed = vhu_session_packed(&o->session);
 	enum vhu_req req = vhu_breach_req(obs->breach, packed);
 	struct vhu_judgement j = {.s = &o->session};
 	struct vhu_finding f;

@@ -143,6 +143,11 @@ static inline uint64_t vhu_session_pfeatures(const struct vhu_session *s)
 {
 	return s->pfeatures_set_known ? s->pfeatures_set : 0;
 }
+/* Whether its rings are packed ones. */
+static inline bool vhu_session_packed(const struct vhu_session *s)
+{
+	return vhu_session_features(s) & VHU_V(VIRTIO_F_RING_PACKED);
+}
 /* Whether the acknowledgement protocol is on for the next request. */
 static inline bool vhu_session_reply_ack(const struct vhu_session *s)
 {
