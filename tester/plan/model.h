@@ -59,5 +59,8 @@ void vhu_model_item(struct model *m, struct model_conn *mc, const struct vhu_scr
 
 /* verdict.c: an error of the file, or, on a real target, why it does not fit this one. */
 void vhu_model_complain(struct model *m, const char *format, ...) VHU_PRINTF(2, 3);
+/* As `breaks` names it. */
+enum { VHU_BREAKS_NAME_MAX = 48 };
+const char *vhu_breaks_name(enum vhu_req req, unsigned malformed, char out[VHU_BREAKS_NAME_MAX]);
 /* After the step's frames were judged. */
 void vhu_model_verdict(struct model *m);

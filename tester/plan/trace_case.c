@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "internal.h"
+#include "model.h"
+#include "oracle/oracle.h"
 #include "session/session.h"
+#include "trace/format.h"
 #include "wire/frame.h"
 
 enum { PLAIN_NUMBER = 65536, TITLE_MAX = 80 };
@@ -222,6 +225,9 @@ static bool usual_fds(const struct vhu_plan *plan, const struct vhu_frame *f,
 	else if (row && row->msg == VHU_MSG_SET_MEM_TABLE &&
 		 !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
 		n = 0;
+	/* Not every session has a log to go with it. */
+	if (row && row->msg == VHU_MSG_SET_LOG_BASE)
+		return false;
 	for (size_t i = 0; i < rec->n_fds; i++)
 		if (!row || !is_made(plan, row->msg, &rec->fds[i]))
 			return false;
@@ -277,6 +283,13 @@ static void note_offer(struct writing *w, const struct vhu_frame *f, const struc
 
 /* --- what is expected ------------------------------------------------------------------------------ */
 
+/* What goes through rings goes on beside the messages. */
+static bool is_of_rings(enum vhu_verb verb)
+{
+	return verb == VHU_VERB_FILL || verb == VHU_VERB_SIGNAL || verb == VHU_VERB_OFFER ||
+	       verb == VHU_VERB_USED;
+}
+
 /*
  * Its answer, if it came before the front-end went on; answers to what was sent before may stand between.
  * NULL: it went on without.
@@ -288,11 +301,12 @@ static const struct vhu_step *answer_to(const struct vhu_plan *plan, size_t at)
 	for (size_t i = at + 1; i < plan->n_steps; i++) {
 		const struct vhu_step *next = &plan->steps[i];
 
-		if (next->conn != s->conn ||
-		    (next->verb == VHU_VERB_ANSWER && next->answer.channel != VHU_CHAN_MAIN))
+		if (next->conn != s->conn || is_of_rings(next->verb))
 			continue;
-		return next->verb == VHU_VERB_ANSWER && next->answer.request == s->recorded.request ? next
-												    : NULL;
+		if (next->verb != VHU_VERB_ANSWER)
+			return NULL;
+		if (next->answer.channel == VHU_CHAN_MAIN && next->answer.request == s->recorded.request)
+			return next;
 	}
 	return NULL;
 }
@@ -379,22 +393,37 @@ static void put_expected(struct writing *w, json_t *step, size_t at, enum vhu_du
 
 /* --- steps ----------------------------------------------------------------------------------------- */
 
-static struct vhu_frame frame_of(const struct vhu_step_recorded *rec)
+/* The descriptors are none: how many there are is what counts. */
+static struct vhu_frame frame_of(const struct vhu_step_recorded *rec, int fds[VHU_CAP_FDS_MAX])
 {
+	memset(fds, -1, VHU_CAP_FDS_MAX * sizeof(*fds));
 	return (struct vhu_frame){.channel = VHU_CHAN_MAIN,
 				  .dir = VHU_DIR_FE,
 				  .request = rec->request,
 				  .flags = rec->flags,
 				  .size = rec->size,
 				  .payload = (uint8_t *)rec->payload,
-				  .len = rec->n_payload};
+				  .len = rec->n_payload,
+				  .fds = fds,
+				  .n_fds = rec->n_fds};
+}
+
+/* What a tester did wrong on purpose is no measure of the back-end. */
+static void put_breaks(json_t *step, const struct vhu_session *session, const struct vhu_frame *f)
+{
+	struct vhu_illegal illegal;
+	char name[VHU_BREAKS_NAME_MAX];
+
+	if (vhu_oracle_illegal(session, f, &illegal, 1))
+		set(step, "breaks", json_string(vhu_breaks_name(illegal.req, illegal.malformed, name)));
 }
 
 static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 {
 	const struct vhu_step *s = &w->plan->steps[at];
 	const struct vhu_step_recorded *rec = &s->recorded;
-	struct vhu_frame f = frame_of(rec);
+	int fds[VHU_CAP_FDS_MAX];
+	struct vhu_frame f = frame_of(rec, fds);
 	json_t *step = json_object();
 	char name[16];
 
@@ -404,8 +433,10 @@ static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 	put_fds(w, step, &f, rec);
 	put_header(step, rec);
 	put_expected(w, step, at, vhu_session_due(session, &f));
+	if (rec->intended)
+		put_breaks(step, session, &f);
 	note_offer(w, &f, rec->row);
-	vhu_session_apply(session, &f, false);
+	vhu_session_apply(session, &f, rec->intended);
 	append(w, s, step);
 	w->last[s->conn] = json_array_size(w->steps);
 }

@@ -163,13 +163,17 @@ static void mask_names(struct masking *m, const struct vhu_msg_row *row, const c
 	}
 }
 
-/* Where the ring came to by the traffic: without it, ours stands where it was set. */
+/*
+ * Where the ring came to by the traffic: without it, ours stands where it was set, unless a buffer of
+ * requests in flight, which has not seen the traffic of before either, says where a packed ring goes on.
+ */
 static bool traffic(const struct trace_compile *c, const struct track *t, const struct vhu_frame *f)
 {
 	const struct vhu_ring_state *ring = vhu_session_ring(t->session, (uint32_t)vhu_frame_u64(f, "index"));
 
 	return c->opts->io || !ring || vhu_trace_ring_begun(t, vhu_frame_u64(f, "index")) ||
-	       vhu_frame_u64(f, "num") != ring->base;
+	       vhu_frame_u64(f, "num") != ring->base ||
+	       (t->session->inflight_set && vhu_session_packed(t->session));
 }
 
 static void mask_usual(struct trace_compile *c, const struct track *t, const struct vhu_msg_row *row,

@@ -20,6 +20,7 @@ struct trace_ring {
 	struct out {
 		const struct vhu_record *record; /* that made it available; NULL: none is out */
 		unsigned number;
+		bool bare;
 	} * out; /* by head */
 };
 
@@ -83,11 +84,6 @@ bool vhu_trace_ring_begun(const struct track *t, uint64_t queue)
 
 /* --- a request --------------------------------------------------------------------------------------- */
 
-static bool is_packed(const struct track *t)
-{
-	return vhu_session_features(t->session) & VHU_V(VIRTIO_F_RING_PACKED);
-}
-
 static bool reads_only(const struct trace_compile *c, const struct vhu_ring_record *q)
 {
 	static const uint32_t types[] = {VHU_C_BLK_T_IN, VHU_C_BLK_T_FLUSH, VHU_C_BLK_T_GET_ID};
@@ -111,18 +107,30 @@ static size_t in_ring(const struct vhu_ring_record *q)
 	return q->n_desc;
 }
 
+/* The device would read more than the capture has of it: ours is another request. */
+static bool is_bare(const struct vhu_ring_record *q)
+{
+	uint64_t read = 0;
+
+	for (size_t i = 0; i < q->n_desc; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+
+		if (!(d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT)))
+			read += d.len;
+	}
+	return read > q->n_data;
+}
+
 /* A pipe, say, where kicks go. */
 static bool kicked_strangely(const struct track *t, unsigned queue)
 {
 	return t->signals[VHU_TRACE_KICK] && t->signals[VHU_TRACE_KICK][queue] == VHU_TRACE_STRANGE;
 }
 
-/* Whether it can be put into the ring as that is now. */
+/* Whether it can be put into the ring as that is now, with `n` descriptors. */
 static bool fits(const struct trace_compile *c, const struct track *t, const struct vhu_record *r,
-		 const struct vhu_ring_record *q, const struct vhu_ring_state *state)
+		 const struct vhu_ring_record *q, const struct vhu_ring_state *state, size_t n)
 {
-	size_t n = in_ring(q);
-
 	return state && state->addr_set && state->num && state->num <= VHU_C_VRING_SIZE_MAX &&
 	       !(r->flags & VHU_CAP_INTENDED) && n && n <= state->num && q->head < state->num &&
 	       !(vhu_session_features(t->session) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
@@ -174,6 +182,7 @@ static int fill_table(struct trace_compile *c, const struct track *t, const stru
 		      const struct vhu_ring_record *q, size_t first)
 {
 	uint64_t at = vhu_ring_record_desc(q, first - 1).addr, uaddr;
+	const bool packed = vhu_session_packed(t->session);
 	size_t n = q->n_desc - first;
 	struct vhu_buf table = {0};
 	int rc = 0;
@@ -186,9 +195,8 @@ static int fill_table(struct trace_compile *c, const struct track *t, const stru
 			break;
 		vhu_le_put(p, 8, d.addr);
 		vhu_le_put(p + 8, 4, d.len);
-		vhu_le_put(p + (is_packed(t) ? 14 : 12), 2, d.flags);
-		vhu_le_put(p + (is_packed(t) ? 12 : 14), 2,
-			   is_packed(t) || d.flags & VHU_C_DESC_F_NEXT ? i + 1 : 0);
+		vhu_le_put(p + (packed ? 14 : 12), 2, d.flags);
+		vhu_le_put(p + (packed ? 12 : 14), 2, packed || d.flags & VHU_C_DESC_F_NEXT ? i + 1 : 0);
 	}
 	if (table.failed)
 		rc = vhu_err_errno(c->err, -ENOMEM, "capture");
@@ -254,11 +262,10 @@ static struct out *out_at(struct trace_ring *ring, uint32_t num, uint32_t head)
 }
 
 static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_record *r,
-		     const struct vhu_ring_record *q, const struct vhu_ring_state *state)
+		     const struct vhu_ring_record *q, const struct vhu_ring_state *state, size_t n)
 {
 	struct trace_ring *ring = ring_at(c, t, q->queue);
 	struct out *out = ring ? out_at(ring, state->num, q->head) : NULL;
-	size_t n = in_ring(q);
 	struct vhu_offer_desc *chain = out ? chain_of(c, q, n) : NULL;
 	struct vhu_step *s = chain ? vhu_trace_step(c, VHU_VERB_OFFER, t, r) : NULL;
 
@@ -273,7 +280,7 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 					   .kick = vhu_trace_signal(t, q->queue, VHU_TRACE_KICK),
 					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
 	ring->begun = true;
-	*out = (struct out){r, c->n_offers++};
+	*out = (struct out){.record = r, .number = c->n_offers++, .bare = is_bare(q)};
 	return 0;
 }
 
@@ -281,17 +288,18 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 		 const struct vhu_ring_record *q)
 {
 	const struct vhu_ring_state *state = vhu_session_ring(t->session, q->queue);
+	size_t n = in_ring(q);
 	int rc;
 
-	if (!fits(c, t, r, q, state)) {
+	if (!fits(c, t, r, q, state, n)) {
 		c->no_ring++;
 		return 0;
 	}
-	c->bare += !q->n_data;
+	c->bare += is_bare(q);
 	rc = fill_buffers(c, t, r, q);
-	if (rc == 0 && in_ring(q) < q->n_desc)
-		rc = fill_table(c, t, r, q, in_ring(q));
-	return rc == 0 ? put_offer(c, t, r, q, state) : rc;
+	if (rc == 0 && n < q->n_desc)
+		rc = fill_table(c, t, r, q, n);
+	return rc == 0 ? put_offer(c, t, r, q, state, n) : rc;
 }
 
 /* What was sent comes back. Once something was wrong there, no length behind it is a measure. */
@@ -312,7 +320,7 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 	s->used = (struct vhu_step_used){.queue = q->queue,
 					 .number = ring->out[q->id].number,
 					 .len = q->len,
-					 .any_len = t->lengths_wrong,
+					 .any_len = t->lengths_wrong || ring->out[q->id].bare,
 					 .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
 	ring->out[q->id].record = NULL;
 	return 0;

@@ -28,12 +28,13 @@ void vhu_model_complain(struct model *m, const char *format, ...)
 		vhu_diag_at(c->report, here->source, here->pointer, "%s", text);
 }
 
-static const char *req_name(enum vhu_req req, unsigned malformed, char out[48])
+const char *vhu_breaks_name(enum vhu_req req, unsigned malformed, char out[VHU_BREAKS_NAME_MAX])
 {
 	if (req != VHU_REQ_MAX)
-		snprintf(out, 48, "%s", vhu_req_row(req)->id);
+		snprintf(out, VHU_BREAKS_NAME_MAX, "%s", vhu_req_row(req)->id);
 	else
-		snprintf(out, 48, "malformed:%s", vhu_malformed_name((enum vhu_malformed)malformed));
+		snprintf(out, VHU_BREAKS_NAME_MAX, "malformed:%s",
+			 vhu_malformed_name((enum vhu_malformed)malformed));
 	return out;
 }
 
@@ -44,7 +45,7 @@ static bool names(const struct vhu_breaks *b, const struct vhu_illegal *i)
 
 static void list_illegal(const struct model *m, struct vhu_buf *out)
 {
-	char name[48];
+	char name[VHU_BREAKS_NAME_MAX];
 
 	for (size_t i = 0; i < m->n_illegal; i++) {
 		bool again = false;
@@ -53,7 +54,7 @@ static void list_illegal(const struct model *m, struct vhu_buf *out)
 			again |= !strcmp(m->illegal[k].text, m->illegal[i].text);
 		if (!again)
 			vhu_buf_printf(out, "%s%s (%s)", out->len ? ", " : "",
-				       req_name(m->illegal[i].req, m->illegal[i].malformed, name),
+				       vhu_breaks_name(m->illegal[i].req, m->illegal[i].malformed, name),
 				       m->illegal[i].text);
 	}
 }
@@ -62,7 +63,7 @@ void vhu_model_verdict(struct model *m)
 {
 	const struct vhu_breaks *b = &m->step->breaks;
 	struct vhu_buf all = {0};
-	char name[48];
+	char name[VHU_BREAKS_NAME_MAX];
 
 	if (!m->judged)
 		return;
@@ -71,7 +72,7 @@ void vhu_model_verdict(struct model *m)
 		vhu_model_complain(m, "the step breaks %s: say so with 'breaks'", vhu_buf_text(&all));
 	else if (b->set && !m->n_illegal)
 		vhu_model_complain(m, "the step is legal here, it does not break %s",
-				   req_name(b->req, b->malformed, name));
+				   vhu_breaks_name(b->req, b->malformed, name));
 	else if (b->set) {
 		bool found = false;
 
@@ -79,7 +80,7 @@ void vhu_model_verdict(struct model *m)
 			found |= names(b, &m->illegal[i]);
 		if (!found)
 			vhu_model_complain(m, "the step does not break %s, but %s",
-					   req_name(b->req, b->malformed, name), vhu_buf_text(&all));
+					   vhu_breaks_name(b->req, b->malformed, name), vhu_buf_text(&all));
 	}
 	m->failed |= all.failed;
 	vhu_buf_done(&all);
