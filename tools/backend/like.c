@@ -260,6 +260,8 @@ static void take_answer(struct reading *r, uint32_t request, const uint8_t *payl
 		take_config(r, payload, len);
 	else if (request == MSG_MAIN_SET_LOG_BASE)
 		take_log_base(r, len);
+	else if (request == MSG_MAIN_NET_SET_MTU && len == PMAX_U64)
+		options.mtu_any &= !FIELD(payload, U64, u64);
 	else if (len == PMAX_U64)
 		take_u64(r, request, FIELD(payload, U64, u64));
 }
@@ -350,11 +352,8 @@ static void note_socket(struct reading *r, size_t len)
 
 static bool counts(const struct reading *r)
 {
-	uint32_t connection = file_connection(r);
-	uint64_t wanted = r->session ? r->socket[r->session % CONNECTIONS] : 0;
-
-	return !r->session || connection == r->session ||
-	       (wanted && r->socket[connection % CONNECTIONS] == wanted);
+	return !r->session ||
+	       r->socket[file_connection(r) % CONNECTIONS] == r->socket[r->session % CONNECTIONS];
 }
 
 static void take_packet(struct reading *r, size_t len)
@@ -415,6 +414,7 @@ void like_capture(const char *path, uint32_t session)
 	options.unasked = 1ULL << MSG_BACKEND_BACKEND_VRING_HOST_NOTIFIER_MSG |
 			  1ULL << MSG_BACKEND_BACKEND_SHMEM_MAP |
 			  1ULL << MSG_BACKEND_BACKEND_SHARED_OBJECT_ADD;
+	options.mtu_any = true; /* it may have been told anything */
 	if (session)
 		read_all(r, note_socket);
 	read_all(r, take_packet);

@@ -12,7 +12,7 @@ enum result msg_net_set_mtu(struct session *s, struct msg *m, struct reply *r)
 	uint64_t mtu = FIELD(m->payload, U64, u64);
 
 	(void)r;
-	if (options.exact) /* what is imitated may have been told anything */
+	if (options.mtu_any)
 		return RES_OK;
 	if (fault(net_mtu_any) ? mtu == MTU_MIN : mtu < MTU_MIN || mtu > MTU_MAX)
 		return RES_REFUSED;

@@ -40,6 +40,7 @@ struct options {
 	uint64_t unasked; /* requests of our own that are not made, a bit each */
 	bool ungated;	 /* messages are served without their protocol feature */
 	bool unoffered;	 /* features are taken that were not offered */
+	bool mtu_any;	 /* whatever MTU the front-end names is taken */
 	bool ack_always; /* need_reply is answered without REPLY_ACK */
 	bool area_first; /* with INFLIGHT_SHMFD no ring starts without its buffer */
 	uint8_t config[C_CONFIG_SIZE_MAX];
