@@ -223,8 +223,7 @@ static void reset_device(struct vhu_session *s, const struct vhu_frame *f)
 	disable_all(s);
 	s->status = 0;
 	s->shm_reset |= s->n_shm > 0;
-	s->n_shm = 0;
-	s->shm_lost = false;
+	s->shm_reset_at = s->serial;
 }
 
 static void set_status(struct vhu_session *s, const struct vhu_frame *f)
@@ -422,6 +421,8 @@ static void apply_reply(struct vhu_session *s, const struct vhu_frame *f)
 			s->missed[s->n_missed++ % VHU_SESSION_QUIET] = s->pending[k].request;
 	s->n_quiet = 0;
 	drop(s->pending, &s->n_pending, (size_t)i + 1);
+	if (s->shm_reset_at && s->answered.serial >= s->shm_reset_at)
+		vhu_session_shm_gone(s);
 	if (row && on_reply[row->msg])
 		on_reply[row->msg](s, f);
 }

@@ -22,6 +22,8 @@ bool vhu_session_shm_valid(const struct vhu_session *s, const struct vhu_shm_map
 
 bool vhu_session_shm_free(const struct vhu_session *s, const struct vhu_shm_map *m)
 {
+	if (s->shm_reset_at)
+		return true;
 	for (size_t i = 0; i < s->n_shm; i++) {
 		const struct vhu_shm_map *have = &s->shm[i];
 
@@ -60,11 +62,19 @@ void vhu_session_shm_map(struct vhu_session *s, const struct vhu_frame *f, bool 
 	struct vhu_shm_map m = vhu_session_shm_range(f);
 
 	m.asked = asked;
+	/* Sent before the reset, or after it: who knows. */
+	s->shm_lost |= s->shm_reset_at != 0;
 	if (s->n_shm == VHU_SESSION_SHM_MAPS) {
 		s->shm_lost = true;
 		drop(s, 0);
 	}
 	s->shm[s->n_shm++] = m;
+}
+
+void vhu_session_shm_gone(struct vhu_session *s)
+{
+	s->n_shm = 0;
+	s->shm_reset_at = 0;
 }
 
 void vhu_session_shm_unmap(struct vhu_session *s, const struct vhu_frame *f)

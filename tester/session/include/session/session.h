@@ -105,8 +105,9 @@ struct vhu_session {
 	uint64_t shm_size[VHU_SESSION_SHM_IDS];
 	size_t n_shm;
 	struct vhu_shm_map shm[VHU_SESSION_SHM_MAPS];
-	bool shm_lost;			/* there were more mappings than are remembered */
+	bool shm_lost;			/* there were more mappings than are remembered, or are known for certain */
 	bool shm_reset;			/* RESET_DEVICE dropped mappings */
+	uint64_t shm_reset_at;		/* its serial, while no answer shows that it was taken; else 0 */
 
 	size_t n_pending;
 	struct vhu_pending pending[VHU_SESSION_PENDING];	/* oldest first */
