@@ -63,6 +63,8 @@ void vhu_hot_free(struct vhu_hot *h)
 {
 	if (!h)
 		return;
+	if (h->inflight) /* given up, which was told: each may come back at any time */
+		vhu_vring_spoil(h->v);
 	if (h->chain) {
 		h->ops->settle(h);
 		for (unsigned i = 0; i < h->n; i++)

@@ -352,6 +352,19 @@ static void test_reset(void **state)
 	close_hot();
 }
 
+/* What was given up and told of may come back later, which is no news. */
+static void test_split_given_up(void **state)
+{
+	open_hot(false, 64, 4, false, false);
+	send_all(4);
+	vhu_hot_free(hot);
+	hot = NULL;
+	toy_return(3, 9);
+	assert_int_equal(reap(), 0);
+	expect_none();
+	close_hot();
+}
+
 static void test_too_many(void **state)
 {
 	struct vhu_err err = {0};
@@ -369,7 +382,7 @@ int main(void)
 		cmocka_unit_test(test_packed),	       cmocka_unit_test(test_packed_in_order),
 		cmocka_unit_test(test_split_lies),     cmocka_unit_test(test_packed_lies),
 		cmocka_unit_test(test_split_too_many), cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_split_given_up), cmocka_unit_test(test_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
