@@ -283,26 +283,27 @@ static void tell_length(struct vhu_io *io, uint32_t sent, size_t len)
 }
 
 /* A frame that says it is ours: noted with what it was sent as. */
-static void note_frame(struct vhu_io *io, const struct net_id *id, unsigned flags, const uint8_t *bytes,
-		       size_t len)
+static void note_frame(struct vhu_io *io, const struct net_id *id, const uint8_t *packet, size_t len)
 {
 	struct vhu_net *n = io->d->net;
+	size_t header = vhu_net_header_size(io->d->opts.features);
 	struct vhu_net_frame *f = id->number < n->n_sent ? &n->sent[id->number] : NULL;
 	struct net_id was;
-	bool complete = !(flags & (VHU_C_NET_F_NEEDS_CSUM | VHU_C_NET_F_DATA_VALID));
+	bool complete = !(packet[0] & (VHU_C_NET_F_NEEDS_CSUM | VHU_C_NET_F_DATA_VALID));
 
 	if (!f)
 		return;
 	was = (struct net_id){.seed = id->seed, .number = id->number, .pair = f->pair, .len = f->len};
 	f->came++;
 	f->pair_came = io->queue / 2;
+	memcpy(f->header, packet, header);
 	if (f->loose)
 		return;
-	if (len != was.len)
-		tell_length(io, was.len, len);
+	if (len - header != was.len)
+		tell_length(io, was.len, len - header);
 	if (!f->harm[0])
-		f->rewritten = vhu_net_frame_same(&was, complete, bytes, len, f->harm, sizeof(f->harm)) ==
-			       NET_REWRITTEN;
+		f->rewritten = vhu_net_frame_same(&was, complete, packet + header, len - header, f->harm,
+						  sizeof(f->harm)) == NET_REWRITTEN;
 }
 
 /* Whether some driver or other has headers of that size; a fault may be two bytes off. */
@@ -337,7 +338,7 @@ static void judge_packet(struct vhu_io *io, const uint8_t *bytes, size_t len)
 	judge_csum(io, bytes, flags, len - header);
 	judge_hash(io, bytes);
 	if (at >= 0)
-		note_frame(io, &id, flags, bytes + header, len - header);
+		note_frame(io, &id, bytes, len);
 }
 
 /* How many buffers the packet has, by the header in its first one. */

@@ -272,8 +272,10 @@ static void judge_frame(struct traffic *t, uint32_t number)
 	if (f->came > 1)
 		vhu_run_unmet(t->r, t->s, VHU_FINDING_QUIRK, "each frame once",
 			      "a frame of %u bytes, pair %u, came %u times", f->len, f->pair, f->came);
-	if (f->came)
-		judge_pair(t, f);
+	if (!f->came)
+		return;
+	judge_pair(t, f);
+	vhu_run_match_fields(t->r, t->s, &t->f->received, f->header, vhu_net_header_size(t->c->features));
 }
 
 /* Rings that were disabled have given nothing. */

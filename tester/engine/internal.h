@@ -597,6 +597,9 @@ void vhu_run_gone(struct vhu_run *r, const struct vhu_step *s);
 void vhu_run_publish(struct vhu_run *r, const struct vhu_step *s, unsigned queue, bool kick);
 /* The bytes of a layout's fields; false: BROKEN was said. */
 bool vhu_run_build_out(struct vhu_run *r, const struct vhu_chain_elem *e, uint8_t *bytes);
+/* The matchers of an element on the fields of what came, as far as that reaches. */
+void vhu_run_match_fields(struct vhu_run *r, const struct vhu_step *s, const struct vhu_chain_elem *e,
+			  const uint8_t *bytes, size_t len);
 /* Waits until every request of `tag` (NULL: all) is done and settles them. */
 void vhu_run_finish_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag);
 void vhu_run_forget_ios(struct vhu_run *r);

@@ -72,6 +72,18 @@ static void save_fields(struct vhu_run *r, const struct vhu_chain_elem *e, const
 			}
 }
 
+void vhu_run_match_fields(struct vhu_run *r, const struct vhu_step *s, const struct vhu_chain_elem *e,
+			  const uint8_t *bytes, size_t len)
+{
+	const struct vhu_layout_row *row;
+
+	for (size_t m = 0; m < e->n_matches; m++)
+		for (size_t k = 0; (row = vhu_layout_field(e->layout, k)); k++)
+			if (!strcmp(row->field, e->matches[m].field) && row->offset + row->size <= len)
+				vhu_run_match(r, s, &e->matches[m].match, row->field,
+					      vhu_le_get(bytes + row->offset, row->size));
+}
+
 static void judge_parts(struct vhu_run *r, const struct vhu_io_run *i)
 {
 	const struct vhu_step_chain *chain = &i->step->chain;
@@ -86,15 +98,7 @@ static void judge_parts(struct vhu_run *r, const struct vhu_io_run *i)
 			continue;
 		bytes = vhu_io_part(i->io, k, &len);
 		save_fields(r, e, bytes, len);
-		for (size_t m = 0; m < e->n_matches; m++)
-			for (size_t fi = 0; vhu_layout_field(e->layout, fi); fi++) {
-				const struct vhu_layout_row *row = vhu_layout_field(e->layout, fi);
-
-				if (!strcmp(row->field, e->matches[m].field) &&
-				    row->offset + row->size <= len)
-					vhu_run_match(r, i->step, &e->matches[m].match, row->field,
-						      vhu_le_get(bytes + row->offset, row->size));
-			}
+		vhu_run_match_fields(r, i->step, e, bytes, len);
 		if (!e->match.n || vhu_match_bytes(&e->match, bytes, len, r->vars, r->vars_set, &term) == 1)
 			continue;
 		vhu_matcher_describe(&e->match, r->vars, r->vars_set, accepted, sizeof(accepted));

@@ -399,6 +399,8 @@ bool vhu_requirement_cite(struct report *r, json_t *json, const struct path *at,
 /* verb_io.c */
 /* Fields of a layout of the device, for what it reads. */
 void vhu_get_layout_fields(struct compile *c, const struct node *n, struct vhu_chain_elem *e);
+/* Fields of e->layout and what they have to be. */
+void vhu_get_layout_matches(struct compile *c, const struct node *n, struct vhu_chain_elem *e);
 void vhu_need_indirect(struct compile *c);
 
 /* verb_*.c */

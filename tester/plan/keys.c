@@ -290,7 +290,7 @@ static const struct shape cuts = {SHAPE_LIST, .of = &vhu_shape_count};
 static const struct shape step_frames = {SHAPE_OBJECT, "step_frames", KEYS(
 	{"frames", &vhu_shape_count, true}, {"pairs", &pair_list}, {"sizes", &counts}, {"segments", &cuts},
 	{"buffers", &counts}, {"indirect", &boolean}, {"partial", &boolean}, {"header", &fields},
-	{"come", &frames_word}, {"arrive", &vhu_shape_count}, CONN, EVERY)};
+	{"received", &matches}, {"come", &frames_word}, {"arrive", &vhu_shape_count}, CONN, EVERY)};
 static const struct shape await_word = {SHAPE_WORD, .words = words_await};
 static const struct shape await = {SHAPE_EITHER, ANY(&await_word, &names_used)};
 static const struct shape order = {SHAPE_WORD, .words = words_order};

@@ -195,7 +195,7 @@ static void elem_out(struct compile *c, const struct node *n, const struct node 
 		vhu_diag(c->report, n->path, "fields need the 'layout' that they are of");
 }
 
-static void in_fields(struct compile *c, const struct node *n, struct vhu_chain_elem *e)
+void vhu_get_layout_matches(struct compile *c, const struct node *n, struct vhu_chain_elem *e)
 {
 	struct vhu_field_match *list = vhu_plan_take(c, json_object_size(n->json), sizeof(*list));
 	const char *name;
@@ -261,7 +261,7 @@ static void elem_in(struct compile *c, const struct node *n, const struct node *
 	if (!match.json)
 		return;
 	if (e->layout && json_is_object(match.json)) {
-		in_fields(c, &match, e);
+		vhu_get_layout_matches(c, &match, e);
 		return;
 	}
 	if (json_is_object(match.json)) {

@@ -43,6 +43,7 @@ void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *s
 	static const uint32_t first_pair[] = {0}, shortest[] = {FRAME_MIN};
 	struct vhu_step_frames *f = &step->frames;
 	struct node count = NODE_GET(n, "frames"), header = NODE_GET(n, "header");
+	struct node received = NODE_GET(n, "received");
 	struct node pairs = NODE_GET(n, "pairs"), arrive = NODE_GET(n, "arrive");
 	uint64_t u = 0;
 
@@ -77,6 +78,9 @@ void vhu_verb_frames(struct compile *c, const struct node *n, struct vhu_step *s
 	f->header = (struct vhu_chain_elem){.kind = VHU_ELEM_OUT, .layout = "net_header"};
 	if (header.json)
 		vhu_get_layout_fields(c, &header, &f->header);
+	f->received = (struct vhu_chain_elem){.kind = VHU_ELEM_IN, .layout = f->header.layout};
+	if (received.json)
+		vhu_get_layout_matches(c, &received, &f->received);
 	if (f->indirect)
 		vhu_need_indirect(c);
 }

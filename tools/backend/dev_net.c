@@ -47,6 +47,12 @@ static bool has(const struct session *s, uint64_t features)
 	return s->features & features;
 }
 
+/* What the guest takes at the moment. */
+static bool takes(const struct session *s, uint64_t feature)
+{
+	return has(s, feature & ~net_ctrl_switched_off());
+}
+
 static size_t header_size(const struct session *s)
 {
 	bool modern = has(s, V(VIRTIO_F_VERSION_1) | V(VIRTIO_NET_F_MRG_RXBUF));
@@ -194,6 +200,17 @@ static void offload_faults(const struct session *s, const uint8_t *header, uint8
 		fault_crash();
 }
 
+static void tell_hash(const struct session *s, uint8_t *header, const uint8_t *frame, size_t len)
+{
+	unsigned report;
+	uint32_t hash = net_hash(frame, len, &report);
+
+	if (!has(s, V(VIRTIO_NET_F_HASH_REPORT)))
+		return;
+	SET(header, hash_value, fault(net_ctrl_hash_order) ? htobe32(hash) : hash);
+	SET(header, hash_report, report);
+}
+
 static void header_faults(const struct session *s, uint8_t *header, size_t len)
 {
 	if (fault(net_flags) && !has(s, V(VIRTIO_NET_F_GUEST_CSUM)))
@@ -222,20 +239,21 @@ static bool offload(const struct session *s, uint8_t *header, uint8_t *frame, si
 	memset(header, 0, HEADER_MAX);
 	if (partial && start + offset + 2 > len)
 		return false;
-	if (type && (!has(s, V(VIRTIO_NET_F_HOST_TSO4)) || !has(s, V(VIRTIO_NET_F_GUEST_TSO4)) || !partial ||
-		     !size || type != C_NET_GSO_TCPV4))
+	if (type && (!has(s, V(VIRTIO_NET_F_HOST_TSO4)) || !takes(s, V(VIRTIO_NET_F_GUEST_TSO4)) ||
+		     !partial || !size || type != C_NET_GSO_TCPV4))
 		return false;
 	if (type) {
 		SET(header, gso_type, type);
 		SET(header, gso_size, size);
 	}
-	if (partial && has(s, V(VIRTIO_NET_F_GUEST_CSUM))) {
+	if (partial && takes(s, V(VIRTIO_NET_F_GUEST_CSUM))) {
 		SET(header, flags, C_NET_F_NEEDS_CSUM);
 		SET(header, csum_start, start);
 		SET(header, csum_offset, offset);
 	} else if (partial) {
 		complete_sum(frame, len, start, offset);
 	}
+	tell_hash(s, header, frame, len);
 	header_faults(s, header, len);
 	return true;
 }

@@ -19,11 +19,19 @@ void net_ctrl_reset(void);
 bool net_ctrl_ring(const struct session *s, const struct ring *r);
 int64_t net_ctrl_execute(struct session *s, struct chain *c);
 
+/* Receive offloads that the guest has switched off, by their features' bits. */
+uint64_t net_ctrl_switched_off(void);
+
 /* Kinds of hash that there are. */
 uint64_t net_rss_types(void);
+/* Without steering; as at first, without hashes as well. */
 void net_rss_off(void);
+void net_rss_reset(void);
 /* Takes the parameters of a command; false if they are none. `data` has at least its fixed part. */
 bool net_rss_set(const struct session *s, const uint8_t *data, size_t len);
+bool net_hash_set(const struct session *s, const uint8_t *data, size_t len);
+/* The hash of a frame and its kind, as headers tell it; 0: it has none. */
+uint32_t net_hash(const uint8_t *frame, size_t len, unsigned *ret_report);
 /* The pair that gets a frame; -1: not steered. */
 int net_rss_pair(const uint8_t *frame, size_t len);
 

@@ -24,6 +24,7 @@ enum { CLASS_RX, CLASS_MAC, CLASS_VLAN, CLASS_MQ = 4, CLASS_OFFLOADS };
 
 static const uint8_t mac_of_birth[MAC] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 static uint8_t mac[MAC];
+static uint64_t switched_off;
 
 bool net_ctrl_on(void)
 {
@@ -43,6 +44,11 @@ unsigned net_pairs(const struct session *s)
 	return (s->n_rings - (net_ctrl_on() && s->n_rings > 2)) / 2;
 }
 
+uint64_t net_ctrl_switched_off(void)
+{
+	return fault(net_ctrl_offloads_kept) ? 0 : switched_off;
+}
+
 const uint8_t *net_mac(void)
 {
 	return mac;
@@ -51,7 +57,8 @@ const uint8_t *net_mac(void)
 void net_ctrl_reset(void)
 {
 	memcpy(mac, mac_of_birth, MAC);
-	net_rss_off();
+	switched_off = 0;
+	net_rss_reset();
 }
 
 bool net_ctrl_ring(const struct session *s, const struct ring *r)
@@ -137,14 +144,23 @@ static bool do_rss(const struct session *s, unsigned command, const uint8_t *dat
 	return net_rss_set(s, data, len);
 }
 
+static bool do_hash(const struct session *s, unsigned command, const uint8_t *data, size_t len)
+{
+	(void)command;
+	return net_hash_set(s, data, len);
+}
+
 static bool do_offloads(const struct session *s, unsigned command, const uint8_t *data, size_t len)
 {
 	const uint64_t all = V(VIRTIO_NET_F_GUEST_CSUM) | V(VIRTIO_NET_F_GUEST_TSO4);
 
 	(void)command;
-	return s->features & V(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) && len == sizeof(uint64_t) &&
-	       !(number_at(data, len) & ~(s->features & all)) &&
-	       !(fault(net_ctrl_offloads) && !number_at(data, len));
+	if (!(s->features & V(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) || len != sizeof(uint64_t) ||
+	    number_at(data, len) & ~(s->features & all) ||
+	    (fault(net_ctrl_offloads) && !number_at(data, len)))
+		return false;
+	switched_off = all & ~number_at(data, len);
+	return true;
 }
 
 static const struct {
@@ -153,7 +169,7 @@ static const struct {
 } commands[] = {
 	{CLASS_RX, 0, 5, do_rx},       {CLASS_MAC, 0, 0, do_mac_table}, {CLASS_MAC, 1, 1, do_mac},
 	{CLASS_VLAN, 0, 1, do_vlan},   {CLASS_MQ, 0, 0, do_pairs},      {CLASS_MQ, 1, 1, do_rss},
-	{CLASS_OFFLOADS, 0, 0, do_offloads},
+	{CLASS_MQ, 2, 2, do_hash},     {CLASS_OFFLOADS, 0, 0, do_offloads},
 };
 
 static bool act(const struct session *s, const uint8_t *bytes, size_t len)

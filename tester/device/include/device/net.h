@@ -28,6 +28,7 @@ struct vhu_net_frame {
 	bool loose;			/* it is not compared with what comes */
 	unsigned came;			/* how often */
 	unsigned pair_came;		/* where, at last */
+	uint8_t header[VHU_NET_HEADER_MAX];	/* with which, then */
 	char harm[160];			/* "": it came as it was sent */
 	bool rewritten;			/* the harm may be some network's doing: its headers are others */
 };

@@ -327,6 +327,7 @@ struct vhu_step_frames {
 	bool indirect;
 	bool partial;			/* the checksum is left to the device */
 	struct vhu_chain_elem header;	/* OUT by layout: fields that are not 0 */
+	struct vhu_chain_elem received;	/* IN by layout: what the header of each that comes has to hold */
 	enum vhu_frames_expect expect;
 	int arrive;			/* the pair on which all have to come; -1: not said */
 };
