@@ -123,7 +123,8 @@ static void test_mappings(void **state)
 	assert_true(vhu_session_shm_free(&s, &m));
 }
 
-/* Nobody knows on which side of the reset it was sent: neither it nor what follows is held against the back-end. */
+/* Nobody knows on which side of the reset it was sent: neither it nor what follows is held against the
+ * back-end. */
 static void test_mapped_while_a_reset_is_under_way(void **state)
 {
 	struct vhu_session s;

@@ -105,7 +105,7 @@ struct vhu_session {
 	uint64_t shm_size[VHU_SESSION_SHM_IDS];
 	size_t n_shm;
 	struct vhu_shm_map shm[VHU_SESSION_SHM_MAPS];
-	bool shm_lost;			/* there were more mappings than are remembered, or are known for certain */
+	bool shm_lost;			/* more mappings than are remembered, or known for certain */
 	bool shm_reset;			/* RESET_DEVICE dropped mappings */
 	uint64_t shm_reset_at;		/* its serial, while no answer shows that it was taken; else 0 */
 

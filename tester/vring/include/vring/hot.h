@@ -23,8 +23,8 @@ struct vhu_hot_used {
  */
 int vhu_hot_new(struct vhu_vring *v, unsigned chains, unsigned descs, bool indirect, vhu_breach_cb *breach,
 		void *ctx, struct vhu_hot **ret, struct vhu_err *err);
-/* The ring is an ordinary one again; what was in flight is forgotten, and no fault if it comes back later. NULL is
- * fine. */
+/* The ring is an ordinary one again; what was in flight is forgotten, and no fault if it comes back later.
+ * NULL is fine. */
 void vhu_hot_free(struct vhu_hot *h);
 
 /* The buffers of a chain, for as long as it is not changed. 0 or a negative errno. */
