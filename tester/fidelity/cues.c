@@ -83,7 +83,12 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_BOOTED:
 		f->booted = true;
 		break;
-	case MARK_MODPROBE_PCI:
+	case MARK_REMOVE_PCI:
+		s->resets = true;
+		s->pci = false;
+		s->found_again = f->started && strstr(text, "/rescan");
+		break;
+	case MARK_PROBE_PCI:
 		s->resets = true;
 		/* Unless it is told late; firmware has resets of its own. */
 		if (here && !s->pci && !f->started && f->set_up && (!s->guest_resets || resets_next(s)))
@@ -183,6 +188,13 @@ void vhu_story_cues(struct story *s)
 	}
 }
 
+static void due_first(struct story *s, enum event e)
+{
+	memmove(&s->due[1], &s->due[0], VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));
+	s->n_due = VHU_MIN(s->n_due + 1, (size_t)PENDING_MAX);
+	s->due[0].event = e;
+}
+
 void vhu_story_followed(struct story *s, enum event e)
 {
 	struct front *f = &s->front;
@@ -190,10 +202,9 @@ void vhu_story_followed(struct story *s, enum event e)
 	s->resumed &= e != EVENT_START;
 	s->guest_resets = e == EVENT_MACHINE_RESET ? 0 : s->guest_resets + (e == EVENT_RESET);
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
-		memmove(&s->due[1], &s->due[0],
-			VHU_MIN(s->n_due, (size_t)PENDING_MAX - 1) * sizeof(s->due[0]));
-		s->n_due = VHU_MIN(s->n_due + 1, (size_t)PENDING_MAX);
-		s->due[0].event = s->machine_stops ? EVENT_MACHINE_RESET : EVENT_RESET;
-		s->machine_stops = false;
+		if (s->found_again)
+			due_first(s, EVENT_RESET);
+		due_first(s, s->machine_stops ? EVENT_MACHINE_RESET : EVENT_RESET);
+		s->machine_stops = s->found_again = false;
 	}
 }

@@ -194,6 +194,7 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 
 	*ret = (struct segment){
 		.tape = t, .conn = t->items[first].conn, .first = first, .heard = VHU_MAX(first, heard)};
+	ret->alone = has_marks(t);
 	ret->said = calloc(t->n_items, sizeof(*ret->said));
 	if (!ret->said)
 		return -ENOMEM;
@@ -204,8 +205,12 @@ static int get_segment(const struct vhu_tape *t, size_t first, size_t heard, str
 			ret->said[ret->n_said++] = i;
 			killed = false;
 			spoke = item->time;
-		} else if (item->kind == VHU_TAPE_MARK &&
-			   vhu_mark_of(item->text, VHU_DEV_ANY) == MARK_KILLED) {
+		} else if (item->kind == VHU_TAPE_MARK) {
+			enum mark mark = vhu_mark_of(item->text, VHU_DEV_ANY);
+
+			ret->alone &= mark == MARK_NONE;
+			if (mark != MARK_KILLED)
+				continue;
 			killed = true;
 			ret->at_once = item->time && item->time - spoke <= A_MOMENT;
 		} else if (item->kind == VHU_TAPE_CLOSE && item->conn == ret->conn &&

@@ -58,6 +58,7 @@ struct segment {
 	bool by_be;  /* the back-end hung up */
 	bool open_end; /* the recorder stopped before it ended */
 	bool again;    /* the same front-end opens another one */
+	bool alone;    /* nobody did anything while it lasted */
 	bool killed; /* because the test killed it, between two phases unless … */
 	bool at_once;	 /* … right behind a message, */
 	bool unanswered; /* … before it answered the last one */
@@ -227,7 +228,8 @@ enum mark {
 	MARK_START,
 	MARK_INCOMING,
 	MARK_BOOTED,
-	MARK_MODPROBE_PCI,
+	MARK_PROBE_PCI,
+	MARK_REMOVE_PCI,
 	MARK_DRIVER,
 	MARK_GUEST_RESET,
 	MARK_GUEST_OFF,

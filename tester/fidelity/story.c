@@ -531,8 +531,8 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 		bool fresh = !s->front.facts.reconnected;
 
 		rc = commit(s, EVENT_SETUP);
-		/* More pairs are wanted than there are, which shows after the first. */
-		s->front.gave_up |= fresh && seg->again && !seg->by_be && s->at == seg->n_said;
+		/* More queues are wanted than there are, which shows after the first, or the first pair. */
+		s->front.gave_up |= fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;
 		s->half_set_up = fresh && (s->cut || s->front.gave_up);
 		if (rc == 0 && fresh && !s->front.gave_up)
 			vhu_story_due(s, EVENT_MACHINE_RESET);

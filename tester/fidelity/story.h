@@ -55,6 +55,7 @@ struct story {
 	unsigned guest_resets;		  /* since the machine came up */
 	bool resets;			  /* the next stop is a reset, as far as the marks tell */
 	bool pci;			  /* the guest's PCI transport is loaded */
+	bool found_again;		  /* it finds the device again after the next stop, which resets it */
 	bool driver;			  /* … and its driver, which resets it at poweroff */
 	bool resumed;			  /* a stopped device starts before anything else happens */
 	bool starting, starting_incoming; /* a new front-end since the last connection */
