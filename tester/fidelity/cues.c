@@ -66,9 +66,14 @@ void vhu_story_mark(struct story *s, const char *text)
 {
 	struct front *f = &s->front;
 	const bool here = is_connected(s), postcopy = f->facts.pfeatures & VHU_P(PAGEFAULT);
+	const enum mark mark = vhu_mark_of(text, f->facts.device);
 
-	switch (vhu_mark_of(text, f->facts.device)) {
+	/* What one means that we do not know shows in what follows, as if there were none. */
+	if (mark != MARK_NONE)
+		f->marked = mark != MARK_UNKNOWN;
+	switch (mark) {
 	case MARK_NONE:
+	case MARK_UNKNOWN:
 	case MARK_ADD_DEVICE:
 	case MARK_KILLED:
 		break;
@@ -81,6 +86,8 @@ void vhu_story_mark(struct story *s, const char *text)
 		s->starting = true;
 		break;
 	case MARK_BOOTED:
+		/* Once more: the machine was reset. */
+		s->pci &= !f->booted;
 		f->booted = true;
 		break;
 	case MARK_REMOVE_PCI:

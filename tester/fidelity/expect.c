@@ -279,8 +279,9 @@ static void put_config(struct spoken *s, uint32_t offset, uint32_t size, uint32_
 
 static void say_get_config(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
-	size_t size = vhu_profile_config(f->facts.profile, f->facts.device);
 	const struct vhu_tape_item *item = take_reply(f, VHU_ID_GET_CONFIG);
+	size_t size = vhu_profile_config(f->facts.profile, f->facts.device,
+					 item ? (size_t)vhu_frame_u64(&item->frame, "size") : 0);
 
 	put_config(s, 0, (uint32_t)size, i->config_flags);
 	s->len = VHU_MIN((size_t)12 + size, (size_t)PAYLOAD_MAX);
@@ -404,7 +405,8 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 		says[item->msg](f, item, ret);
 	if (!has_own_cursor(item->msg) && (item->need_reply || exchange))
 		reply = take_reply(f, row->id);
-	if (reply && memory && !exchange)
+	/* Of what else is refused in a start it takes no notice. */
+	if (reply && (memory || !f->set_up) && !exchange)
 		f->refused = vhu_frame_get(&reply->frame, VHU_PL_U64, "u64", &refusal) && refusal;
 	return 0;
 }

@@ -173,7 +173,7 @@ static bool opens_again(const struct vhu_tape *t, size_t first)
 		if (t->items[i].kind == VHU_TAPE_OPEN)
 			return true;
 		if (t->items[i].kind == VHU_TAPE_MARK &&
-		    vhu_mark_of(t->items[i].text, VHU_DEV_ANY) != MARK_NONE)
+		    vhu_mark_of(t->items[i].text, VHU_DEV_ANY) > MARK_UNKNOWN)
 			return false;
 	}
 	return false;
@@ -258,6 +258,7 @@ static void new_front(struct story *s)
 	f->symbols = symbols;
 	f->queues = queues;
 	f->marked = marked;
+	f->unsure = !marked;
 	f->incoming = s->starting_incoming;
 	f->facts.profile = s->result->profile;
 	f->facts.device = s->result->device;
@@ -292,6 +293,8 @@ static void connection_lost(struct story *s, const struct segment *seg)
 		s->starting = true; /* whoever hung up is gone, or its device is */
 		return;
 	}
+	if (!seg->tape->tester && !s->half_set_up)
+		f->deaf |= vhu_profile_is_deaf(f->facts.profile, f->facts.device, f->started);
 	if (f->deaf) {
 		f->started &= !died_asked(seg);
 		return;
@@ -302,10 +305,7 @@ static void connection_lost(struct story *s, const struct segment *seg)
 		s->starting = true; /* it tries again from the beginning */
 		return;
 	}
-	if (f->started)
-		f->lost_started = true;
-	else
-		f->deaf = !seg->tape->tester && vhu_profile_is_deaf(f->facts.profile, f->facts.device);
+	f->lost_started |= f->started;
 	f->started = false;
 }
 

@@ -161,10 +161,10 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 	if (f->log_unsure)
 		f->facts.logging = c->features & VHU_V(VHOST_F_LOG_ALL);
 	f->log_unsure = false;
-	if (!f->marked) {
+	if (f->unsure)
 		f->keeps = f->unreset || goes_on(f, c);
+	if (!f->marked)
 		f->incoming |= arrives(f, c);
-	}
 	if (!f->keeps && !f->lost_started && !f->incoming)
 		f->facts.has_area = false;
 	for (unsigned q = 0; q < f->queues; q++) {
@@ -271,6 +271,7 @@ void vhu_front_shrink(struct front *f, const struct choice *c)
 void vhu_front_stopped(struct front *f)
 {
 	f->started = false;
+	f->unsure = !f->marked;
 	/* What stopped it was the end of a migration, unless it was a reset or the user. */
 	f->log_unsure |= !f->marked || (f->keeps && !f->paused);
 }
@@ -305,7 +306,7 @@ static int hear(void *ctx, const struct vhu_script_item *item)
 		return -E2BIG;
 	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
 	if (w->in_set_up)
-		w->f->gave_up |= vhu_persona_gives_up(&w->f->facts, item->msg) != NULL;
+		w->f->gave_up |= w->f->refused || vhu_persona_gives_up(&w->f->facts, item->msg);
 	return rc == 0 && (w->f->refused || w->f->gave_up) ? -ECANCELED : rc;
 }
 

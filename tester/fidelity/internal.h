@@ -67,7 +67,7 @@ struct segment {
 /* Whether the front-end may have been cut off in the middle of a phase. */
 static inline bool vhu_may_be_cut(const struct segment *s)
 {
-	return s->open_end || (s->by_be && (!s->killed || s->at_once || s->unanswered));
+	return s->open_end || s->unanswered || (s->by_be && (!s->killed || s->at_once));
 }
 
 const struct vhu_tape_item *vhu_said_at(const struct segment *s, size_t i);
@@ -122,6 +122,7 @@ struct front {
 	bool set_up, started, lost_started, deaf, marked;
 	bool mem_known;		  /* the back-end has been told of regions since the set-up */
 	bool keeps;		  /* the last stop was no reset: rings go on where they were */
+	bool unsure;		  /* no mark says what stopped it last */
 	bool unreset;		  /* a reset would have been heard since the last stop, and was not */
 	bool incoming;		  /* the destination of a migration */
 	unsigned announced;	  /* so many times, there */
@@ -225,6 +226,7 @@ int vhu_align(const struct bindings *b, const struct speech *s, const struct seg
 
 enum mark {
 	MARK_NONE,
+	MARK_UNKNOWN, /* something that the guest or its user did */
 	MARK_START,
 	MARK_INCOMING,
 	MARK_BOOTED,

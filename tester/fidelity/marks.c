@@ -84,7 +84,9 @@ enum mark vhu_mark_of(const char *text, enum vhu_device device)
 			return table[i].mark;
 	if (is_module(text, "guest: rmmod ", device))
 		return MARK_GUEST_RESET;
-	return is_module(text, "guest: modprobe ", device) ? MARK_DRIVER : MARK_NONE;
+	if (is_module(text, "guest: modprobe ", device))
+		return MARK_DRIVER;
+	return strncmp(text, "guest", 5) == 0 || strncmp(text, "qmp:", 4) == 0 ? MARK_UNKNOWN : MARK_NONE;
 }
 
 unsigned vhu_mark_pairs(const char *text)

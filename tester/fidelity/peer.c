@@ -76,8 +76,6 @@ void vhu_peer_check(struct segment *seg, peer_odd *odd, void *ctx)
 		else
 			hear_answer(&d, item);
 	}
-	if (d.due && seg->killed)
-		seg->unanswered = true;
-	else if (d.due && !vhu_may_be_cut(seg))
-		odd(ctx, d.due, "has no answer");
+	/* Who waits for it goes no further. */
+	seg->unanswered = d.due && (seg->killed || !vhu_may_be_cut(seg));
 }

@@ -192,6 +192,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_SOCKET:
 	case WHEN_READS:
 	case WHEN_DEAF:
+	case WHEN_UNAWARE:
 	case WHEN_EARLY:
 	case WHEN_AT_RING:
 	case WHEN_AGAIN:

@@ -30,6 +30,15 @@ static const struct front_row fronts[] = {
 #include <vhu/profiles.def>
 };
 
+static const struct size_row {
+	enum script script;
+	enum vhu_device device;
+	size_t bytes;
+} sizes[] = {
+#define VHU_CONFIG(script, device, bytes) {SCRIPT_##script, VHU_DEV_##device, bytes},
+#include <vhu/profiles.def>
+};
+
 static const struct pass_row {
 	enum script script;
 	enum vhu_device device;
@@ -117,9 +126,15 @@ uint64_t vhu_profile_passes(const char *profile, enum vhu_device device, uint64_
 	return features & passed;
 }
 
-size_t vhu_profile_config(const char *profile, enum vhu_device device)
+size_t vhu_profile_config(const char *profile, enum vhu_device device, size_t chosen)
 {
-	return vhu_front_row(vhu_profile_row(profile), device)->config;
+	const struct profile_row *p = vhu_profile_row(profile);
+
+	for (size_t i = 0; p && i < VHU_ARRAY_SIZE(sizes); i++)
+		if (sizes[i].script == p->script && sizes[i].device == device &&
+		    (sizes[i].bytes == chosen || (sizes[i].bytes == 0 && chosen)))
+			return chosen;
+	return vhu_front_row(p, device)->config;
 }
 
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device)
@@ -127,11 +142,12 @@ bool vhu_profile_has_pairs(const char *profile, enum vhu_device device)
 	return vhu_front_row(vhu_profile_row(profile), device)->traits & W(PAIRS);
 }
 
-bool vhu_profile_is_deaf(const char *profile, enum vhu_device device)
+bool vhu_profile_is_deaf(const char *profile, enum vhu_device device, bool started)
 {
 	const struct profile_row *p = vhu_profile_row(profile);
+	const uint64_t traits = vhu_front_row(p, device)->traits;
 
-	return p && p->version < 1000 && (vhu_front_row(p, device)->traits & W(DEAF));
+	return (traits & W(UNAWARE)) || (p && p->version < 1000 && !started && (traits & W(DEAF)));
 }
 
 bool vhu_profile_remembers_rings(const char *profile)

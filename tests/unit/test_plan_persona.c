@@ -275,8 +275,8 @@ static void test_look_ups(void **state)
 	assert_string_equal(vhu_profile_of_version("qemu", "12.0"), "qemu-11.1");
 	assert_null(vhu_profile_of_version("qemu", "1.7"));
 	assert_null(vhu_profile_of_version("qemu", "new"));
-	assert_true(vhu_profile_is_deaf("qemu-7.2", VHU_DEV_BLK));
-	assert_false(vhu_profile_is_deaf("qemu-10.0", VHU_DEV_BLK));
+	assert_true(vhu_profile_is_deaf("qemu-7.2", VHU_DEV_BLK, false));
+	assert_false(vhu_profile_is_deaf("qemu-10.0", VHU_DEV_BLK, false));
 	assert_true(vhu_profile_takes("qemu-7.2", VHU_DEV_FS, UINT64_MAX) == (0x1ffff & ~VHU_P(CONFIG)));
 	assert_false(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_FS));
 	assert_true(vhu_profile_says_driver_ok("qemu-10.0", VHU_DEV_NET));
