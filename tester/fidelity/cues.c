@@ -27,17 +27,38 @@ static void write_cache(struct story *s, const char *text)
 	vhu_story_due(s, EVENT_WRITE_CONFIG);
 }
 
+/* Firmware resets the device once it has got so far, unless the machine goes down or is reset before. */
+static void overtake_firmware(struct story *s)
+{
+	if (s->firmware && s->n_due && s->due[s->n_due - 1].event == EVENT_MACHINE_RESET)
+		s->n_due--;
+}
+
+/* What stops a device whose connection is lost is heard by nobody. */
+static void stop_unheard(struct story *s)
+{
+	struct front *f = &s->front;
+
+	if (is_connected(s) || !f->started)
+		return;
+	f->keeps = !s->resets;
+	vhu_front_stopped(f);
+}
+
 static void machine_reset(struct story *s, bool guest_first)
 {
 	const bool runs = s->front.started || s->resumed;
 
+	overtake_firmware(s);
 	s->resets = true;
 	s->pci = s->driver = s->front.booted = false;
 	s->front.keeps &= runs;
 	s->guest_resets = 0;
 	s->machine_stops = !guest_first;
-	/* The machine resets each device twice; the first time stops one that runs, unless the guest did so
-	 * before. */
+	/* The machine resets each device, and firmware again; the first time stops one that runs, unless the
+	 * guest did so before. */
+	s->firmware = true;
+	stop_unheard(s);
 	if (is_connected(s)) {
 		vhu_story_due(s, EVENT_MACHINE_RESET);
 		if (guest_first || !runs)
@@ -74,8 +95,11 @@ void vhu_story_mark(struct story *s, const char *text)
 	switch (mark) {
 	case MARK_NONE:
 	case MARK_UNKNOWN:
-	case MARK_ADD_DEVICE:
 	case MARK_KILLED:
+		break;
+	case MARK_ADD_DEVICE:
+		/* Who did not notice that its connection was lost is another one now. */
+		s->starting |= !here && f->deaf;
 		break;
 	case MARK_INCOMING:
 		s->starting_incoming = true;
@@ -111,6 +135,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_GUEST_RESET:
 		s->resets = true;
+		stop_unheard(s);
 		break;
 	case MARK_GUEST_OFF:
 		s->resets = s->driver;
@@ -150,9 +175,11 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_PAUSE:
 		f->paused = true;
 		s->resets = false;
+		stop_unheard(s);
 		break;
 	case MARK_QUIT:
 		s->resets = false;
+		overtake_firmware(s);
 		break;
 	case MARK_PLUG:
 		if (!here || !f->started)

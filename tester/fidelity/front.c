@@ -108,6 +108,11 @@ static void take_regions(struct front *f, const struct choice *c)
 	f->mem_known = true;
 }
 
+static uint32_t first_base(uint64_t features)
+{
+	return features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
+}
+
 static uint32_t base_of(const struct front *f, const struct choice *c, unsigned q)
 {
 	const struct ring *r = &f->ring[q];
@@ -121,13 +126,13 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 		return r->base;
 	if (f->incoming)
 		return c->base[q];
-	return f->facts.features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
+	return first_base(f->facts.features);
 }
 
 /* Nor where a device comes from: one whose first start finds several rings in use was migrated. */
 static bool arrives(const struct front *f, const struct choice *c)
 {
-	const uint32_t fresh = c->features & VHU_V(VIRTIO_F_RING_PACKED) ? PACKED_START : 0;
+	const uint32_t fresh = first_base(c->features);
 	unsigned used = 0;
 
 	for (unsigned q = 0; q < f->queues && !f->facts.postcopy; q++) {
@@ -141,9 +146,11 @@ static bool arrives(const struct front *f, const struct choice *c)
 /* A recording without marks does not say whether a stop was a reset; the rings do. */
 static bool goes_on(const struct front *f, const struct choice *c)
 {
+	const uint32_t fresh = first_base(c->features);
+
 	for (unsigned q = 0; q < f->queues; q++)
 		if (f->ring[q].base_known && c->base_seen[q] && c->base[q] == f->ring[q].base &&
-		    c->base[q] != 0)
+		    c->base[q] != fresh)
 			return true;
 	return false;
 }

@@ -524,6 +524,7 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 	vhu_front_connect(&s->front, seg);
 	s->at = s->cue = 0;
 	s->n_due = 0;
+	s->firmware = false;
 	s->cut = s->half_set_up = false;
 	if (seg->n_said == 0 && !s->front.deaf)
 		return 0; /* it came and went */
@@ -531,6 +532,10 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 		bool fresh = !s->front.facts.reconnected;
 
 		rc = commit(s, EVENT_SETUP);
+		/* Who waits for a network to come up hears twice that it has, the second time. */
+		if (rc == 0 && s->tries_again && !s->front.gave_up && s->at < seg->n_said &&
+		    vhu_profile_has_pairs(s->front.facts.profile, s->front.facts.device))
+			rc = commit(s, EVENT_SETUP);
 		/* More queues are wanted than there are, which shows after the first, or the first pair. */
 		s->front.gave_up |= fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;
 		s->half_set_up = fresh && (s->cut || s->front.gave_up);
