@@ -73,6 +73,28 @@ static bool resets_next(const struct story *s)
 	return item && item->frame.request == VHU_ID_RESET_DEVICE;
 }
 
+/* Its driver resets each device that the guest finds. */
+static void probe_pci(struct story *s)
+{
+	const struct front *f = &s->front;
+
+	s->resets = true;
+	/* Unless it is told late; firmware has resets of its own. */
+	if (is_connected(s) && !s->pci && !f->started && f->set_up && (!s->guest_resets || resets_next(s)))
+		vhu_story_due(s, EVENT_RESET);
+	s->pci = true;
+}
+
+static void plug(struct story *s)
+{
+	const bool slots = s->front.facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS);
+
+	if (!is_connected(s) || !s->front.started)
+		s->front.pending++;
+	else
+		vhu_story_due(s, slots ? EVENT_PLUG : EVENT_PLUG_TABLE);
+}
+
 /* A device that is not started logs from its start on. */
 static void migrate(struct story *s)
 {
@@ -120,11 +142,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		s->found_again = f->started && strstr(text, "/rescan");
 		break;
 	case MARK_PROBE_PCI:
-		s->resets = true;
-		/* Unless it is told late; firmware has resets of its own. */
-		if (here && !s->pci && !f->started && f->set_up && (!s->guest_resets || resets_next(s)))
-			vhu_story_due(s, EVENT_RESET);
-		s->pci = true;
+		probe_pci(s);
 		break;
 	case MARK_DRIVER:
 		s->driver = true;
@@ -182,11 +200,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		overtake_firmware(s);
 		break;
 	case MARK_PLUG:
-		if (!here || !f->started)
-			f->pending++;
-		else
-			vhu_story_due(s, f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS) ? EVENT_PLUG
-											 : EVENT_PLUG_TABLE);
+		plug(s);
 		break;
 	case MARK_WRITE_CONFIG:
 		write_cache(s, text);

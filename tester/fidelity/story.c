@@ -529,12 +529,12 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 	if (seg->n_said == 0 && !s->front.deaf)
 		return 0; /* it came and went */
 	if (!s->front.deaf) {
-		bool fresh = !s->front.facts.reconnected;
+		const bool fresh = !s->front.facts.reconnected;
+		const bool pairs = vhu_profile_has_pairs(s->front.facts.profile, s->front.facts.device);
 
 		rc = commit(s, EVENT_SETUP);
 		/* Who waits for a network to come up hears twice that it has, the second time. */
-		if (rc == 0 && s->tries_again && !s->front.gave_up && s->at < seg->n_said &&
-		    vhu_profile_has_pairs(s->front.facts.profile, s->front.facts.device))
+		if (rc == 0 && s->tries_again && pairs && !s->front.gave_up && s->at < seg->n_said)
 			rc = commit(s, EVENT_SETUP);
 		/* More queues are wanted than there are, which shows after the first, or the first pair. */
 		s->front.gave_up |= fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;

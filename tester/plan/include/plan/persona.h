@@ -108,8 +108,8 @@ uint64_t vhu_profile_takes(const char *profile, enum vhu_device device, uint64_t
 /* What it passes on of the features that the back-end offers and a guest may acknowledge. */
 uint64_t vhu_profile_passes(const char *profile, enum vhu_device device, uint64_t features);
 /*
- * Bytes of config space that it asks for; 0: it never asks. `chosen`: what its user seems to have given the device,
- * which counts where there is a choice.
+ * Bytes of config space that it asks for; 0: it never asks. `chosen`: what its user seems to have given the
+ * device, which counts where there is a choice.
  */
 size_t vhu_profile_config(const char *profile, enum vhu_device device, size_t chosen);
 /*
@@ -124,7 +124,7 @@ bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
  * back-end that then waits for it never starts.
  */
 bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device);
-/* Whether a connection that was lost while the device was started, or not, is followed by one without set-up. */
+/* Whether a connection lost while the device was started, or was not, is followed by one without set-up. */
 bool vhu_profile_is_deaf(const char *profile, enum vhu_device device, bool started);
 /* Whether a device that ran when its connection was lost is not started on the next one. */
 bool vhu_profile_forgets(const char *profile, enum vhu_device device);
