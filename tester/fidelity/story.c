@@ -537,7 +537,8 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 		if (rc == 0 && s->tries_again && pairs && !s->front.gave_up && s->at < seg->n_said)
 			rc = commit(s, EVENT_SETUP);
 		/* More queues are wanted than there are, which shows after the first, or the first pair. */
-		s->front.gave_up |= fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;
+		s->front.gave_up |=
+			fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;
 		s->half_set_up = fresh && (s->cut || s->front.gave_up);
 		if (rc == 0 && fresh && !s->front.gave_up)
 			vhu_story_due(s, EVENT_MACHINE_RESET);
