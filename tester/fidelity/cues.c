@@ -47,7 +47,7 @@ static void stop_unheard(struct story *s)
 
 static void machine_reset(struct story *s, bool guest_first)
 {
-	const bool runs = s->front.started || s->resumed;
+	const bool runs = s->front.started || s->resumed || (is_connected(s) && s->front.lost_started);
 
 	overtake_firmware(s);
 	s->resets = true;
@@ -147,7 +147,9 @@ void vhu_story_mark(struct story *s, const char *text)
 	case MARK_DRIVER:
 		s->driver = true;
 		break;
+	case MARK_LINK_ON:
 	case MARK_RESUME:
+		s->link_down &= mark != MARK_LINK_ON;
 		s->resets = true;
 		s->resumed = !f->started && f->keeps && !s->n_due;
 		break;
@@ -187,6 +189,7 @@ void vhu_story_mark(struct story *s, const char *text)
 			f->facts.pairs_on = vhu_mark_pairs(text);
 		break;
 	case MARK_LINK_OFF:
+		s->link_down = true;
 		f->drops = f->paused = true;
 		s->resets = false;
 		break;

@@ -260,6 +260,9 @@ static void new_front(struct story *s)
 	f->marked = marked;
 	f->unsure = !marked;
 	f->incoming = s->starting_incoming;
+	/* Nobody is announced where nobody listens. */
+	f->announced = s->link_down ? ANNOUNCES : 0;
+	s->link_down &= s->starting_incoming;
 	f->facts.profile = s->result->profile;
 	f->facts.device = s->result->device;
 	f->facts.pairs_on = 1;

@@ -48,7 +48,7 @@ static const struct {
 	{"qmp: stop", "", MARK_PAUSE},
 	{"qmp: set_link", " off", MARK_LINK_OFF},
 	{"qmp: cont", "", MARK_RESUME},
-	{"qmp: set_link", " on", MARK_RESUME},
+	{"qmp: set_link", " on", MARK_LINK_ON},
 	{"qmp: migrate_cancel", "", MARK_MIGRATE_CANCEL},
 	{"qmp: migrate", "", MARK_MIGRATE},
 	{"source: migrate-start-postcopy", "", MARK_POSTCOPY},

@@ -60,7 +60,7 @@ static bool is_next(const struct front *f, enum event e, size_t at)
 		return true;
 	row = vhu_msg_row(events[e].single);
 	return item && item->frame.request == row->id &&
-	       (!events[e].answered ||
+	       (!events[e].answered || (vhu_may_be_cut(f->seg) && at + 1 == f->seg->n_said) ||
 		vhu_reply_at(f->seg, row->id, row->id < ID_MAX ? f->cursor[row->id] : 0));
 }
 
@@ -237,12 +237,12 @@ static int count_item(void *ctx, const struct vhu_script_item *item)
 	return 0;
 }
 
-/* Whether this front-end says something when its device is reset. */
-static int tells_resets(struct story *s, const struct front *f, bool *ret)
+/* Whether this front-end says something in that phase. */
+static int tells(struct story *s, const struct front *f, enum vhu_phase phase, bool *ret)
 {
 	struct vhu_facts_of_front facts = f->facts;
 	size_t n = 0;
-	int rc = vhu_persona_walk(&facts, VHU_PHASE_CONNECTED, VHU_PHASE_RESET, count_item, &n, s->err);
+	int rc = vhu_persona_walk(&facts, VHU_PHASE_CONNECTED, phase, count_item, &n, s->err);
 
 	*ret = n > 0;
 	return rc;
@@ -264,7 +264,7 @@ static int live(struct story *s, struct front *f, enum event e, size_t at, struc
 	after_event(f, e);
 	f->unreset &= e != EVENT_RESET && e != EVENT_MACHINE_RESET && e != EVENT_START;
 	if (rc == 0 && e == EVENT_STOP)
-		rc = tells_resets(s, f, &f->unreset);
+		rc = tells(s, f, VHU_PHASE_RESET, &f->unreset);
 	return rc;
 }
 
@@ -282,12 +282,17 @@ static int try_event(struct story *s, const struct front *f, enum event e, size_
 		     struct guess *ret)
 {
 	struct alignment a = {0};
+	bool unannounced = false;
 	int rc;
 
 	*after = *f;
 	rc = live(s, after, e, at, &s->scratch);
 	if (rc == 0)
 		rc = vhu_align(&s->bindings, &s->scratch, f->seg, at, &a, NULL, NULL);
+	/* Without being announced nobody who arrives is started. */
+	if (rc == 0 && e == EVENT_START && f->incoming && !f->announced)
+		rc = tells(s, after, VHU_PHASE_ANNOUNCE, &unannounced);
+	a.cost += unannounced;
 	*ret = (struct guess){
 		.event = e, .cost = a.cost, .matches = a.matches, .consumed = a.consumed, .total = a.cost};
 	return rc;

@@ -52,6 +52,7 @@ struct story {
 	bool cut;			  /* the connection ended in the middle of a phase, */
 	bool half_set_up;		  /* … the first set-up */
 	bool machine_stops;		  /* … the next stop, so the reset behind it is the machine's */
+	bool link_down;			  /* the guest's, which migrates with it */
 	bool tries_again;		  /* the last set-up of this front-end failed */
 	bool firmware;			  /* the last reset that is due is not the machine's but firmware's */
 	unsigned guest_resets;		  /* since the machine came up */
