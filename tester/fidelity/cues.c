@@ -27,8 +27,7 @@ static void write_cache(struct story *s, const char *text)
 	vhu_story_due(s, EVENT_WRITE_CONFIG);
 }
 
-/* Firmware resets the device once it has got so far, unless the machine goes down or is reset before. */
-static void overtake_firmware(struct story *s)
+void vhu_story_overtake_firmware(struct story *s)
 {
 	if (s->firmware && s->n_due && s->due[s->n_due - 1].event == EVENT_MACHINE_RESET)
 		s->n_due--;
@@ -49,7 +48,7 @@ static void machine_reset(struct story *s, bool guest_first)
 {
 	const bool runs = s->front.started || s->resumed || (is_connected(s) && s->front.lost_started);
 
-	overtake_firmware(s);
+	vhu_story_overtake_firmware(s);
 	s->resets = true;
 	s->pci = s->driver = s->front.booted = false;
 	s->front.keeps &= runs;
@@ -200,7 +199,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_QUIT:
 		s->resets = false;
-		overtake_firmware(s);
+		vhu_story_overtake_firmware(s);
 		break;
 	case MARK_PLUG:
 		plug(s);

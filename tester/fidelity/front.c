@@ -129,18 +129,19 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 	return first_base(f->facts.features);
 }
 
-/* Nor where a device comes from: one whose first start finds several rings in use was migrated. */
-static bool arrives(const struct front *f, const struct choice *c)
+/* Nor where a device comes from: one that finds several rings in use was migrated, or its state was loaded. */
+static void arrive(struct front *f, const struct choice *c)
 {
 	const uint32_t fresh = first_base(c->features);
 	unsigned used = 0;
 
-	for (unsigned q = 0; q < f->queues && !f->facts.postcopy; q++) {
-		if (f->ring[q].base_known)
-			return false;
+	for (unsigned q = 0; q < f->queues && !f->facts.postcopy; q++)
 		used += c->base_seen[q] && c->base[q] != fresh;
-	}
-	return f->facts.postcopy || used > 1;
+	if (!f->facts.postcopy && used < 2)
+		return;
+	f->incoming = true;
+	for (unsigned q = 0; q < f->queues; q++)
+		f->ring[q].base_known = false;
 }
 
 /* A recording without marks does not say whether a stop was a reset; the rings do. */
@@ -170,8 +171,8 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 	f->log_unsure = false;
 	if (f->unsure)
 		f->keeps = f->unreset || goes_on(f, c);
-	if (!f->marked)
-		f->incoming |= arrives(f, c);
+	if (f->unsure && !f->keeps && !f->lost_started)
+		arrive(f, c);
 	if (!f->keeps && !f->lost_started && !f->incoming)
 		f->facts.has_area = false;
 	for (unsigned q = 0; q < f->queues; q++) {

@@ -512,7 +512,7 @@ static int next_event(struct story *s)
 	rc = guess_event(s, &s->front, s->at, DEPTH - 1, &g);
 	if (rc < 0)
 		return rc;
-	if (s->n_due && !(s->resumed && g.event == EVENT_START))
+	if (s->n_due && !((s->resumed || s->front.lost_started) && g.event == EVENT_START))
 		return commit_due(s, &g);
 	if (g.event != EVENT_MAX)
 		return commit(s, g.event);
@@ -551,6 +551,8 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 	while (rc == 0 && s->at < seg->n_said)
 		rc = next_event(s);
 	vhu_story_cues(s);
+	if (!seg->by_be)
+		vhu_story_overtake_firmware(s);
 	while (rc == 0 && s->n_due && !vhu_may_be_cut(seg)) {
 		enum event e = s->due[0].event;
 

@@ -70,6 +70,8 @@ void vhu_story_due(struct story *s, enum event e);
 void vhu_story_cues(struct story *s);
 /* What a mark between two connections says. */
 void vhu_story_mark(struct story *s, const char *text);
+/* Firmware resets the device once it has got so far, unless the machine goes down or is reset before. */
+void vhu_story_overtake_firmware(struct story *s);
 /* What follows from an event that has just been told. */
 void vhu_story_followed(struct story *s, enum event e);
 /* Tells one connection, from its set-up to its end. */
