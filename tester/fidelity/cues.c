@@ -58,6 +58,7 @@ static void machine_reset(struct story *s, bool guest_first)
 	 * guest did so before. */
 	s->firmware = true;
 	stop_unheard(s);
+	s->front.lost_started &= is_connected(s);
 	if (is_connected(s)) {
 		vhu_story_due(s, EVENT_MACHINE_RESET);
 		if (guest_first || !runs)
@@ -250,6 +251,7 @@ void vhu_story_followed(struct story *s, enum event e)
 	struct front *f = &s->front;
 
 	s->resumed &= e != EVENT_START;
+	s->just_back = false;
 	s->guest_resets = e == EVENT_MACHINE_RESET ? 0 : s->guest_resets + (e == EVENT_RESET);
 	if (e == EVENT_STOP && f->marked && !f->keeps) {
 		if (s->found_again)

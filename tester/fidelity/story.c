@@ -450,9 +450,9 @@ static int commit(struct story *s, enum event e)
 	const bool arrives = e == EVENT_START && f->incoming;
 	int rc = 0;
 
-	/* Firmware resets a device before it starts it. */
+	/* Firmware resets a device before it starts it; what it did while the back-end was away nobody heard. */
 	if (e == EVENT_START && f->marked && !f->booted && !arrives && !f->keeps && !f->lost_started &&
-	    !s->guest_resets)
+	    !s->guest_resets && !s->just_back)
 		rc = commit_one(s, EVENT_RESET);
 
 	if (rc == 0 && arrives && !f->announced)
@@ -544,6 +544,7 @@ int vhu_story_connection(struct story *s, const struct segment *seg)
 		/* More queues are wanted than there are, which shows after the first, or the first pair. */
 		s->front.gave_up |=
 			fresh && (seg->again || seg->alone) && !seg->by_be && s->at == seg->n_said;
+		s->just_back = !fresh;
 		s->half_set_up = fresh && (s->cut || s->front.gave_up);
 		if (rc == 0 && fresh && !s->front.gave_up)
 			vhu_story_due(s, EVENT_MACHINE_RESET);

@@ -53,6 +53,7 @@ struct story {
 	bool half_set_up;		  /* … the first set-up */
 	bool machine_stops;		  /* … the next stop, so the reset behind it is the machine's */
 	bool link_down;			  /* the guest's, which migrates with it */
+	bool just_back;			  /* on a new connection nothing but the set-up was told */
 	bool tries_again;		  /* the last set-up of this front-end failed */
 	bool firmware;			  /* the last reset that is due is not the machine's but firmware's */
 	unsigned guest_resets;		  /* since the machine came up */
