@@ -31,6 +31,7 @@ void vhu_story_overtake_firmware(struct story *s)
 {
 	if (s->firmware && s->n_due && s->due[s->n_due - 1].event == EVENT_MACHINE_RESET)
 		s->n_due--;
+	s->firmware = false;
 }
 
 /* What stops a device whose connection is lost is heard by nobody. */
@@ -105,10 +106,16 @@ static void migrate(struct story *s)
 		f->facts.logging = f->facts.features_offered & VHU_V(VHOST_F_LOG_ALL);
 }
 
+/* At the destination. */
+static void postcopy(struct story *s, enum event e)
+{
+	if (is_connected(s) && s->front.incoming && (s->front.facts.pfeatures & VHU_P(PAGEFAULT)))
+		vhu_story_due(s, e);
+}
+
 void vhu_story_mark(struct story *s, const char *text)
 {
 	struct front *f = &s->front;
-	const bool here = is_connected(s), postcopy = f->facts.pfeatures & VHU_P(PAGEFAULT);
 	const enum mark mark = vhu_mark_of(text, f->facts.device);
 
 	/* What one means that we do not know shows in what follows, as if there were none. */
@@ -121,7 +128,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_ADD_DEVICE:
 		/* Who did not notice that its connection was lost is another one now. */
-		s->starting |= !here && f->deaf;
+		s->starting |= !is_connected(s) && f->deaf;
 		break;
 	case MARK_INCOMING:
 		s->starting_incoming = true;
@@ -171,13 +178,11 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_MIGRATE_POSTCOPY:
 		migrate(s);
-		if (here && f->incoming && postcopy)
-			vhu_story_due(s, EVENT_ADVISE);
+		postcopy(s, EVENT_ADVISE);
 		break;
 	case MARK_POSTCOPY:
 		s->resets = false;
-		if (here && f->incoming && postcopy)
-			vhu_story_due(s, EVENT_LISTEN);
+		postcopy(s, EVENT_LISTEN);
 		break;
 	case MARK_MIGRATE_CANCEL:
 	case MARK_MIGRATED:
@@ -185,7 +190,7 @@ void vhu_story_mark(struct story *s, const char *text)
 		break;
 	case MARK_PAIRS:
 		/* Nobody is told of that. */
-		if (!here)
+		if (!is_connected(s))
 			f->facts.pairs_on = vhu_mark_pairs(text);
 		break;
 	case MARK_LINK_OFF:

@@ -129,7 +129,7 @@ static uint32_t base_of(const struct front *f, const struct choice *c, unsigned 
 	return first_base(f->facts.features);
 }
 
-/* Nor where a device comes from: one that finds several rings in use was migrated, or its state was loaded. */
+/* Nor where a device comes from: one that finds several rings in use was migrated, or state was loaded. */
 static void arrive(struct front *f, const struct choice *c)
 {
 	const uint32_t fresh = first_base(c->features);

@@ -450,7 +450,7 @@ static int commit(struct story *s, enum event e)
 	const bool arrives = e == EVENT_START && f->incoming;
 	int rc = 0;
 
-	/* Firmware resets a device before it starts it; what it did while the back-end was away nobody heard. */
+	/* Firmware resets a device before it starts it; what it did without a connection nobody heard. */
 	if (e == EVENT_START && f->marked && !f->booted && !arrives && !f->keeps && !f->lost_started &&
 	    !s->guest_resets && !s->just_back)
 		rc = commit_one(s, EVENT_RESET);
