@@ -16,6 +16,7 @@
 enum { IOS_A_RING = 4, SHOWN_MAX = 100 };
 
 static const uint64_t ms = 1000000;
+static const uint64_t disk_max = UINT64_C(1) << 40; /* bytes; not every file system takes larger files */
 
 struct replay_run {
 	const struct vhu_replay_cli *o;
@@ -173,6 +174,9 @@ static int open_target(struct replay_run *x, struct vhu_err *err)
 	};
 	int code = vhu_loop_new(&x->loop, err);
 
+	/* As large a disk as the captured one: what lies beyond its end does so here. */
+	if (!cli.image_size && x->plan->disk <= disk_max)
+		cli.image_size = x->plan->disk;
 	cli.device = x->view.device;
 	cli.like = x->o->parsed.rest.items[0];
 	cli.like_session = x->first;

@@ -168,6 +168,8 @@ static bool build(struct vhu_conn *c, const struct vhu_step_recorded *rec, struc
 		fit_inflight(c->r, f);
 		clear_inflight(c->r);
 	}
+	if (rec->row && rec->row->msg == VHU_MSG_SET_VRING_BASE)
+		vhu_run_played_base(c, f);
 	return vhu_run_attach_fds(c, f, &send);
 }
 
@@ -274,12 +276,14 @@ void vhu_run_take_inflight(struct vhu_run *r, struct vhu_frame *f)
 	r->inflight.offset = vhu_frame_u64(f, "mmap_offset");
 }
 
-static void take_effects(struct vhu_conn *c, struct vhu_frame *f)
+static void take_effects(struct vhu_conn *c, const struct vhu_step *s, struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 
 	if (!row || f->defects)
 		return;
+	if (row->msg == VHU_MSG_GET_VRING_BASE || row->msg == VHU_MSG_GET_VRING_BASE_SKIP_DRAIN)
+		vhu_run_played_stopped(c, &s->answer, f);
 	if (row->msg == VHU_MSG_GET_INFLIGHT_FD)
 		vhu_run_take_inflight(c->r, f);
 	if (row->msg == VHU_MSG_SET_DEVICE_STATE_FD) {
@@ -328,7 +332,7 @@ static bool compare_main(struct vhu_conn *c, const struct vhu_step *s)
 		diverge(c->r, s, VHU_DIVERGENCE_DIFFERS, f);
 	vhu_run_io_note_came(c, f);
 	vhu_run_played_look(c, false);
-	take_effects(c, f);
+	take_effects(c, s, f);
 	drop_came(c);
 	push(c, s);
 	return true;

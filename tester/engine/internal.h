@@ -462,6 +462,13 @@ enum vhu_played_start { VHU_PLAYED_NONE, VHU_PLAYED_BUSY, VHU_PLAYED_OVER };
 /* What a ring that is about to start finds in its place; if nothing goes on there, it is wiped. */
 enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_ring_state *ring,
 					   unsigned queue);
+/*
+ * The target told where a ring has stopped; where the recorded front-end goes on there, this one's place
+ * stands in for it, while requests are out.
+ */
+void vhu_run_played_stopped(const struct vhu_conn *c, const struct vhu_step_answer *was,
+			    const struct vhu_frame *f);
+void vhu_run_played_base(const struct vhu_conn *c, struct vhu_frame *f);
 /* What the rings gave back is looked at, once more before the connection ends. */
 void vhu_run_played_look(struct vhu_conn *c, bool last);
 /* The ring was kicked by this object. */

@@ -448,13 +448,12 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 /* How large the disk is. */
 void vhu_run_io_note_came(struct vhu_conn *c, const struct vhu_frame *f)
 {
-	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
 	const struct vhu_msg_row *row = vhu_frame_row(f);
+	uint64_t capacity;
 
-	if (!wanted(c->r) || !row || row->msg != VHU_MSG_GET_CONFIG || f->len < head + sizeof(uint64_t) ||
-	    vhu_frame_u64(f, "offset") || !io_of(c->r))
-		return;
-	c->r->io->capacity = vhu_le_get(f->payload + head, sizeof(uint64_t));
+	if (wanted(c->r) && row && row->msg == VHU_MSG_GET_CONFIG &&
+	    vhu_frame_config(f, VHU_DEV_BLK, "capacity", &capacity) && io_of(c->r))
+		c->r->io->capacity = capacity;
 }
 
 /* --- requests -------------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@ struct played_ring {
 	unsigned *number;	 /* by recorded head: what is out, plus 1 */
 	unsigned kick, call;	 /* objects, plus 1 */
 	bool kick_due, call_due; /* it waits for a kick; a call has to come for what came back */
+	bool stopped;		 /* where: */
+	uint64_t said, says;	 /* in the recording; by this target */
 };
 
 /* Every request of the plan, once it was sent. */
@@ -157,11 +159,37 @@ static struct played_ring *find_same(const struct vhu_run *r, const struct playe
 	return ring;
 }
 
-/* Requests did not come back yet, and the ring goes on behind those that did. */
+/* Requests did not come back yet, and the ring goes on amid them. */
 static bool goes_on(const struct played_ring *ring, uint32_t base)
 {
-	return vhu_vring_inflight(ring->v) > 0 &&
-	       vhu_vring_base_used(ring->v) == vhu_vring_base_cut(ring->v, base);
+	char right[80];
+
+	return vhu_vring_inflight(ring->v) > 0 && vhu_vring_base_right(ring->v, base, right, sizeof(right));
+}
+
+void vhu_run_played_stopped(const struct vhu_conn *c, const struct vhu_step_answer *was,
+			    const struct vhu_frame *f)
+{
+	const struct vhu_frame recorded = {.dir = VHU_DIR_BE,
+					   .request = was->request,
+					   .flags = was->flags,
+					   .payload = (uint8_t *)was->payload,
+					   .len = was->n_payload};
+	struct played_ring *ring = find(c->r, c->index, (unsigned)vhu_frame_u64(f, "index"));
+
+	if (!ring)
+		return;
+	ring->stopped = true;
+	ring->said = vhu_frame_u64(&recorded, "num");
+	ring->says = vhu_frame_u64(f, "num");
+}
+
+void vhu_run_played_base(const struct vhu_conn *c, struct vhu_frame *f)
+{
+	const struct played_ring *ring = find(c->r, c->index, (unsigned)vhu_frame_u64(f, "index"));
+
+	if (ring && ring->stopped && vhu_vring_inflight(ring->v) && vhu_frame_u64(f, "num") == ring->said)
+		vhu_frame_set(f, vhu_frame_payload(f), "num", ring->says);
 }
 
 enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_ring_state *state,
@@ -401,12 +429,17 @@ static void tell_no_call(const struct used_wait *w)
 	vhu_run_replay_breach(w->c->r, &event);
 }
 
-/* What a ring gave back before it stopped was seen only then; this target may not have come to it. */
+/*
+ * What a ring gave back before it stopped, or lost its memory, was seen only then; this target may not have
+ * come to it.
+ */
 static bool works(const struct used_wait *w)
 {
 	const struct vhu_ring_state *state = vhu_session_ring(&w->c->oracle.session, w->ring->queue);
+	const struct vhu_foreign *in[VHU_RING_PARTS];
+	struct vhu_ring_layout layout;
 
-	return state && state->started && state->enabled;
+	return state && state->started && state->enabled && vhu_run_captured_ring(w->c, state, &layout, in);
 }
 
 void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)

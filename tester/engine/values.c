@@ -39,8 +39,6 @@ bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const cha
 {
 	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
 	enum vhu_payload pl = vhu_frame_payload(f);
-	const struct vhu_config_row *row;
-	uint64_t offset;
 	unsigned byte;
 
 	if (pl >= VHU_PL_MAX)
@@ -52,12 +50,7 @@ bool vhu_run_field(const struct vhu_run *r, const struct vhu_frame *f, const cha
 			*ret = f->payload[head + byte];
 		return f->len > head + byte;
 	}
-	row = pl == VHU_PL_CONFIG ? vhu_config_by_name(r->plan->device, name) : NULL;
-	if (!row || !vhu_frame_get(f, pl, "offset", &offset) || row->offset < offset || f->len < head ||
-	    row->offset - offset + row->size > f->len - head)
-		return false;
-	*ret = vhu_le_get(f->payload + head + (row->offset - offset), row->size);
-	return true;
+	return pl == VHU_PL_CONFIG && vhu_frame_config(f, r->plan->device, name, ret);
 }
 
 void vhu_run_save(struct vhu_run *r, const struct vhu_save *save, size_t n, const struct vhu_frame *f)

@@ -20,6 +20,16 @@ static int remember_asked(struct trace_compile *c, struct asked *t)
 	return 0;
 }
 
+static void note_disk(struct trace_compile *c, const struct vhu_frame *f, const struct vhu_msg_row *row)
+{
+	uint64_t sectors;
+
+	if (c->opts->device == VHU_DEV_BLK && row && row->msg == VHU_MSG_GET_CONFIG &&
+	    vhu_frame_config(f, VHU_DEV_BLK, "capacity", &sectors) &&
+	    sectors <= UINT64_MAX / VHU_C_SECTOR_SIZE)
+		c->plan->disk = VHU_MAX(c->plan->disk, sectors * VHU_C_SECTOR_SIZE);
+}
+
 /* A message of the back-end, on either channel. */
 int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		   const struct vhu_frame *f)
@@ -58,6 +68,7 @@ int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_re
 		c->have_inflight = true;
 	if (!backend)
 		t->provoked = false;
+	note_disk(c, f, row);
 	vhu_session_apply(t->session, f, false);
 	return rc;
 }

@@ -109,6 +109,19 @@ uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name)
 	return value;
 }
 
+bool vhu_frame_config(const struct vhu_frame *f, enum vhu_device device, const char *name, uint64_t *ret)
+{
+	const size_t head = vhu_payload_row(VHU_PL_CONFIG)->min;
+	const struct vhu_config_row *row = vhu_config_by_name(device, name);
+	uint64_t offset;
+
+	if (!row || !vhu_frame_get(f, VHU_PL_CONFIG, "offset", &offset) || row->offset < offset ||
+	    f->len < head || row->offset - offset + row->size > f->len - head)
+		return false;
+	*ret = vhu_le_get(f->payload + head + (row->offset - offset), row->size);
+	return true;
+}
+
 bool vhu_frame_ring(const struct vhu_frame *f, uint64_t *ret)
 {
 	static const struct vhu_slot slots[VHU_PL_MAX] = {

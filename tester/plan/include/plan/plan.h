@@ -610,6 +610,7 @@ struct vhu_plan {
 	const char *captured;		/* a case made of one: from where; what it sends is not judged */
 	const struct vhu_object *objects;
 	size_t n_objects;
+	uint64_t disk;			/* recorded: bytes of the disk, at its largest; 0: unknown */
 	const char *skip;		/* why it can't run on this target, or NULL */
 };
 

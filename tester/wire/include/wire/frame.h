@@ -141,6 +141,8 @@ bool vhu_frame_get(const struct vhu_frame *f, enum vhu_payload pl, const char *n
 int vhu_frame_set(struct vhu_frame *f, enum vhu_payload pl, const char *name, uint64_t value);
 /* Short for the common case: field of the frame's own layout; 0 if it has none. */
 uint64_t vhu_frame_u64(const struct vhu_frame *f, const char *name);
+/* A field of the config space that a payload of layout CONFIG carries; false if it is not (whole) in it. */
+bool vhu_frame_config(const struct vhu_frame *f, enum vhu_device device, const char *name, uint64_t *ret);
 
 /* Region i of a MEM_TABLE or (i = 0) MEM_REG payload: field of payload REGION. */
 bool vhu_frame_region(const struct vhu_frame *f, enum vhu_payload pl, size_t i, const char *field,
