@@ -401,6 +401,17 @@ static void on_look(void *ctx, uint32_t events)
 {
 }
 
+/* What comes back in one ring may be brought about in another. */
+static void kick_all(struct vhu_conn *c)
+{
+	for (struct played_ring *ring = c->r->played->rings; ring; ring = ring->next) {
+		if (ring->conn != c->index || !ring->kick_due)
+			continue;
+		vhu_vring_kick(ring->v);
+		ring->kick_due = false;
+	}
+}
+
 static void wait_for(struct used_wait *w, const struct vhu_step *s)
 {
 	struct vhu_run *r = w->c->r;
@@ -408,9 +419,7 @@ static void wait_for(struct used_wait *w, const struct vhu_step *s)
 
 	if (is_back(w))
 		return;
-	if (w->ring->kick_due)
-		vhu_vring_kick(w->ring->v);
-	w->ring->kick_due = false;
+	kick_all(w->c);
 	if (vhu_loop_add_timer(r->e->loop, look_ns, look_ns, on_look, NULL, &timer, NULL) == 0)
 		vhu_run_wait(r, is_back, w, vhu_run_deadline(r, s), false);
 	vhu_source_free(timer);

@@ -30,6 +30,7 @@ struct track {
 	struct vhu_buf state;	     /* what was loaded, as far as it is in the capture */
 	bool state_cut;		     /* and that is not all of it */
 	bool lengths_wrong;	     /* something was wrong with what came back through its rings */
+	bool bare;		     /* what went through them is in part not in the capture */
 	struct vhu_session *session; /* while it is open */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */

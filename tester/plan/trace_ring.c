@@ -20,7 +20,8 @@ struct trace_ring {
 	struct out {
 		const struct vhu_record *record; /* that made it available; NULL: none is out */
 		unsigned number;
-		bool bare;
+		bool asks; /* the device reads some of it … */
+		bool bare; /* … that is not in the capture: ours is another request */
 	} * out; /* by head */
 };
 
@@ -107,18 +108,18 @@ static size_t in_ring(const struct vhu_ring_record *q)
 	return q->n_desc;
 }
 
-/* The device would read more than the capture has of it: ours is another request. */
-static bool is_bare(const struct vhu_ring_record *q)
+/* Bytes that the device reads. */
+static uint64_t read_len(const struct vhu_ring_record *q)
 {
-	uint64_t read = 0;
+	uint64_t len = 0;
 
 	for (size_t i = 0; i < q->n_desc; i++) {
 		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
 
 		if (!(d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT)))
-			read += d.len;
+			len += d.len;
 	}
-	return read > q->n_data;
+	return len;
 }
 
 /* A pipe, say, where kicks go. */
@@ -280,7 +281,12 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 					   .kick = vhu_trace_signal(t, q->queue, VHU_TRACE_KICK),
 					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
 	ring->begun = true;
-	*out = (struct out){.record = r, .number = c->n_offers++, .bare = is_bare(q)};
+	*out = (struct out){.record = r,
+			    .number = c->n_offers++,
+			    .asks = read_len(q) > 0,
+			    .bare = read_len(q) > q->n_data};
+	c->bare += out->bare;
+	t->bare |= out->bare;
 	return 0;
 }
 
@@ -295,7 +301,6 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 		c->no_ring++;
 		return 0;
 	}
-	c->bare += is_bare(q);
 	rc = fill_buffers(c, t, r, q);
 	if (rc == 0 && n < q->n_desc)
 		rc = fill_table(c, t, r, q, n);
@@ -307,22 +312,26 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 		      const struct vhu_ring_record *q)
 {
 	struct trace_ring *ring = t->rings && q->queue < VHU_SESSION_RINGS ? &t->rings[q->queue] : NULL;
+	struct out *out = ring && q->id < ring->num ? &ring->out[q->id] : NULL;
 	struct vhu_step *s;
 
-	if (!ring || q->id >= ring->num || !ring->out[q->id].record) {
+	if (!out || !out->record) {
 		c->no_ring++;
 		return 0;
 	}
+	out->record = NULL;
+	/* Empty buffers that a device fills come back for what it was sent, or heard elsewhere. */
+	if (t->bare && !out->asks)
+		return 0;
 	t->lengths_wrong |= r->n_findings > 0;
 	s = vhu_trace_step(c, VHU_VERB_USED, t, r);
 	if (!s)
 		return -ENOMEM;
 	s->used = (struct vhu_step_used){.queue = q->queue,
-					 .number = ring->out[q->id].number,
+					 .number = out->number,
 					 .len = q->len,
-					 .any_len = t->lengths_wrong || ring->out[q->id].bare,
+					 .any_len = t->lengths_wrong || out->bare,
 					 .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
-	ring->out[q->id].record = NULL;
 	return 0;
 }
 
