@@ -61,6 +61,7 @@ static uint64_t body_of(const struct stamp *s)
 
 void vhu_content_render(uint64_t seed, enum vhu_content content, uint64_t arg, uint64_t sector, uint8_t *out)
 {
+	const struct vhu_content_bytes *given = (const void *)(uintptr_t)arg;
 	struct stamp s = {sector, arg, seed};
 
 	switch (content) {
@@ -71,6 +72,9 @@ void vhu_content_render(uint64_t seed, enum vhu_content content, uint64_t arg, u
 		return;
 	case VHU_CONTENT_FILL:
 		memset(out, (int)(arg & 0xff), VHU_C_SECTOR_SIZE);
+		return;
+	case VHU_CONTENT_BYTES:
+		memcpy(out, given->bytes + (sector - given->sector) * VHU_C_SECTOR_SIZE, VHU_C_SECTOR_SIZE);
 		return;
 	case VHU_CONTENT_SEED:
 		random_words(out, VHU_C_SECTOR_SIZE, vhu_mix64(sector ^ vhu_mix64(arg)));
@@ -165,6 +169,9 @@ static void name_content(enum vhu_content content, uint64_t arg, char *out, size
 		return;
 	case VHU_CONTENT_FILL:
 		snprintf(out, cap, "bytes 0x%02x", (unsigned)(arg & 0xff));
+		return;
+	case VHU_CONTENT_BYTES:
+		snprintf(out, cap, "what was written there before");
 		return;
 	case VHU_CONTENT_SEED:
 		snprintf(out, cap, "random bytes of seed %llu", (unsigned long long)arg);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "device/driver.h"
-#include "ledger.h"
+#include "device/ledger.h"
 #include "vring/vring.h"
 
 enum {

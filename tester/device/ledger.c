@@ -1,5 +1,5 @@
 /* Which contents a sector may hold, over time. */
-#include "ledger.h"
+#include "device/ledger.h"
 
 #include <errno.h>
 

@@ -74,6 +74,7 @@ void vhu_run_objects_release(struct vhu_run *r)
 	free(r->objects);
 	r->objects = NULL;
 	vhu_run_played_release(r);
+	vhu_run_disk_release(r);
 	free(r->filled);
 	r->filled = NULL;
 	r->n_filled = 0;

@@ -215,6 +215,7 @@ struct vhu_run {
 		uint64_t dev, inode, at, len;
 	} * filled; /* of a replay: what was recorded of memory, and stands there */
 	size_t n_filled;
+	struct vhu_disk_run *disk; /* of a replay: what the disk holds, as far as it was written here */
 	struct vhu_played *played; /* of a replay: its rings, once recorded requests go through them */
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	bool index_put;	   /* of a replay: a ring did not begin at 0, and has left that in memory */
@@ -475,6 +476,15 @@ void vhu_run_played_look(struct vhu_conn *c, bool last);
 void vhu_run_played_kicked(struct vhu_run *r, unsigned object);
 /* A breach of the rules by the target of a replay. */
 void vhu_run_replay_breach(void *ctx, const struct vhu_ring_event *event);
+
+/* --- replay_disk.c ------------------------------------------------------------------------------------- */
+
+struct vhu_disk_io;
+/* A request is about to be made available; NULL: nothing of it is looked at. */
+struct vhu_disk_io *vhu_run_disk_begin(struct vhu_run *r, const struct vhu_offer_disk *disk);
+/* It came back, through this ring. */
+void vhu_run_disk_end(struct vhu_conn *c, struct vhu_disk_io *io, unsigned queue);
+void vhu_run_disk_release(struct vhu_run *r);
 
 /* --- do_*.c -------------------------------------------------------------------------------------------- */
 

@@ -33,6 +33,7 @@ struct came {
 	uint32_t len;
 	unsigned call; /* object that was to signal it, plus 1 */
 	unsigned same; /* plus 1: another one of before that is still out */
+	struct vhu_disk_io *disk; /* while it is out; NULL: none */
 };
 
 struct vhu_played {
@@ -56,6 +57,9 @@ static size_t take(struct vhu_run *r, struct played_ring *ring)
 			came->back = true;
 			came->len = used[i].len;
 			came->len_known = !used[i].batch;
+			if (came->disk)
+				vhu_run_disk_end(&r->conns[ring->conn], came->disk, ring->queue);
+			came->disk = NULL;
 		}
 		total += n;
 	} while (n == REAP_MAX);
@@ -364,6 +368,7 @@ static bool offer(struct vhu_run *r, struct played_ring *ring, const struct vhu_
 		vhu_vring_disarm(ring->v);
 	if (add(ring, o) < 0)
 		return false;
+	r->played->came[o->number].disk = vhu_run_disk_begin(r, &o->disk);
 	ring->kick_due |= vhu_vring_publish(ring->v);
 	return true;
 }

@@ -15,6 +15,7 @@ struct asked {
 };
 
 struct trace_ring;
+struct vhu_ring_record;
 
 /* Which of them; a descriptor that is no eventfd: nobody of ours signals by it. */
 #define VHU_TRACE_STRANGE UINT_MAX
@@ -110,6 +111,17 @@ int vhu_trace_rings_end(struct trace_compile *c, struct track *t);
 void vhu_trace_rings_done(struct track *t);
 /* Whether requests of the capture go through it since it has its base. */
 bool vhu_trace_ring_begun(const struct track *t, uint64_t queue);
+
+enum { VHU_TRACE_BLK_HEAD = 16 }; /* type, priority, sector of a disk's request */
+/* Bytes of it that the device reads. */
+uint64_t vhu_trace_read_len(const struct vhu_ring_record *q);
+
+/* trace_disk.c: what a request that is played does on a disk. -ENOMEM. */
+int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct vhu_ring_record *q,
+		   struct vhu_offer_disk *ret);
+
+/* Where a guest address is for the front-end; false: in no region. */
+bool vhu_trace_user(const struct vhu_session *s, uint64_t gpa, uint64_t len, uint64_t *ret);
 
 /* trace_memory.c: a record of memory. -ENOMEM. */
 int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);

@@ -10,8 +10,6 @@
 
 #include "trace/ring_record.h"
 
-enum { BLK_HEAD = 16 };
-
 /* A ring while it is played. */
 struct trace_ring {
 	bool laid;    /* its area is in the capture: what is made available stands there */
@@ -88,7 +86,7 @@ bool vhu_trace_ring_begun(const struct track *t, uint64_t queue)
 static bool reads_only(const struct trace_compile *c, const struct vhu_ring_record *q)
 {
 	static const uint32_t types[] = {VHU_C_BLK_T_IN, VHU_C_BLK_T_FLUSH, VHU_C_BLK_T_GET_ID};
-	uint32_t type = q->n_data >= BLK_HEAD ? (uint32_t)vhu_le_get(q->data, 4) : VHU_C_BLK_T_IN;
+	uint32_t type = q->n_data >= VHU_TRACE_BLK_HEAD ? (uint32_t)vhu_le_get(q->data, 4) : VHU_C_BLK_T_IN;
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(types); i++)
 		if (type == types[i])
@@ -108,8 +106,7 @@ static size_t in_ring(const struct vhu_ring_record *q)
 	return q->n_desc;
 }
 
-/* Bytes that the device reads. */
-static uint64_t read_len(const struct vhu_ring_record *q)
+uint64_t vhu_trace_read_len(const struct vhu_ring_record *q)
 {
 	uint64_t len = 0;
 
@@ -141,8 +138,7 @@ static bool fits(const struct trace_compile *c, const struct track *t, const str
 
 /* --- into our memory ----------------------------------------------------------------------------------- */
 
-/* Where a guest address is for the front-end; false: in no region. */
-static bool to_user(const struct vhu_session *s, uint64_t gpa, uint64_t len, uint64_t *ret)
+bool vhu_trace_user(const struct vhu_session *s, uint64_t gpa, uint64_t len, uint64_t *ret)
 {
 	for (size_t i = 0; i < s->n_regions; i++) {
 		uint64_t at = gpa - s->region[i].gpa;
@@ -201,7 +197,7 @@ static int fill_table(struct trace_compile *c, const struct track *t, const stru
 	}
 	if (table.failed)
 		rc = vhu_err_errno(c->err, -ENOMEM, "capture");
-	else if (table.len && to_user(t->session, at, table.len, &uaddr))
+	else if (table.len && vhu_trace_user(t->session, at, table.len, &uaddr))
 		rc = fill(c, t, r, uaddr, table.data, table.len, table.len);
 	vhu_buf_done(&table);
 	return rc;
@@ -221,7 +217,7 @@ static int fill_buffers(struct trace_compile *c, const struct track *t, const st
 
 		if (d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT))
 			continue;
-		if (d.len && to_user(t->session, d.addr, d.len, &uaddr))
+		if (d.len && vhu_trace_user(t->session, d.addr, d.len, &uaddr))
 			rc = fill(c, t, r, uaddr, q->data + at, n, d.len);
 		at += n;
 	}
@@ -269,9 +265,12 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 	struct out *out = ring ? out_at(ring, state->num, q->head) : NULL;
 	struct vhu_offer_desc *chain = out ? chain_of(c, q, n) : NULL;
 	struct vhu_step *s = chain ? vhu_trace_step(c, VHU_VERB_OFFER, t, r) : NULL;
+	struct vhu_offer_disk disk = {0};
 
 	if (!s)
 		return vhu_err_errno(c->err, -ENOMEM, "capture");
+	if (c->opts->device == VHU_DEV_BLK && vhu_trace_disk(c, t, q, &disk) < 0)
+		return -ENOMEM;
 	s->offer = (struct vhu_step_offer){.queue = q->queue,
 					   .head = q->head,
 					   .number = c->n_offers,
@@ -279,12 +278,13 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 					   .desc = chain,
 					   .n = n,
 					   .kick = vhu_trace_signal(t, q->queue, VHU_TRACE_KICK),
-					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
+					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL),
+					   .disk = disk};
 	ring->begun = true;
 	*out = (struct out){.record = r,
 			    .number = c->n_offers++,
-			    .asks = read_len(q) > 0,
-			    .bare = read_len(q) > q->n_data};
+			    .asks = vhu_trace_read_len(q) > 0,
+			    .bare = vhu_trace_read_len(q) > q->n_data};
 	c->bare += out->bare;
 	t->bare |= out->bare;
 	return 0;

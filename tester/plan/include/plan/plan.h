@@ -465,6 +465,23 @@ struct vhu_offer_desc {
 	uint64_t writable;
 };
 
+/* What it does on a disk. */
+struct vhu_offer_disk {
+	enum {
+		VHU_DISK_NOTHING,	/* that matters */
+		VHU_DISK_READ,
+		VHU_DISK_WRITE,
+		VHU_DISK_CHANGE,	/* something that cannot be foreseen */
+	} does;
+	uint64_t sector, count;
+	const uint8_t *bytes;		/* WRITE */
+	struct vhu_offer_buffer {
+		uint64_t uaddr;
+		uint32_t len;
+	} *in;				/* what the device writes: the data, and a byte of status behind it */
+	size_t n_in;
+};
+
 /* A request of the recording is made available. */
 struct vhu_step_offer {
 	unsigned queue;
@@ -474,6 +491,7 @@ struct vhu_step_offer {
 	const struct vhu_offer_desc *desc;
 	size_t n;
 	unsigned kick, call;		/* objects that signal the ring, plus 1; 0: none */
+	struct vhu_offer_disk disk;
 };
 
 /* It comes back, with this length. */

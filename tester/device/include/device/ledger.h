@@ -20,6 +20,12 @@ enum vhu_content {
 	VHU_CONTENT_SEED,  /* random by `arg` and sector */
 	VHU_CONTENT_ZERO,
 	VHU_CONTENT_ZEROED, /* zeroes by the request for it */
+	VHU_CONTENT_BYTES,  /* a struct vhu_content_bytes, borrowed, whose address `arg` is */
+};
+
+struct vhu_content_bytes {
+	uint64_t sector; /* of the first byte */
+	const uint8_t *bytes;
 };
 
 /* A request that changes sectors; embedded in what submits it. */
