@@ -602,6 +602,9 @@ void vhu_do_target(struct vhu_run *r, const struct vhu_step *s)
 			await_exit(r, s);
 			judge_death(r, s);
 		}
+		/* Who serves one front-end ends once that has left, maybe sooner than it is asked to. */
+		if (rc == -ESRCH && vhu_target_one_shot(t))
+			rc = 0;
 		break;
 	case VHU_TARGET_STOP:
 		rc = vhu_target_signal(t, SIGSTOP, false, &err);
