@@ -137,8 +137,13 @@ bool vhu_run_exit_forgiven(struct vhu_run *r)
 static void tell_exit(struct vhu_run *r)
 {
 	const struct vhu_step *at = r->closed ? &r->closing : r->step;
-	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = r->exit_what};
+	/* No step of this case did it: what an earlier one damaged shows when it does. */
+	bool damaged = !r->step && r->inherited && !r->exit_in_order;
+	char text[sizeof(r->exit_what) + 64];
+	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = text};
 
+	snprintf(text, sizeof(text), "%s%s", r->exit_what,
+		 damaged ? " in the set-up, in a process that other cases were run on" : "");
 	if (r->exit_told || vhu_run_exit_forgiven(r))
 		return;
 	r->exit_told = true;
@@ -148,7 +153,7 @@ static void tell_exit(struct vhu_run *r)
 	if (r->conns[0].used)
 		vhu_oracle_observe(&r->conns[0].oracle, &obs);
 	/* A recorded step wants nothing but what was recorded, and that differs. */
-	if (at && !r->plan->recorded)
+	if (at && !r->plan->recorded && !damaged)
 		vhu_run_unmet(r, at, VHU_FINDING_ROBUST, "a back-end that lives", "%s", r->exit_what);
 }
 
@@ -239,7 +244,8 @@ static void run_case(struct vhu_run *r)
 
 static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)
 {
-	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX};
+	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX,
+			      .session_before = e->opened > 0};
 	r->log.fd = r->inflight.fd = r->state.fd = r->postcopy.fd = -1;
 	r->iommu.granule = VHU_C_LOG_PAGE;
 	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
@@ -286,11 +292,13 @@ int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struc
 		return rc;
 	}
 	e->run = &r;
+	r.inherited = e->case_pid && e->case_pid == vhu_target_pid(e->target);
 	vhu_target_clear_exit(e->target);
 	if (plan->skip)
 		vhu_run_skip(&r, "%s", plan->skip);
 	else
 		run_case(&r);
+	e->case_pid = vhu_target_pid(e->target);
 	e->run = NULL;
 	if (r.interrupted)
 		vhu_run_skip(&r, "interrupted");

@@ -50,6 +50,7 @@ struct vhu_engine {
 		long by[VHU_HELD_KINDS];
 		uint64_t connections; /* 0: not known */
 	} lost; /* what the target loses with connections, whatever is said on them */
+	pid_t case_pid;		  /* the process that the last case was run on */
 	struct vhu_capabilities capabilities; /* of the target's program */
 	struct vhu_run *run;	  /* the case that runs, for the exit callback */
 };
@@ -235,8 +236,10 @@ struct vhu_run {
 	bool exited; /* the spawned target ended and nobody wanted that */
 	bool exit_in_order;
 	bool session_over; /* we have ended one */
+	bool session_before; /* another run had connections; the last of them ended a moment ago */
 	bool turned_away;  /* one right behind it was not served, and was made anew */
 	bool exit_told;
+	bool inherited; /* the process has been through another case */
 	char exit_what[160];
 	bool calm_before;  /* the target slept when it was looked at first */
 	bool death_wanted; /* the last thing the case wanted was its end */

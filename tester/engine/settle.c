@@ -168,7 +168,7 @@ static bool turned_away(struct vhu_conn *c, const struct vhu_step *s)
 {
 	struct vhu_run *r = c->r;
 
-	if (c->heard || !r->session_over || r->exited || r->turned_away)
+	if (c->heard || !(r->session_over || r->session_before) || r->exited || r->turned_away)
 		return false;
 	r->turned_away = true;
 	r->stop = false;
