@@ -25,6 +25,7 @@ struct vhu_trace_reader {
 	uint64_t n_notes;
 	uint64_t packets; /* read so far; the next one's number */
 	uint64_t bytes;	  /* of a classic pcap file, read so far */
+	long long at;	  /* where the packet that was read last begins in the file; -1: nobody knows */
 	uint32_t next_seq;
 	bool classic; /* no pcapng */
 	bool borrow;
@@ -57,17 +58,6 @@ const char *vhu_trace_reader_notes(struct vhu_trace_reader *r)
 	return vhu_buf_text(&r->told);
 }
 
-/* Where the packet that was read last begins in the file; -1: nobody knows. */
-static long long packet_offset(const struct vhu_trace_reader *r)
-{
-	long long at;
-
-	if (r->classic)
-		return (long long)(PCAP_FILE_HEAD + r->bytes - PCAP_RECORD_HEAD - r->head->caplen);
-	at = (long long)ftello(pcap_file(r->pcap));
-	return at < 0 ? -1 : at - PCAP_RECORD_HEAD - (long long)r->head->caplen;
-}
-
 /* The next packet: 1, 0 at the end. A file that was cut off has an end there. */
 static int next_packet(struct vhu_trace_reader *r)
 {
@@ -76,6 +66,7 @@ static int next_packet(struct vhu_trace_reader *r)
 
 	if (r->over)
 		return 0;
+	r->at = r->classic ? (long long)r->bytes : (long long)ftello(pcap_file(r->pcap));
 	rc = pcap_next_ex(r->pcap, &r->head, &packet);
 	if (rc == 1) {
 		r->packet = packet;
@@ -85,8 +76,8 @@ static int next_packet(struct vhu_trace_reader *r)
 	}
 	r->over = true;
 	if (rc != PCAP_ERROR_BREAK)
-		note(r, "the file ends inside record %" PRIu64 ": %s; what stands before it is used",
-		     r->packets, pcap_geterr(r->pcap));
+		note(r, "the file ends inside record %" PRIu64 " at offset %lld: %s%s", r->packets, r->at,
+		     pcap_geterr(r->pcap), r->packets ? "; what stands before it is used" : "");
 	return 0;
 }
 
@@ -100,10 +91,10 @@ static void check_seq(struct vhu_trace_reader *r, const struct vhu_record *got)
 	if (got->seq > r->next_seq)
 		note(r, "%" PRIu32 " record%s missing before record %" PRIu32 " at offset %lld",
 		     got->seq - r->next_seq, got->seq - r->next_seq == 1 ? " is" : "s are", got->seq,
-		     packet_offset(r));
+		     r->at);
 	else if (got->seq < r->next_seq)
 		note(r, "record %" PRIu32 " at offset %lld stands behind record %" PRIu32, got->seq,
-		     packet_offset(r), r->next_seq - 1);
+		     r->at, r->next_seq - 1);
 	r->next_seq = VHU_MAX(r->next_seq, got->seq + 1);
 }
 
@@ -120,7 +111,7 @@ int vhu_trace_reader_next(struct vhu_trace_reader *r, struct vhu_arena *arena, s
 			return rc;
 		if (fault != VHU_RECORD_OK) {
 			note(r, "record %" PRIu64 " at offset %lld is passed over: %s", r->packets - 1,
-			     packet_offset(r), vhu_record_fault_text(fault));
+			     r->at, vhu_record_fault_text(fault));
 			r->next_seq++; /* it had a number of its own, most likely */
 			continue;
 		}
@@ -177,12 +168,14 @@ static int read_meta(struct vhu_trace_reader *r, struct vhu_err *err)
 	if (!arena)
 		return vhu_err_errno(err, -ENOMEM, "%s", r->path);
 	if (!next_packet(r))
-		rc = vhu_err_set(err, -EINVAL, "%s: there is no record in it", r->path);
+		rc = vhu_err_set(err, -EINVAL, "%s: there is no record in it%s%.*s", r->path,
+				 r->n_notes ? ": " : "", (int)strcspn(vhu_buf_text(&r->notes), "\n"),
+				 vhu_buf_text(&r->notes));
 	else
 		rc = vhu_record_decode(r->packet, r->head->caplen, 0, arena, &first, &fault, err);
 	if (rc == 0 && fault != VHU_RECORD_OK)
 		rc = vhu_err_set(err, -EINVAL, "%s: record 0 at offset %lld is no record of a capture: %s",
-				 r->path, packet_offset(r), vhu_record_fault_text(fault));
+				 r->path, r->at, vhu_record_fault_text(fault));
 	else if (rc == 0 && (first.channel != VHU_CAP_META || first.kind != VHU_CAP_META_HEAD))
 		rc = vhu_err_set(err, -EINVAL,
 				 "%s: record 0 does not describe a capture; link type %d is shared "
@@ -217,6 +210,7 @@ static int open_file(FILE *file, const char *path, struct vhu_trace_reader **ret
 				 path, pcap_datalink(r->pcap), VHU_CAP_LINKTYPE);
 	} else {
 		r->classic = pcap_major_version(r->pcap) == PCAP_CLASSIC;
+		r->bytes = PCAP_FILE_HEAD;
 		rc = read_meta(r, err);
 	}
 	if (rc < 0) {
@@ -267,7 +261,7 @@ void vhu_trace_reader_free(struct vhu_trace_reader *r)
 void vhu_trace_reader_position(const struct vhu_trace_reader *r, uint64_t *record, long long *offset)
 {
 	*record = r->packets ? r->packets - 1 : 0;
-	*offset = r->head ? packet_offset(r) : -1;
+	*offset = r->packets ? r->at : -1;
 }
 
 const char *vhu_trace_reader_meta(const struct vhu_trace_reader *r)

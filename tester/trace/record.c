@@ -211,6 +211,7 @@ const char *vhu_record_fault_text(enum vhu_record_fault fault)
 		[VHU_RECORD_SHORT] = "its header or a field of it reaches beyond the record",
 		[VHU_RECORD_VERSION] = "its version is not known here: a newer vhu-conform wrote it",
 		[VHU_RECORD_BAD] = "a number in its header is out of range",
+		[VHU_RECORD_CONNECTION] = "its session is one more than a capture holds: 65535",
 		[VHU_RECORD_CRITICAL] = "it has a field that must be understood and is not known here",
 		[VHU_RECORD_UNKNOWN] = "its channel is not known here",
 	};
@@ -381,10 +382,9 @@ static enum vhu_record_fault take_head(const uint8_t *p, size_t caplen, struct v
 	r->len = caplen - *hdrlen;
 	/* Each descriptor has its TLV, so the header bounds their number as well. */
 	if (r->n_fds > VHU_CAP_FDS_MAX ||
-	    r->n_fds * (TLV_HEAD + VHU_CAP_FD_SIZE) > *hdrlen - VHU_CAP_HEADER || r->orig_len < r->len ||
-	    r->connection > VHU_CAP_CONNECTIONS_MAX)
+	    r->n_fds * (TLV_HEAD + VHU_CAP_FD_SIZE) > *hdrlen - VHU_CAP_HEADER || r->orig_len < r->len)
 		return VHU_RECORD_BAD;
-	return VHU_RECORD_OK;
+	return r->connection > VHU_CAP_CONNECTIONS_MAX ? VHU_RECORD_CONNECTION : VHU_RECORD_OK;
 }
 
 /* What only TLVs give. Member by member, which takes less than one memset: millions come by here. */

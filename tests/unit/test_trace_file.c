@@ -278,15 +278,69 @@ static void a_cut_file_reads_as_far_as_it_goes(void **state)
 		if (vhu_trace_load_mem(bytes, cut, &t, &err) < 0) {
 			assert_true(cut < 24 + 16 + 102);
 			assert_int_equal(err.code, -EINVAL);
+			assert_true(cut <= 24 || strstr(err.text, "ends inside record 0 at offset 24:"));
 			continue;
 		}
 		assert_true(cut >= 24 + 16 + 102);
 		assert_false(t->complete);
 		/* An end between two records shows by nothing but the missing closing record. */
 		if (cut != 142 && cut != 290 && cut != 382)
-			assert_non_null(strstr(t->notes, "the file ends inside record"));
+			assert_non_null(strstr(t->notes, cut < 290   ? "inside record 1 at offset 142:"
+							 : cut < 382 ? "inside record 2 at offset 290:"
+								     : "inside record 3 at offset 382:"));
 		vhu_trace_free(t);
 	}
+}
+
+/* The same file as pcapng: a block for the section, one for the link, one for each record. */
+static size_t example_as_pcapng(const uint8_t *classic, size_t len, uint8_t *ret)
+{
+	size_t n = 28 + 20;
+
+	memset(ret, 0, n);
+	vhu_ne_put(ret, 4, 0x0a0d0d0a);
+	vhu_ne_put(ret + 4, 4, 28);
+	vhu_ne_put(ret + 8, 4, 0x1a2b3c4d);
+	vhu_ne_put(ret + 12, 2, 1);
+	vhu_ne_put(ret + 24, 4, 28);
+	vhu_ne_put(ret + 28, 4, 1);
+	vhu_ne_put(ret + 32, 4, 20);
+	vhu_ne_put(ret + 36, 2, VHU_CAP_LINKTYPE);
+	vhu_ne_put(ret + 44, 4, 20);
+	for (size_t at = 24; at + 16 <= len;) {
+		size_t caplen = (size_t)vhu_le_get(classic + at + 8, 4), block = 32 + caplen + (-caplen & 3);
+
+		memset(ret + n, 0, block);
+		vhu_ne_put(ret + n, 4, 6);
+		vhu_ne_put(ret + n + 4, 4, block);
+		vhu_ne_put(ret + n + 20, 4, caplen);
+		vhu_ne_put(ret + n + 24, 4, caplen);
+		memcpy(ret + n + 28, classic + at + 16, caplen);
+		vhu_ne_put(ret + n + block - 4, 4, block);
+		n += block;
+		at += 16 + caplen;
+	}
+	return n;
+}
+
+static void a_pcapng_file_reads_and_is_told_of_where_its_blocks_are(void **state)
+{
+	uint8_t bytes[512], ng[1024];
+	size_t len = example_as_pcapng(bytes, example(bytes, sizeof(bytes)), ng);
+	struct vhu_trace *t;
+	struct vhu_err err = {0};
+
+	if (vhu_trace_load_mem(ng, len, &t, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(t->n_records, 4);
+	assert_string_equal(t->notes, "");
+	vhu_trace_free(t);
+	/* The first block of a record ends at 184: 32 bytes and 102, and two to the next multiple of 4. */
+	ng[184 + 28] = 9;
+	assert_int_equal(vhu_trace_load_mem(ng, len - 3, &t, &err), 0);
+	assert_non_null(strstr(t->notes, "record 1 at offset 184 is passed over"));
+	assert_non_null(strstr(t->notes, "inside record 3 at offset 456:"));
+	vhu_trace_free(t);
 }
 
 static void expect_refused(const uint8_t *bytes, size_t len, const char *why)
@@ -331,7 +385,7 @@ static void a_bad_record_is_passed_over(void **state)
 		{32, 200, "out of range"},	{32, 0, "out of range"},
 		{56, 77, "out of range"},	{57, 0x80, "must be understood"},
 		{58, 0xff, "reaches beyond"},	{12, 1, "out of range"},
-		{10, 1, "out of range"},
+		{10, 1, "one more than"},
 	};
 
 	for (size_t i = 0; i < VHU_ARRAY_SIZE(rows); i++) {
@@ -386,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_written_file_reads),
 		cmocka_unit_test(writing_to_a_full_disk_is_an_error),
 		cmocka_unit_test(a_cut_file_reads_as_far_as_it_goes),
+		cmocka_unit_test(a_pcapng_file_reads_and_is_told_of_where_its_blocks_are),
 		cmocka_unit_test(files_of_others_are_refused),
 		cmocka_unit_test(a_bad_record_is_passed_over),
 		cmocka_unit_test(any_bytes_are_survived),

@@ -69,6 +69,7 @@ enum vhu_record_fault {
 	VHU_RECORD_SHORT,		/* header or a TLV reaches beyond the packet */
 	VHU_RECORD_VERSION,		/* a version that we don't know */
 	VHU_RECORD_BAD,			/* a number out of its range */
+	VHU_RECORD_CONNECTION,		/* the number of its session is */
 	VHU_RECORD_CRITICAL,		/* a TLV that must be understood is unknown */
 	VHU_RECORD_UNKNOWN,		/* a channel that we don't know: skip it */
 };
