@@ -183,7 +183,8 @@ def many_sessions(build, wrong, folder):
         said = run(build, wrong, 'many sessions', 'vhu-replay', '--reference', '--device', 'blk', path, accepted=accepted)
         if wanted not in said:
             wrong.append(f'many sessions: no "{wanted}" in {said[-500:]}')
-        run(build, wrong, 'many sessions', 'vhu-trace', 'check', path, accepted=(0,))
+        for command in ('check', 'show', 'stats', 'ladder'):
+            run(build, wrong, 'many sessions', 'vhu-trace', command, path, accepted=(0,))
         run(build, wrong, 'many sessions', 'vhu-trace', 'diff', path, path, accepted=(0,))
         run(build, wrong, 'many sessions', 'vhu-replay', '--reference', '--device', 'blk', '--session', '9999', path,
             accepted=(0,))

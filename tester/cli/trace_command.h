@@ -64,8 +64,5 @@ void vhu_trace_close(struct vhu_trace_input *in);
 
 /* Loads a whole capture, and tells its notes. */
 int vhu_trace_take(const char *path, struct vhu_trace **ret);
-/* What the option says, else what is known of a session. */
-enum vhu_device vhu_trace_session_device(const struct vhu_trace_opts *o, const struct vhu_trace *t,
-					 uint32_t session);
 /* The session that was asked for, or the only one; else tells which there are. NULL: told. */
 const struct vhu_session_ref *vhu_trace_pick(const struct vhu_trace *t, const char *path, uint32_t session);

@@ -1,4 +1,5 @@
 /* vhu-trace diff: two sessions aligned by meaning. */
+#include "plan/plan.h"
 #include "trace/diff.h"
 
 #include <errno.h>
@@ -282,6 +283,7 @@ int vhu_command_diff(const struct vhu_trace_opts *o)
 	struct both b = {.path = {o->files[0], o->n_files > 1 ? o->files[1] : o->files[0]}};
 	struct pairs pairs = {0};
 	struct vhu_err err = {0};
+	const struct vhu_replay_opts chosen = {.session = o->session};
 	int code;
 
 	if (o->n_files < 2 && !o->session_b) {
@@ -297,7 +299,7 @@ int vhu_command_diff(const struct vhu_trace_opts *o)
 	if (code == VHU_EXIT_OK)
 		code = pair_sessions(o, &b, &pairs);
 	if (code == VHU_EXIT_OK) {
-		b.device = vhu_trace_session_device(o, b.trace[0], o->session);
+		b.device = o->device != VHU_DEV_ANY ? o->device : vhu_trace_guess_device(b.trace[0], &chosen);
 		code = compare(o, &b, &pairs);
 	}
 	free(pairs.items);

@@ -142,14 +142,6 @@ int vhu_trace_take(const char *path, struct vhu_trace **ret)
 	return VHU_EXIT_OK;
 }
 
-enum vhu_device vhu_trace_session_device(const struct vhu_trace_opts *o, const struct vhu_trace *t,
-					 uint32_t session)
-{
-	const struct vhu_replay_opts opts = {.session = session};
-
-	return o->device != VHU_DEV_ANY ? o->device : vhu_trace_guess_device(t, &opts);
-}
-
 const struct vhu_session_ref *vhu_trace_pick(const struct vhu_trace *t, const char *path, uint32_t session)
 {
 	enum { TOLD = 16 };

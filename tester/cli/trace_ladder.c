@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "plan/plan.h"
 #include "trace/ladder.h"
 #include "trace_command.h"
 
 /* "Session 1: blk, 42 messages in 6.054 s". */
 static void put_title(struct vhu_buf *out, const struct vhu_session_ref *s, enum vhu_device device)
 {
-	uint64_t ns = s->records[s->n - 1]->t_ns - s->records[0]->t_ns;
+	uint64_t first = s->records[0]->t_ns, ns = VHU_MAX(s->records[s->n - 1]->t_ns, first) - first;
 
 	vhu_buf_printf(out, "Session %" PRIu32 ": %s%s%zu messages in %.3f s%s", s->connection,
 		       device == VHU_DEV_ANY ? "" : vhu_device_row(device)->name,
@@ -70,25 +71,31 @@ static int write_out(const struct vhu_trace_opts *o, const struct vhu_buf *out)
 int vhu_command_ladder(const struct vhu_trace_opts *o)
 {
 	const struct vhu_session_ref *s = NULL;
+	struct vhu_device_guess *guess;
 	struct vhu_trace *t = NULL;
 	struct vhu_buf out = {0};
 	int code = vhu_trace_take(o->files[0], &t);
+	size_t n = 1;
 
 	if (code != VHU_EXIT_OK)
 		return code;
 	/* A picture is of one session; text may go on. */
 	if (o->session || o->svg || !t->n_sessions) {
 		s = vhu_trace_pick(t, o->files[0], o->session);
-		code = s ? draw(o, s, vhu_trace_session_device(o, t, s->connection), &out) : VHU_EXIT_USAGE;
+	} else {
+		s = t->sessions;
+		n = t->n_sessions;
 	}
-	for (size_t i = 0; !s && i < t->n_sessions && code == VHU_EXIT_OK; i++) {
-		if (i)
-			vhu_buf_puts(&out, "\n");
-		code = draw(o, &t->sessions[i], vhu_trace_session_device(o, t, t->sessions[i].connection),
-			    &out);
+	if (!s)
+		code = VHU_EXIT_USAGE;
+	guess = o->device == VHU_DEV_ANY ? vhu_device_guess_over(t) : NULL;
+	for (size_t i = 0; i < n && code == VHU_EXIT_OK; i++) {
+		vhu_buf_puts(&out, i ? "\n" : "");
+		code = draw(o, &s[i], guess ? vhu_device_guess_session(guess, t, &s[i]) : o->device, &out);
 	}
 	if (code == VHU_EXIT_OK)
 		code = write_out(o, &out);
+	vhu_device_guess_free(guess);
 	vhu_buf_done(&out);
 	vhu_trace_free(t);
 	return vhu_trace_finish(code);

@@ -8,6 +8,8 @@ struct vhu_device_guess {
 	enum vhu_device said; /* by META, of all */
 	enum vhu_device found[VHU_CAP_CONNECTIONS_MAX + 1];
 	struct vhu_facts *facts[VHU_CAP_CONNECTIONS_MAX + 1]; /* of those that are not found yet */
+	const char *path;	 /* of the socket that was asked for last, */
+	enum vhu_device by_path; /* and what those over it are of */
 };
 
 /* META may say: {"target":{"device":"blk"}}. */
@@ -128,21 +130,39 @@ static enum vhu_device of_chosen(const struct vhu_trace *t, const struct vhu_rep
 	return device;
 }
 
-enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t, const struct vhu_replay_opts *opts)
+struct vhu_device_guess *vhu_device_guess_over(const struct vhu_trace *t)
 {
 	struct vhu_device_guess *g = vhu_device_guess_new(t->meta);
+
+	for (size_t i = 0; g && i < t->n_records; i++)
+		vhu_device_guess_note(g, t->records[i]);
+	return g;
+}
+
+enum vhu_device vhu_device_guess_session(struct vhu_device_guess *g, const struct vhu_trace *t,
+					 const struct vhu_session_ref *s)
+{
+	const struct vhu_replay_opts beside = {.socket = s->path};
+	enum vhu_device device = vhu_device_guess_of(g, s->connection);
+
+	if (device != VHU_DEV_ANY || !s->path)
+		return device;
+	/* One that only reconnects asks less: others over its socket are of the same device. */
+	if (!g->path || strcmp(g->path, s->path))
+		g->by_path = of_chosen(t, &beside, g);
+	g->path = s->path;
+	return g->by_path;
+}
+
+enum vhu_device vhu_trace_guess_device(const struct vhu_trace *t, const struct vhu_replay_opts *opts)
+{
+	struct vhu_device_guess *g = vhu_device_guess_over(t);
 	const struct vhu_session_ref *s = vhu_trace_session(t, opts->session);
-	const struct vhu_replay_opts beside = {.socket = s ? s->path : NULL};
 	enum vhu_device device;
 
 	if (!g)
 		return VHU_DEV_ANY;
-	for (size_t i = 0; i < t->n_records; i++)
-		vhu_device_guess_note(g, t->records[i]);
-	device = of_chosen(t, opts, g);
-	/* One that only reconnects asks less: others over its socket are of the same device. */
-	if (device == VHU_DEV_ANY && beside.socket)
-		device = of_chosen(t, &beside, g);
+	device = s ? vhu_device_guess_session(g, t, s) : of_chosen(t, opts, g);
 	vhu_device_guess_free(g);
 	return device;
 }

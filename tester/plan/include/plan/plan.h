@@ -691,6 +691,7 @@ int vhu_plan_from_case(const struct vhu_case_set *s, size_t i, const struct vhu_
 
 struct vhu_record;
 struct vhu_trace;
+struct vhu_session_ref;
 
 struct vhu_replay_opts {
 	enum vhu_device device;
@@ -733,6 +734,10 @@ struct vhu_device_guess *vhu_device_guess_new(const char *meta);
 void vhu_device_guess_free(struct vhu_device_guess *g);
 void vhu_device_guess_note(struct vhu_device_guess *g, const struct vhu_record *r);
 enum vhu_device vhu_device_guess_of(const struct vhu_device_guess *g, uint32_t connection);
+/* What all records of a capture tell; and of one of its sessions, also what others over its socket told. */
+struct vhu_device_guess *vhu_device_guess_over(const struct vhu_trace *t);
+enum vhu_device vhu_device_guess_session(struct vhu_device_guess *g, const struct vhu_trace *t,
+					 const struct vhu_session_ref *s);
 
 /* The JSON Schema (draft 2020-12) of case files, generated from the same rows that parse them. malloc'ed. */
 char *vhu_case_schema(void);
