@@ -10,12 +10,16 @@
 #include "base/arena.h"
 #include "trace_command.h"
 
+/* When the copy begins: the second one of all times, since 0 means now to the writer. */
+#define EPOCH_NS UINT64_C(1000000000)
+
 struct copy {
 	struct vhu_trace_input *in;
 	struct vhu_scrubber *scrubber;
 	struct vhu_trace_writer *out;
 	struct vhu_arena *arena;
 	uint32_t next_seq;
+	uint64_t first_ns;
 };
 
 /* The writer numbers records itself, so that what is missing has to be told. */
@@ -53,8 +57,11 @@ static int copy_records(const struct vhu_trace_opts *o, struct copy *c)
 	int more;
 
 	while ((more = vhu_trace_next(c->in, &r)) > 0) {
-		int code = tell_missing(c, &r, &err);
+		int code;
 
+		/* How long things took says much, when they were says who did them. */
+		r.t_ns = EPOCH_NS + (r.t_ns > c->first_ns ? r.t_ns - c->first_ns : 0);
+		code = tell_missing(c, &r, &err);
 		if (r.channel == VHU_CAP_META && r.kind == VHU_CAP_META_END)
 			vhu_record_losses(&r, keep_loss, c);
 		if (r.channel == VHU_CAP_META || (o->session && r.connection && r.connection != o->session))
@@ -98,7 +105,8 @@ static int copy(const struct vhu_trace_opts *o, struct copy *c)
 	} else if (vhu_trace_next(c->in, &first) != 1) {
 		code = VHU_EXIT_USAGE;
 	} else {
-		m.t_ns = first.t_ns;
+		m.t_ns = EPOCH_NS;
+		c->first_ns = first.t_ns;
 		c->next_seq = first.seq + 1;
 		code = vhu_trace_writer_new(o->files[1], &m, &c->out, &err) < 0 ? vhu_trace_complain(&err)
 										: copy_records(o, c);

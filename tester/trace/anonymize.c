@@ -116,22 +116,27 @@ static const struct {
 	{VHU_DEV_MEDIA, "card"}, {VHU_DEV_VSOCK, "guest_cid"},
 };
 
-/* Bytes of config space from `offset` on: zeroes where a private field is, or everywhere. */
+static bool is_private(const struct vhu_config_row *row)
+{
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(private_config); i++)
+		if (private_config[i].device == row->device && !strcmp(private_config[i].field, row->field))
+			return true;
+	return false;
+}
+
+/* Bytes of config space from `offset` on: zeroes but where a field is that is known, and not private. */
 static void scrub_config(const struct vhu_scrubber *s, uint64_t offset, uint8_t *bytes, size_t len)
 {
-	if (s->device == VHU_DEV_ANY) {
-		memset(bytes, 0, len);
-		return;
-	}
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(private_config); i++) {
-		const struct vhu_config_row *row;
+	const struct vhu_config_row *row;
 
-		if (private_config[i].device != s->device)
-			continue;
-		row = vhu_config_by_name(s->device, private_config[i].field);
-		for (size_t k = 0; row && k < len; k++)
-			if (offset + k >= row->offset && offset + k - row->offset < row->size)
-				bytes[k] = 0;
+	for (size_t k = 0; k < len; k++) {
+		bool kept = false;
+
+		for (size_t i = 0; !kept && (row = vhu_config_row(s->device, i)); i++)
+			kept = offset + k >= row->offset && offset + k - row->offset < row->size &&
+			       !is_private(row);
+		if (!kept)
+			bytes[k] = 0;
 	}
 }
 
@@ -156,15 +161,16 @@ static void scrub_frame(struct vhu_scrubber *s, const struct vhu_record *r, uint
 	const struct vhu_field_row *field;
 	struct vhu_frame f;
 	enum vhu_payload pl;
-	uint64_t offset = 0;
+	uint64_t offset = 0, n;
 
-	if (vhu_record_frame_borrow(r, fds, &f, NULL) < 0) {
+	/* What lost its framing has no header either. */
+	if (r->flags & VHU_CAP_MALFORMED || vhu_record_frame_borrow(r, fds, &f, NULL) < 0) {
 		memset(bytes, 0, r->len);
 		return;
 	}
 	pl = vhu_frame_payload(&f);
 	bytes += r->len - f.len;
-	/* Nobody knows what it is; framing that was lost has no header either. */
+	/* Nobody knows what it is. */
 	if (!row || pl == VHU_PL_MAX || f.defects) {
 		if (f.len)
 			memset(bytes, 0, f.len);
@@ -176,6 +182,13 @@ static void scrub_frame(struct vhu_scrubber *s, const struct vhu_record *r, uint
 	for (size_t i = 0; (field = vhu_payload_field(pl, i)); i++) {
 		size_t len = field->offset < f.len ? f.len - field->offset : 0;
 
+		/* Whoever sends a whole table sends whatever stands behind the regions that count. */
+		if (field->kind == VHU_FIELD_REGION && field->count &&
+		    vhu_frame_get(&f, pl, field->count, &n)) {
+			size_t used = (size_t)VHU_MIN(n * field->size, (uint64_t)len);
+
+			memset(bytes + f.len - (len - used), 0, len - used);
+		}
 		if (field->kind != VHU_FIELD_BYTES || !len)
 			continue;
 		if (field->size)
@@ -197,15 +210,17 @@ static size_t head_of(const struct vhu_record *r)
 	switch (r->channel) {
 	case VHU_CAP_MEM:
 		return VHU_CAP_MEM_HEAD;
-	case VHU_CAP_STATE:
-		return 0;
+	case VHU_CAP_LIFE:
+		return r->kind == VHU_CAP_LIFE_EXIT ? 4 : r->kind == VHU_CAP_LIFE_LOST ? 8 : 0;
 	case VHU_CAP_RING:
 		/* Nothing is known of what makes no sense. */
 		if (!vhu_ring_record_parse(r, &ring))
 			return 0;
-		return ring.data ? (size_t)(ring.data - r->payload) : r->len;
+		if (ring.data)
+			return (size_t)(ring.data - r->payload);
+		return ring.kind == VHU_CAP_RING_LAYOUT ? VHU_CAP_LAYOUT_LEN : VHU_CAP_EVENT_LEN;
 	default:
-		return r->len;
+		return 0;
 	}
 }
 
@@ -266,6 +281,17 @@ static void scrub_names(const struct vhu_record *r, struct vhu_record *ret)
 	ret->text = NULL;
 }
 
+/* The case and the step in it are kept, without the files that its macros are in. */
+static int scrub_step(const struct vhu_record *r, struct vhu_arena *arena, struct vhu_record *ret)
+{
+	const char *files = r->step ? strstr(r->step, " (") : NULL;
+
+	if (!files)
+		return 0;
+	ret->step = vhu_arena_printf(arena, "%.*s", (int)(files - r->step), r->step);
+	return ret->step ? 0 : -ENOMEM;
+}
+
 static int scrub_path(struct vhu_scrubber *s, const struct vhu_record *r, struct vhu_arena *arena,
 		      struct vhu_record *ret)
 {
@@ -301,6 +327,8 @@ int vhu_scrubber_record(struct vhu_scrubber *s, enum vhu_device device, const st
 		code = scrub_findings(r, arena, &out);
 	if (code == 0)
 		code = scrub_path(s, r, arena, &out);
+	if (code == 0)
+		code = scrub_step(r, arena, &out);
 	if (code == 0 && r->len) {
 		bytes = vhu_arena_memdup(arena, r->payload, r->len);
 		code = bytes ? 0 : -ENOMEM;

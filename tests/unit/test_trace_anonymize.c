@@ -70,7 +70,7 @@ static bool zero(const uint8_t *bytes, size_t len)
 	return true;
 }
 
-enum { CONFIG_HEAD = 12, CONFIG = 24 };
+enum { CONFIG_HEAD = 12, CONFIG = 40 };
 
 static const uint8_t *config(struct fixture *x, uint8_t *payload)
 {
@@ -84,17 +84,24 @@ static const uint8_t *config(struct fixture *x, uint8_t *payload)
 static void config_space_loses_what_names_somebody(void **state)
 {
 	uint8_t payload[CONFIG_HEAD + CONFIG];
-	struct fixture net = open_for(VHU_DEV_NET), blk = open_for(VHU_DEV_BLK), any = open_for(VHU_DEV_ANY);
+	struct fixture net = open_for(VHU_DEV_NET), blk = open_for(VHU_DEV_BLK), any = open_for(VHU_DEV_ANY),
+		       scsi = open_for(VHU_DEV_SCSI);
 	const uint8_t *bytes = config(&net, payload);
 
 	assert_true(zero(bytes + CONFIG_HEAD, 6)); /* the MAC address */
-	assert_memory_equal(bytes + CONFIG_HEAD + 6, payload + CONFIG_HEAD + 6, CONFIG - 6);
+	assert_memory_equal(bytes + CONFIG_HEAD + 6, payload + CONFIG_HEAD + 6, 28 - 6);
+	assert_true(zero(bytes + CONFIG_HEAD + 28, CONFIG - 28));
 	assert_memory_equal(config(&blk, payload), payload, sizeof(payload));
+	/* Behind the last field: nobody knows what. */
+	bytes = config(&scsi, payload);
+	assert_memory_equal(bytes, payload, CONFIG_HEAD + 36);
+	assert_true(zero(bytes + CONFIG_HEAD + 36, CONFIG - 36));
 	bytes = config(&any, payload);
 	assert_memory_equal(bytes, payload, CONFIG_HEAD);
 	assert_true(zero(bytes + CONFIG_HEAD, CONFIG));
 	close_it(&net);
 	close_it(&blk);
+	close_it(&scsi);
 	close_it(&any);
 }
 
@@ -103,12 +110,18 @@ static void contents_of_messages_go(void **state)
 	struct fixture x = open_for(VHU_DEV_ANY);
 	uint8_t payload[300];
 	const uint32_t num[] = {3, 128};
+	const uint8_t *bytes;
 
 	memset(payload, 0x5a, sizeof(payload));
 	/* A MAC address, pictures, bytes of an unknown message. */
 	assert_true(zero(message(&x, VHU_CAP_MAIN, VHU_CAP_DIR_FE, VHU_ID_SEND_RARP, payload, 8), 8));
 	assert_true(zero(message(&x, VHU_CAP_MAIN, VHU_CAP_DIR_FE, 250, payload, 100), 100));
 	assert_memory_equal(message(&x, VHU_CAP_MAIN, VHU_CAP_DIR_FE, VHU_ID_SET_VRING_NUM, num, 8), num, 8);
+	/* A table of two regions, and what its sender had in the places of the others. */
+	vhu_ne_put(payload, 4, 2);
+	bytes = message(&x, VHU_CAP_MAIN, VHU_CAP_DIR_FE, VHU_ID_SET_MEM_TABLE, payload, 264);
+	assert_memory_equal(bytes, payload, 8 + 2 * 32);
+	assert_true(zero(bytes + 8 + 2 * 32, 6 * 32));
 	close_it(&x);
 }
 
@@ -151,7 +164,7 @@ static void names_and_numbers_go(void **state)
 				     .peer_comm = "else",
 				     .path = "/home/somebody/a.sock",
 				     .text = "a remark",
-				     .step = "core/a\t/steps/0",
+				     .step = "core/a\t/steps/0 (/home/somebody/lib.json /macros/m/steps/1)",
 				     .fds = &fd,
 				     .n_fds = 1,
 				     .findings = &finding,
@@ -162,7 +175,7 @@ static void names_and_numbers_go(void **state)
 	assert_string_equal(s.comm, "front-end");
 	assert_string_equal(s.peer_comm, "back-end");
 	assert_string_equal(s.path, "/socket-1");
-	assert_string_equal(s.step, r.step);
+	assert_string_equal(s.step, "core/a\t/steps/0");
 	assert_null(s.text);
 	assert_string_equal(s.findings[0].requirement, "HDR-01");
 	assert_string_equal(s.findings[0].summary, "");
@@ -211,6 +224,28 @@ static void buffers_and_memory_go(void **state)
 	assert_memory_equal(r.payload, x.bytes, 16);
 	assert_true(zero(r.payload + 16, 8)); /* the hash */
 	assert_true(zero(r.payload + 32, 68));
+	/* What stands behind what is known, of kinds that are not known, and where framing was lost. */
+	for (unsigned i = 0; i < 6; i++) {
+		static const struct {
+			enum vhu_cap_channel channel;
+			unsigned kind, flags;
+			size_t kept;
+		} rows[] = {
+			{VHU_CAP_RING, VHU_CAP_RING_KICK, 0, 16}, {VHU_CAP_LIFE, VHU_CAP_LIFE_START, 0, 0},
+			{VHU_CAP_LIFE, VHU_CAP_LIFE_EXIT, 0, 4},  {VHU_CAP_LIFE, VHU_CAP_LIFE_LOST, 0, 8},
+			{VHU_CAP_LIFE, 99, 0, 0},		  {VHU_CAP_MAIN, 0, VHU_CAP_MALFORMED, 0},
+		};
+
+		r = (struct vhu_record){.channel = rows[i].channel,
+					.kind = (uint16_t)rows[i].kind,
+					.flags = (uint16_t)rows[i].flags,
+					.connection = 1,
+					.payload = x.bytes,
+					.len = 100};
+		r = scrub(&x, &r);
+		assert_memory_equal(r.payload, x.bytes, rows[i].kept);
+		assert_true(zero(r.payload + rows[i].kept, 100 - rows[i].kept));
+	}
 	/* What makes no sense may be anything. */
 	vhu_le_put(x.bytes + 24, 4, 600);
 	r.payload = x.bytes;
