@@ -44,7 +44,7 @@ def reserve(number):
 
 
 # The reference as other disks.
-DISKS = [['--flash'], ['--zoned', '2048']]
+DISKS = [['--flash', '--size', '5G'], ['--zoned', '2048']]
 # As a network device that serves its control queue, behind one pair and behind two.
 CONTROLS = [['--control-queue', '--queues', '2'], ['--control-queue', '--queues', '4']]
 SLOW = [['--queues', '8', '--latency', '100']]

@@ -14,6 +14,7 @@ enum {
 	RANGE = LAY_blk_range_flags + LAYLEN_blk_range_flags,
 	LARGE = 256 << 10,
 	FAULT_ZONE = 2048, /* sectors of a zone, where a fault needs zones */
+	FAULT_BITS = 32,   /* of an offset, where a fault keeps no more; its disk is twice as large */
 };
 
 struct blk blk;
@@ -71,10 +72,21 @@ static bool failed(const struct request *q)
 	       (fault(blk_read_first_queue) && q->type == C_BLK_T_IN && q->r->index);
 }
 
+static uint64_t offset_of(uint64_t sector)
+{
+	uint64_t at = sector * C_SECTOR_SIZE;
+
+	return fault(blk_offset_32) ? at % (1ULL << FAULT_BITS) : at;
+}
+
 static bool shape_refused(const struct chain *c, const struct iovec *iov, unsigned n, unsigned descs)
 {
 	for (unsigned i = 0; fault(blk_seg_align) && i < n; i++) {
 		if (iov[i].iov_len % C_SECTOR_SIZE)
+			return true;
+	}
+	for (unsigned i = 0; fault(blk_address_align) && i < n; i++) {
+		if ((uintptr_t)iov[i].iov_base % C_SECTOR_SIZE)
 			return true;
 	}
 	for (unsigned i = 0; fault(blk_sizemax_fail) && i < n; i++) {
@@ -114,7 +126,7 @@ static uint8_t do_read(struct request *q)
 		sector++;
 	if (fault(blk_sector_blksize))
 		sector = sector * (blk_block_size() / C_SECTOR_SIZE) % (blk.store.size / C_SECTOR_SIZE / 2);
-	r = store_read(&blk.store, c->in, c->n_in, sector * C_SECTOR_SIZE);
+	r = store_read(&blk.store, c->in, c->n_in, offset_of(sector));
 	chain_mark(q->s, c, c->in_len);
 	return r < 0 ? C_BLK_S_IOERR : C_BLK_S_OK;
 }
@@ -209,7 +221,7 @@ static uint8_t do_write(struct request *q)
 		return C_BLK_S_OK;
 	if (kept_back(q->s) && hold_back(q))
 		return C_BLK_S_OK;
-	r = store_write(&blk.store, c->out, c->n_out, q->sector * C_SECTOR_SIZE);
+	r = store_write(&blk.store, c->out, c->n_out, offset_of(q->sector));
 	if (r == 0 && write_through(q->s))
 		r = store_flush(&blk.store);
 	return r < 0 ? C_BLK_S_IOERR : C_BLK_S_OK;
@@ -535,7 +547,10 @@ static int blk_open(void)
 	blk.read_only |= read_only;
 	blk.flash = options.flash || zone || fault(blk_lifetime_reserved) || fault(blk_erase_unsupp) ||
 		    fault(blk_erase_flags) || fault(cfg_erase_0);
-	r = store_open(&blk.store, options.image, options.size, read_only);
+	if (fault(blk_offset_32))
+		r = store_open(&blk.store, NULL, 2ULL << FAULT_BITS, read_only);
+	else
+		r = store_open(&blk.store, options.image, options.size, read_only);
 	blk.opened = blk.store.size;
 	return r == 0 && zone ? zones_open(zone) : r;
 }

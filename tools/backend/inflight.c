@@ -133,7 +133,7 @@ static void init(struct ring *r, struct area *a)
 {
 	memset(a, 0, stride(r->s, r->s->inflight.queue_size));
 	a->desc_num = fault(inflight_desc_num) ? 0 : (uint16_t)r->s->inflight.queue_size;
-	a->used_idx = r->used_idx;
+	a->used_idx = fault(inflight_used_late) ? 0 : r->used_idx;
 	a->features = fault(inflight_features);
 	__atomic_store_n(&a->version, fault(inflight_version) ? 0 : VERSION, __ATOMIC_RELEASE);
 }

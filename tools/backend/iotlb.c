@@ -17,7 +17,9 @@ bool iotlb_on(const struct session *s)
 
 void iotlb_clear(struct session *s)
 {
-	s->iotlb.n = s->iotlb.n_misses = 0;
+	if (!fault(iotlb_kept))
+		s->iotlb.n = 0;
+	s->iotlb.n_misses = 0;
 }
 
 void iotlb_ask_again(struct session *s)

@@ -164,6 +164,8 @@ int region_open(struct region *r, int fd)
 		return -EFAULT;
 	if (fault(mem_offset))
 		offset = 0;
+	if (fault(mem_offset_32))
+		offset = (uint32_t)offset;
 	if (fault(mem_huge_offset_crash) && offset % page_of(fd) &&
 	    !(offset % (uint64_t)sysconf(_SC_PAGESIZE)))
 		fault_crash();

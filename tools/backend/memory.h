@@ -51,9 +51,9 @@ static inline uint8_t *memory_gpa(const struct memory *m, uint64_t gpa, uint64_t
 {
 	for (unsigned i = 0; i + m->hidden < m->n; i++) {
 		const struct region *r = &m->regions[i];
-		uint64_t start = fault(mem_gpa_hva) ? r->uva : r->gpa;
+		uint64_t start = fault(mem_gpa_hva) ? r->uva : fault(mem_gpa_32) ? (uint32_t)r->gpa : r->gpa;
 		uint64_t size = fault(mem_last_byte) ? r->size - 1 : r->size;
-		uint64_t at = gpa - start;
+		uint64_t at = (fault(mem_gpa_32) ? (uint32_t)gpa : gpa) - start;
 
 		if (gpa < start || at >= size || (fault(mem_first_only) && i))
 			continue;

@@ -141,6 +141,8 @@ enum result msg_set_features(struct session *s, struct msg *m, struct reply *r)
 	s->log_over |= fault(log_once) && ((old & ~features) & V(VHOST_F_LOG_ALL));
 	for (unsigned i = 0; fault(feat_again_drops_calls) && s->features_set && i < s->n_rings; i++)
 		ring_set_call(&s->rings[i], -1);
+	if (fault(feat_again_drops) && s->features_set)
+		rings_forget(s);
 	s->features = features;
 	s->features_set = true;
 	s->log_deaf = false;

@@ -60,6 +60,8 @@ enum result msg_set_inflight_fd(struct session *s, struct msg *m, struct reply *
 		remark("SET_INFLIGHT_FD: rings run");
 		return RES_REFUSED;
 	}
+	if (fault(inflight_early_crash) && !s->rings[0].num)
+		fault_crash();
 	for (unsigned i = 0; fault(inflight_drops_sizes) && i < s->n_rings; i++)
 		s->rings[i].num = 0;
 	err = inflight_open(s, m->fds[0], FIELD(m->payload, INFLIGHT, mmap_offset),

@@ -97,6 +97,8 @@ static void take_table(struct session *s, struct region *regions, unsigned n)
 		return;
 	}
 	was = region_of(mem, s->rings[0].desc_addr);
+	if (fault(mem_table_drops))
+		rings_forget(s);
 	if (fault(mem_stale))
 		kept = mem->n < mem->max - n ? mem->n : mem->max - n;
 	else if (!fault(mem_leak_old))
@@ -228,6 +230,8 @@ enum result msg_add_mem_reg(struct session *s, struct msg *m, struct reply *r)
 	}
 	s->mem.regions[s->mem.n++] = region;
 	s->mem.hidden = fault(memslot_lazy) ? 1 : 0;
+	if (fault(memslot_add_drops))
+		rings_forget(s);
 	session_remap(s);
 	if (fault(memslot_add_stops)) {
 		for (unsigned i = 0; i < s->n_rings; i++)

@@ -136,6 +136,8 @@ enum result msg_set_vring_addr(struct session *s, struct msg *m, struct reply *r
 		remark("ring %u cannot move while it runs", ring->index);
 		return RES_REFUSED;
 	}
+	if (fault(vring_addr_drops) && ring_running(ring))
+		ring_forget(ring);
 	if (fault(vring_addr_restarts) && ring_running(ring))
 		ring->last_avail = ring->done = 0;
 	if (fault(vring_addr_sticky) && ring->starts)
@@ -214,7 +216,7 @@ static enum result get_base(struct session *s, struct msg *m, struct reply *r, b
 	if (fault(vring_base_reply_used))
 		base = used;
 	if (fault(vring_base_reply_0) || (fault(vring_base_second) && !was) ||
-	    (fault(vring_base_unused_0) && unused))
+	    (fault(vring_base_unused_0) && unused) || (fault(vring_base_disabled_0) && ring->off_at_stop))
 		base = 0;
 	if (fault(vring_base_high_bits))
 		base |= (uint64_t)ring->used_idx << 16;

@@ -31,7 +31,9 @@ static void close_fd(int *fd)
 static uint64_t latency(void)
 {
 	if (fault(state_stop_no_drain) || fault(vring_base_reply_used) || fault(blk_inflight_leak) ||
-	    fault(memslot_rem_in_io_crash))
+	    fault(memslot_rem_in_io_crash) || fault(vring_call_drops) || fault(vring_kick_drops) ||
+	    fault(mem_table_drops) || fault(memslot_add_drops) || fault(feat_again_drops) ||
+	    fault(enable_off_drops) || fault(vring_addr_drops))
 		return options.latency_ns > FAULT_LATENCY_NS ? options.latency_ns : FAULT_LATENCY_NS;
 	return options.latency_ns;
 }
@@ -337,7 +339,9 @@ void ring_run(struct ring *r)
 			return;
 		if (options.poll)
 			continue;
-		if (!format_of(r)->kicks_on(r) || !ring_live(r))
+		if (fault(kick_on_late))
+			fault_pause_ms(2);
+		if (!format_of(r)->kicks_on(r) || !ring_live(r) || fault(kick_on_late))
 			return;
 		if (fault(kick_one_each) || fault(avail_off_by_one) || fault(avail_full_empty))
 			return;
@@ -348,6 +352,20 @@ void ring_run(struct ring *r)
 void ring_wake(struct ring *r)
 {
 	r->again = r->s->again = true;
+}
+
+void ring_forget(struct ring *r)
+{
+	set_due(r, 0);
+	r->done = r->last_avail;
+}
+
+void rings_forget(struct session *s)
+{
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		if (s->rings[i].started)
+			ring_forget(&s->rings[i]);
+	}
 }
 
 void ring_ripe(struct ring *r, uint64_t now)
@@ -549,6 +567,8 @@ int ring_set_kick(struct ring *r, int fd)
 		return -EINVAL;
 	}
 	loop_remove(&old);
+	if (fault(vring_kick_drops) && r->started)
+		ring_forget(r);
 	if (!fault(state_kick_leak))
 		close_fd(&r->kick_fd);
 	r->kick_fd = fd;
@@ -565,6 +585,8 @@ void ring_set_call(struct ring *r, int fd)
 		r->old_call_fd = r->call_fd;
 		r->call_fd = -1;
 	}
+	if (fault(vring_call_drops) && r->started)
+		ring_forget(r);
 	close_fd(&r->call_fd);
 	r->call_fd = fd;
 	if (r->call_due && fd >= 0)
@@ -585,6 +607,8 @@ void ring_enable(struct ring *r, bool on)
 	bool was = r->enabled;
 
 	r->enabled = on;
+	if (fault(enable_off_drops) && !on && r->started)
+		ring_forget(r);
 	if (fault(enable_drop) && !on && r->started && r->desc)
 		r->last_avail = r->done = split_avail_index(r);
 	if (!on || was)

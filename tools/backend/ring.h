@@ -143,6 +143,9 @@ bool ring_null(struct ring *r);
 /* The time of requests in flight is over. */
 void ring_ripe(struct ring *r, uint64_t now);
 void ring_call(struct ring *r);
+/* Planted faults: requests in flight are lost, of a ring and of all. */
+void ring_forget(struct ring *r);
+void rings_forget(struct session *s);
 
 /* What differs between split and packed rings: ring_split.c, ring_packed.c. */
 struct ring_format {

@@ -521,7 +521,8 @@ static void begin(struct session *s)
 	s->ending = false;
 	if (!keep) {
 		s->features = s->pfeatures = 0;
-		s->status = fault(status_not_zero) ? C_STATUS_ACKNOWLEDGE : 0;
+		if (!fault(status_kept))
+			s->status = fault(status_not_zero) ? C_STATUS_ACKNOWLEDGE : 0;
 	}
 	s->features_set = s->features_refused = s->status_seen = false;
 	s->config_pending = false;
