@@ -118,8 +118,8 @@ void vhu_story_mark(struct story *s, const char *text)
 	struct front *f = &s->front;
 	const enum mark mark = vhu_mark_of(text, f->facts.device);
 
-	/* What one means that we do not know shows in what follows, as if there were none. */
-	if (mark != MARK_NONE)
+	/* Behind one that we do not know, all shows in what follows, as if there were none. */
+	if (s->marks && mark != MARK_NONE)
 		f->marked = mark != MARK_UNKNOWN;
 	switch (mark) {
 	case MARK_NONE:

@@ -393,7 +393,7 @@ int vhu_fidelity_run(const struct vhu_tape *tape, const struct vhu_fidelity_opts
 	s->result = ret;
 	s->err = err;
 	s->starting = true;
-	s->front.marked = has_marks(tape);
+	s->front.marked = s->marks = has_marks(tape);
 	s->front.facts.vectors = vectors_of(tape);
 	s->front.queues = queues_of(tape, vhu_profile_has_pairs(ret->profile, ret->device));
 	err->text[0] = '\0';

@@ -43,6 +43,7 @@ struct story {
 	struct bindings bindings;
 	struct choice choice;
 	struct speech speech, scratch;
+	bool marks; /* somebody wrote down what guest and user did */
 	size_t at;  /* the front-end's messages that are explained */
 	size_t cue; /* items of the connection whose meaning is taken */
 	struct {
