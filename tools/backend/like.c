@@ -22,7 +22,7 @@ enum {
 	CHANNEL_BACKEND = 2,
 	CHANNEL_LIFE = 5,
 	CHANNEL_GPU = 6,
-	UNASKED_BITS = 64,
+	REQUEST_BITS = 64,
 	NG_SECTION = 0x0a0d0d0a,
 	NG_ORDER = 0x1a2b3c4d,
 	NG_ENHANCED = 6,
@@ -47,14 +47,15 @@ struct reading {
 	bool swapped; /* the pcap headers are in the other byte order; what we put in is not */
 	bool blocks;  /* it is pcapng */
 	bool queue_num, mem_slots, config, log_base, packed, base_high, told_low, told_all;
-	uint32_t rings;		      /* highest index that was used, plus 1 */
-	uint32_t rings_before;	      /* the same, if what was asked last is refused */
+	uint32_t rings;			 /* highest index that was used, plus 1 */
+	uint32_t rings_before;		 /* the same, if what was asked last is refused */
 	unsigned screens, screens_asked; /* sockets of the graphics channel; over which it asked */
-	uint64_t config_end;	      /* of the bytes that were asked for last */
-	uint32_t session;	      /* the sessions of its socket alone; 0: all */
-	uint64_t socket[CONNECTIONS]; /* what each goes over, as a hash; 0: not told */
-	uint32_t connection;	      /* whose state this is: */
+	uint64_t config_end;		 /* of the bytes that were asked for last */
+	uint32_t session;		 /* the sessions of its socket alone; 0: all */
+	uint64_t socket[CONNECTIONS];	 /* what each goes over, as a hash; 0: not told */
+	uint32_t connection;		 /* whose state this is: */
 	uint64_t pfeatures;
+	uint64_t taken; /* requests that were at least once, a bit each */
 	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
 	bool ungated, unoffered; /* was asked for without agreement, without offer; served, if it goes on */
 	uint8_t packet[PACKET_MAX];
@@ -249,6 +250,19 @@ static void take_as_refused(struct reading *r)
 	r->rings = r->rings_before;
 }
 
+/* What asks for more rings than there are is refused for that alone. */
+static void take_acknowledgement(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
+{
+	bool refused = len == PMAX_U64 && FIELD(payload, U64, u64);
+
+	if (is_of_ring(request) || request >= REQUEST_BITS)
+		return;
+	r->taken |= (uint64_t)!refused << request;
+	options.refused[request] += !(r->taken >> request & 1);
+	if (request == MSG_MAIN_NET_SET_MTU)
+		options.mtu_any &= !refused;
+}
+
 static void take_answer(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
 	take_as_served(r);
@@ -260,8 +274,8 @@ static void take_answer(struct reading *r, uint32_t request, const uint8_t *payl
 		take_config(r, payload, len);
 	else if (request == MSG_MAIN_SET_LOG_BASE)
 		take_log_base(r, len);
-	else if (request == MSG_MAIN_NET_SET_MTU && len == PMAX_U64)
-		options.mtu_any &= !FIELD(payload, U64, u64);
+	else if (proto_row(request) && proto_row(request)->answer == ANSWER_ON_NEED_REPLY)
+		take_acknowledgement(r, request, payload, len);
 	else if (len == PMAX_U64)
 		take_u64(r, request, FIELD(payload, U64, u64));
 }
@@ -371,7 +385,7 @@ static void take_packet(struct reading *r, size_t len)
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
-	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < UNASKED_BITS)
+	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < REQUEST_BITS)
 		options.unasked &= ~(1ULL << request);
 	if (r->packet[4] == CHANNEL_GPU && from == FROM_BACK)
 		take_screen(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
@@ -419,6 +433,9 @@ void like_capture(const char *path, uint32_t session)
 		read_all(r, note_socket);
 	read_all(r, take_packet);
 	take_as_served(r);
+	for (unsigned request = 0; request < REQUEST_BITS; request++)
+		if (options.refused[request] && !(r->taken >> request & 1))
+			options.refused[request] = UINT_MAX;
 	options.gpu_asks = !r->screens_asked		   ? GPU_ASKS_NEVER
 			   : r->screens_asked < r->screens ? GPU_ASKS_ONCE
 							   : GPU_ASKS_ALWAYS;

@@ -4,6 +4,7 @@
 #ifndef BACKEND_OPTIONS_H
 #define BACKEND_OPTIONS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,6 +39,7 @@ struct options {
 	enum { GPU_ASKS_NEVER, GPU_ASKS_ONCE, GPU_ASKS_ALWAYS } gpu_asks;
 	uint64_t gpu_features; /* … and agrees to these */
 	uint64_t unasked; /* requests of our own that are not made, a bit each */
+	unsigned refused[64]; /* requests of the front-end: so many times, before any is taken */
 	bool ungated;	 /* messages are served without their protocol feature */
 	bool unoffered;	 /* features are taken that were not offered */
 	bool mtu_any;	 /* whatever MTU the front-end names is taken */
@@ -53,6 +55,15 @@ extern struct options options;
 static inline bool options_asks(uint32_t request)
 {
 	return request >= 64 || !(options.unasked >> request & 1);
+}
+
+/* Whether the captured back-end refused it now. */
+static inline bool options_refuse(uint32_t request)
+{
+	if (request >= 64 || !options.refused[request])
+		return false;
+	options.refused[request] -= options.refused[request] != UINT_MAX; /* always */
+	return true;
 }
 
 struct device;

@@ -322,6 +322,10 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 			m->n_fds = 0;
 		return RES_REFUSED;
 	}
+	if (options_refuse(m->request)) {
+		remark("%s: was refused in the capture", row->name);
+		return RES_REFUSED;
+	}
 	if (fault(feat_owner_required) && !s->owned && m->request != MSG_MAIN_SET_OWNER)
 		return RES_END;
 	if (fault(reset_disowns) && s->reset_before && !s->owned && m->request != MSG_MAIN_SET_OWNER)
