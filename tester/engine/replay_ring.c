@@ -23,6 +23,7 @@ struct played_ring {
 	unsigned *number;	 /* by recorded head: what is out, plus 1 */
 	unsigned kick, call;	 /* objects, plus 1 */
 	bool kick_due, call_due; /* it waits for a kick; a call has to come for what came back */
+	bool armed;		 /* the device knows that the next one is to be signalled */
 	bool stopped;		 /* where: */
 	uint64_t said, says;	 /* in the recording; by this target */
 };
@@ -66,6 +67,20 @@ static size_t take(struct vhu_run *r, struct played_ring *ring)
 	return total;
 }
 
+/*
+ * A call is wished for behind what was seen. While one is due the wish stays where it is: the device may not
+ * have come to look at it yet.
+ */
+static void wish(struct vhu_run *r, struct played_ring *ring)
+{
+	if (!ring->call || ring->call_due || ring->armed)
+		return;
+	/* What comes between the look and the wish need not be signalled. */
+	while (!vhu_vring_arm(ring->v) && take(r, ring) > 0)
+		;
+	ring->armed = true;
+}
+
 static void reap(struct vhu_run *r, struct played_ring *ring)
 {
 	bool call = vhu_vring_take_calls(ring->v) > 0;
@@ -74,11 +89,10 @@ static void reap(struct vhu_run *r, struct played_ring *ring)
 	/* A call that came before we looked is for whatever is there by now. */
 	if (call)
 		ring->call_due = false;
-	else if (n)
+	else if (n && ring->armed)
 		ring->call_due = true;
-	/* What comes between the look and the wish for a call need not be signalled. */
-	while (ring->call && !vhu_vring_arm(ring->v) && take(r, ring) > 0)
-		;
+	ring->armed &= !n;
+	wish(r, ring);
 }
 
 /* --- rings -------------------------------------------------------------------------------------------- */
@@ -362,10 +376,11 @@ static bool offer(struct vhu_run *r, struct played_ring *ring, const struct vhu_
 		return true;
 	}
 	signal_by(r, ring, o);
-	if (o->call)
-		vhu_vring_arm(ring->v);
-	else
+	if (!o->call) {
 		vhu_vring_disarm(ring->v);
+		ring->armed = ring->call_due = false;
+	}
+	wish(r, ring);
 	if (add(ring, o) < 0)
 		return false;
 	r->played->came[o->number].disk = vhu_run_disk_begin(r, &o->disk);
