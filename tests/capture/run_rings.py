@@ -17,10 +17,9 @@ FAULTS = [
     ('used-idx-jump', 'read-write', 'RING-08', True),
     ('desc-write', 'read', 'RING-14', False),
     ('call-never', 'each-batch-is-signalled', 'RING-31', False),
-    ('packed-twice', 'packed-base-told', 'PACKED-05', True),
+    ('packed-id-first', 'packed-base-told', 'PACKED-04', True),
     ('blk-write-short', 'read-write', 'BLK-02', False),
     ('blk-read-off1', 'read-write', 'BLK-01', False),
-    ('data-after-idx', 'read-write', 'BLK-02', False),
 ]
 # It never comes back: no rule is named, the request is.
 LOST = ('used-lost', 'read-write')
