@@ -133,6 +133,15 @@ static void fill(struct vhu_record *r, struct vhu_fd_info *fds, size_t n_fds)
 				 .region = {1, 2, 3, 4, 5, 6}};
 }
 
+/* By its members: what stands between them is nobody's. */
+static bool same_fd(const struct vhu_fd_info *a, const struct vhu_fd_info *b)
+{
+	return a->kind == b->kind && a->size_valid == b->size_valid && a->inode_valid == b->inode_valid &&
+	       a->seals_valid == b->seals_valid && a->bad == b->bad && a->stand_in == b->stand_in &&
+	       a->seals == b->seals && a->number == b->number && a->size == b->size && a->dev == b->dev &&
+	       a->inode == b->inode;
+}
+
 static void records_come_back(void **state)
 {
 	static const size_t counts[] = {0, 1, 110, VHU_CAP_FDS_MAX};
@@ -153,7 +162,7 @@ static void records_come_back(void **state)
 		assert_int_equal(back.seq, 42);
 		assert_int_equal(back.n_fds, counts[i]);
 		for (size_t k = 0; k < counts[i]; k++)
-			assert_memory_equal(&back.fds[k], &fds[k], sizeof(fds[k]));
+			assert_true(same_fd(&back.fds[k], &fds[k]));
 		assert_int_equal(back.len, r.len);
 		assert_int_equal(back.orig_len, r.len);
 		assert_int_equal(back.stream_off, 99);
