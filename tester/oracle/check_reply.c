@@ -569,9 +569,12 @@ const struct vhu_rule *const vhu_rules_of_reply[VHU_MSG_MAX] = {
 	[VHU_MSG_GET_SHARED_OBJECT] = get_shared_object,
 };
 
+/* Whatever the request was. */
+static const struct vhu_rule set_device_state_fd_answer[] = {
+	RULE(DEVSTATE_04, state_error_with_fd, "an error comes with a descriptor"),
+	{.broken = NULL},
+};
+
 const struct vhu_rule *const vhu_rules_of_answer[VHU_MSG_MAX] = {
-	[VHU_MSG_SET_DEVICE_STATE_FD] = (const struct vhu_rule[]){
-		RULE(DEVSTATE_04, state_error_with_fd, "an error comes with a descriptor"),
-		{.broken = NULL},
-	},
+	[VHU_MSG_SET_DEVICE_STATE_FD] = set_device_state_fd_answer,
 };

@@ -145,26 +145,31 @@ static void fault_parse(const char *id)
 
 static void style_parse(const char *word)
 {
-	if (!strcmp(word, "log-echo"))
-		options.log_reply = LOG_REPLY_ECHO;
-	else if (!strcmp(word, "log-u64"))
-		options.log_reply = LOG_REPLY_U64;
-	else if (!strcmp(word, "log-empty"))
-		options.log_reply = LOG_REPLY_EMPTY;
-	else if (!strcmp(word, "base-low"))
-		options.base_low = true;
-	else if (!strcmp(word, "ungated"))
-		options.ungated = true;
-	else if (!strcmp(word, "unoffered"))
-		options.unoffered = true;
-	else if (!strcmp(word, "ack-always"))
-		options.ack_always = true;
-	else if (!strcmp(word, "area-first"))
-		options.area_first = true;
-	else
-		usage("--reply-style",
-		      "log-echo, log-u64, log-empty, base-low, ungated, unoffered, ack-always or area-first "
-		      "is expected");
+	static const char *const log_replies[] = {
+		[LOG_REPLY_ECHO] = "log-echo", [LOG_REPLY_U64] = "log-u64", [LOG_REPLY_EMPTY] = "log-empty"};
+	static const struct {
+		const char *word;
+		bool *on;
+	} habits[] = {
+		{"base-low", &options.base_low},     {"ungated", &options.ungated},
+		{"unoffered", &options.unoffered},   {"ack-always", &options.ack_always},
+		{"area-first", &options.area_first},
+	};
+
+	for (unsigned i = 0; i < sizeof(log_replies) / sizeof(log_replies[0]); i++) {
+		if (!strcmp(word, log_replies[i])) {
+			options.log_reply = i;
+			return;
+		}
+	}
+	for (unsigned i = 0; i < sizeof(habits) / sizeof(habits[0]); i++) {
+		if (!strcmp(word, habits[i].word)) {
+			*habits[i].on = true;
+			return;
+		}
+	}
+	usage("--reply-style", "log-echo, log-u64, log-empty, base-low, ungated, unoffered, ack-always or "
+			       "area-first is expected");
 }
 
 /* What makes it look like another back-end. */
