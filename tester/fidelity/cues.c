@@ -75,7 +75,7 @@ static bool resets_next(const struct story *s)
 }
 
 /* Its driver resets each device that the guest finds. */
-static void probe_pci(struct story *s)
+static void probe_pci(struct story *s, const char *text)
 {
 	const struct front *f = &s->front;
 
@@ -86,7 +86,7 @@ static void probe_pci(struct story *s)
 	s->pci = true;
 }
 
-static void plug(struct story *s)
+static void plug(struct story *s, const char *text)
 {
 	const bool slots = s->front.facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS);
 
@@ -97,7 +97,7 @@ static void plug(struct story *s)
 }
 
 /* A device that is not started logs from its start on. */
-static void migrate(struct story *s)
+static void migrate(struct story *s, const char *text)
 {
 	struct front *f = &s->front;
 
@@ -113,107 +113,157 @@ static void postcopy(struct story *s, enum event e)
 		vhu_story_due(s, e);
 }
 
+static void new_device(struct story *s, const char *text)
+{
+	/* Who did not notice that its connection was lost is another one now. */
+	s->starting |= !is_connected(s) && s->front.deaf;
+}
+
+static void arrive(struct story *s, const char *text)
+{
+	s->starting_incoming = true;
+}
+
+static void start(struct story *s, const char *text)
+{
+	s->guest_resets = 0;
+	s->driver &= s->starting_incoming;
+	s->starting = true;
+}
+
+static void booted(struct story *s, const char *text)
+{
+	/* Once more: the machine was reset. */
+	s->pci &= !s->front.booted;
+	s->front.booted = true;
+}
+
+static void remove_pci(struct story *s, const char *text)
+{
+	s->resets = true;
+	s->pci = false;
+	s->found_again = s->front.started && strstr(text, "/rescan");
+}
+
+static void driver(struct story *s, const char *text)
+{
+	s->driver = true;
+}
+
+static void resume(struct story *s, const char *text)
+{
+	s->resets = true;
+	s->resumed = !s->front.started && s->front.keeps && !s->n_due;
+}
+
+static void link_on(struct story *s, const char *text)
+{
+	s->link_down = false;
+	resume(s, text);
+}
+
+static void link_off(struct story *s, const char *text)
+{
+	s->link_down = true;
+	s->front.drops = s->front.paused = true;
+	s->resets = false;
+}
+
+static void pause_guest(struct story *s, const char *text)
+{
+	s->front.paused = true;
+	s->resets = false;
+	stop_unheard(s);
+}
+
+static void guest_reset(struct story *s, const char *text)
+{
+	s->resets = true;
+	stop_unheard(s);
+}
+
+static void guest_off(struct story *s, const char *text)
+{
+	s->resets = s->driver;
+}
+
+static void reboot(struct story *s, const char *text)
+{
+	machine_reset(s, s->driver);
+}
+
+static void reset(struct story *s, const char *text)
+{
+	machine_reset(s, false);
+}
+
+static void listen_for_pages(struct story *s, const char *text)
+{
+	s->resets = false;
+	postcopy(s, EVENT_LISTEN);
+}
+
+static void migrated(struct story *s, const char *text)
+{
+	s->front.log_unsure = true;
+}
+
+static void set_pairs(struct story *s, const char *text)
+{
+	/* Nobody is told of that. */
+	if (!is_connected(s))
+		s->front.facts.pairs_on = vhu_mark_pairs(text);
+}
+
+static void quit(struct story *s, const char *text)
+{
+	s->resets = false;
+	vhu_story_overtake_firmware(s);
+}
+
+static void migrate_postcopy(struct story *s, const char *text)
+{
+	migrate(s, text);
+	postcopy(s, EVENT_ADVISE);
+}
+
+/* What each mark means to the device; the others mean nothing. */
+static void (*const means[])(struct story *s, const char *text) = {
+	[MARK_START] = start,
+	[MARK_INCOMING] = arrive,
+	[MARK_BOOTED] = booted,
+	[MARK_ADD_DEVICE] = new_device,
+	[MARK_REMOVE_PCI] = remove_pci,
+	[MARK_PROBE_PCI] = probe_pci,
+	[MARK_DRIVER] = driver,
+	[MARK_GUEST_RESET] = guest_reset,
+	[MARK_GUEST_OFF] = guest_off,
+	[MARK_REBOOT] = reboot,
+	[MARK_MACHINE_RESET] = reset,
+	[MARK_PAUSE] = pause_guest,
+	[MARK_RESUME] = resume,
+	[MARK_LINK_OFF] = link_off,
+	[MARK_LINK_ON] = link_on,
+	[MARK_PAIRS] = set_pairs,
+	[MARK_PLUG] = plug,
+	[MARK_WRITE_CONFIG] = write_cache,
+	[MARK_MIGRATE] = migrate,
+	[MARK_MIGRATE_POSTCOPY] = migrate_postcopy,
+	[MARK_POSTCOPY] = listen_for_pages,
+	[MARK_MIGRATE_CANCEL] = migrated,
+	[MARK_MIGRATED] = migrated,
+	[MARK_QUIT] = quit,
+};
+
 void vhu_story_mark(struct story *s, const char *text)
 {
-	struct front *f = &s->front;
-	const enum mark mark = vhu_mark_of(text, f->facts.device);
+	const enum mark mark = vhu_mark_of(text, s->front.facts.device);
 
 	/* Behind one that we do not know, all shows in what follows, as if there were none. */
 	if (s->marks && mark != MARK_NONE)
-		f->marked = mark != MARK_UNKNOWN;
-	switch (mark) {
-	case MARK_NONE:
-	case MARK_UNKNOWN:
-	case MARK_KILLED:
-		break;
-	case MARK_ADD_DEVICE:
-		/* Who did not notice that its connection was lost is another one now. */
-		s->starting |= !is_connected(s) && f->deaf;
-		break;
-	case MARK_INCOMING:
-		s->starting_incoming = true;
-		break;
-	case MARK_START:
-		s->guest_resets = 0;
-		s->driver &= s->starting_incoming;
-		s->starting = true;
-		break;
-	case MARK_BOOTED:
-		/* Once more: the machine was reset. */
-		s->pci &= !f->booted;
-		f->booted = true;
-		break;
-	case MARK_REMOVE_PCI:
-		s->resets = true;
-		s->pci = false;
-		s->found_again = f->started && strstr(text, "/rescan");
-		break;
-	case MARK_PROBE_PCI:
-		probe_pci(s);
-		break;
-	case MARK_DRIVER:
-		s->driver = true;
-		break;
-	case MARK_LINK_ON:
-	case MARK_RESUME:
-		s->link_down &= mark != MARK_LINK_ON;
-		s->resets = true;
-		s->resumed = !f->started && f->keeps && !s->n_due;
-		break;
-	case MARK_GUEST_RESET:
-		s->resets = true;
-		stop_unheard(s);
-		break;
-	case MARK_GUEST_OFF:
-		s->resets = s->driver;
-		break;
-	case MARK_REBOOT:
-		machine_reset(s, s->driver);
-		break;
-	case MARK_MACHINE_RESET:
-		machine_reset(s, false);
-		break;
-	case MARK_MIGRATE:
-		migrate(s);
-		break;
-	case MARK_MIGRATE_POSTCOPY:
-		migrate(s);
-		postcopy(s, EVENT_ADVISE);
-		break;
-	case MARK_POSTCOPY:
-		s->resets = false;
-		postcopy(s, EVENT_LISTEN);
-		break;
-	case MARK_MIGRATE_CANCEL:
-	case MARK_MIGRATED:
-		f->log_unsure = true;
-		break;
-	case MARK_PAIRS:
-		/* Nobody is told of that. */
-		if (!is_connected(s))
-			f->facts.pairs_on = vhu_mark_pairs(text);
-		break;
-	case MARK_LINK_OFF:
-		s->link_down = true;
-		f->drops = f->paused = true;
-		s->resets = false;
-		break;
-	case MARK_PAUSE:
-		f->paused = true;
-		s->resets = false;
-		stop_unheard(s);
-		break;
-	case MARK_QUIT:
-		s->resets = false;
-		vhu_story_overtake_firmware(s);
-		break;
-	case MARK_PLUG:
-		plug(s);
-		break;
-	case MARK_WRITE_CONFIG:
-		write_cache(s, text);
-		break;
-	}
+		s->front.marked = mark != MARK_UNKNOWN;
+	if ((size_t)mark < VHU_ARRAY_SIZE(means) && means[mark])
+		means[mark](s, text);
 }
 
 static void request(struct story *s, const struct vhu_frame *frame)
