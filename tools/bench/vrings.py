@@ -4,7 +4,8 @@
     vrings.py BUILD
 
 By the clock of the recording: from the first message of a phase to the last. The best of several rounds counts. The cost
-of a ring may not grow with their number.
+of a ring may not grow with their number. Both ends run on one processor: an answer from another one takes twice as long, and
+where they are put is up to chance.
 """
 import json
 import os
@@ -50,13 +51,17 @@ def costs(build, recording):
     return best
 
 
+def on_one_processor():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def measure(build, pairs, folder):
     path = os.path.join(folder, f'pairs-{pairs}.json')
     with open(path, 'w', encoding='utf-8') as file:
         json.dump(case(pairs), file)
     backend = os.path.join(os.path.abspath(build), f'vhu-backend --socket {{socket}} --device net --queues {2 * pairs}')
     subprocess.run([os.path.join(build, 'vhu-conform'), '--spawn', backend, '--device', 'net', '-q', '--record', folder, path],
-                   check=True, stdout=subprocess.DEVNULL)
+                   check=True, stdout=subprocess.DEVNULL, preexec_fn=on_one_processor)
     for where, _folders, files in os.walk(folder):
         for name in files:
             if name == f'pairs-{pairs}.pcap':
