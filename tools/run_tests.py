@@ -5,7 +5,8 @@
 
 Suites to which a sanitizer adds nothing (what `recorded` says in many runs, `rings` says in few) run in the first folder
 alone; those that say the same in both builds, and of which it is asked that nothing bad happens, in the second alone. Skips
-are printed with their reasons. The last line is `N passed, N failed, N skipped`.
+are printed with their reasons, and behind them the end of what each failed test said: who keeps only the end of a long log
+has what he looks for. The last line is `N passed, N failed, N skipped`.
 """
 import json
 import os
@@ -20,6 +21,9 @@ JOBS = 2 * (os.cpu_count() or 1)
 # A test program may say how many tests it holds: cmocka's closing lines, or `N passed, N failed, N skipped`.
 COUNTS = re.compile(r'^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$', re.M)
 CMOCKA_PASSED = re.compile(r'^\[  PASSED  \] (\d+) test\(s\)\.', re.M)
+# What passed says nothing about what failed.
+PASSED = re.compile(r'^(\[ {7}OK|\[ RUN|PASS|SKIP)|: PASS\b')
+TOLD_LINES = 40
 CMOCKA_SKIPPED = re.compile(r'^\[  SKIPPED \] (\d+) test\(s\)', re.M)
 
 
@@ -48,10 +52,20 @@ def count(test):
     return passed, 0, sum(int(n) for n in CMOCKA_SKIPPED.findall(out))
 
 
+def tell_failure(build, test):
+    """What a test that failed said last."""
+    print(f'FAILED: {test["name"]} in {build}: {test["result"]}, exit code {test.get("returncode")}')
+    for stream in ('stdout', 'stderr'):
+        lines = [line for line in test.get(stream, '').splitlines() if not PASSED.search(line)]
+        for line in lines[-TOLD_LINES:]:
+            print(f'  {line[:400]}')
+
+
 def main(plain, sanitized):
     total = [0, 0, 0]
     bad = False
     reasons = []
+    failures = []
     for build, without in ((plain, SANITIZED_ONLY), (sanitized, PLAIN_ONLY)):
         status, tests = run(build, without)
         bad |= status != 0
@@ -59,8 +73,12 @@ def main(plain, sanitized):
             for i, n in enumerate(count(test)):
                 total[i] += n
             reasons += re.findall(r'^SKIP: .*$', test.get('stdout', ''), re.M)
+            if test['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL'):
+                failures.append((build, test))
     for reason in sorted(set(reasons)):
         print(reason)
+    for failure in failures:
+        tell_failure(*failure)
     if bad and not total[1]:
         total[1] = 1
     print('{} passed, {} failed, {} skipped'.format(*total))
