@@ -322,15 +322,20 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 			m->n_fds = 0;
 		return RES_REFUSED;
 	}
-	if (options_refuse(m->request)) {
-		remark("%s: was refused in the capture", row->name);
-		return RES_REFUSED;
-	}
 	if (fault(feat_owner_required) && !s->owned && m->request != MSG_MAIN_SET_OWNER)
 		return RES_END;
 	if (fault(reset_disowns) && s->reset_before && !s->owned && m->request != MSG_MAIN_SET_OWNER)
 		return RES_REFUSED;
 	return RES_OK;
+}
+
+/* A refusal that the capture shows comes before all judgement: whatever its reason was, it is told once. */
+static bool refused_as_captured(const struct msg *m, bool acks)
+{
+	if (!acks || !(m->flags & C_HEADER_NEED_REPLY) || !options_refuse(m->request))
+		return false;
+	remark("request %u was refused in the capture", m->request);
+	return true;
 }
 
 static bool has_own_reply(const struct session *s, const struct msg_row *row)
@@ -390,7 +395,7 @@ static void dispatch(struct session *s)
 	const struct msg_row *row = proto_row(m->request);
 	struct reply reply = {.size = 0, .fd = -1};
 	bool acks = (s->pfeatures & P(REPLY_ACK)) || options.ack_always, asked;
-	enum result res = judge(s, m, row);
+	enum result res = refused_as_captured(m, acks) ? RES_REFUSED : judge(s, m, row);
 
 	s->messages++;
 	if (fault(inband_cross_hang) && s->asked == MSG_BACKEND_BACKEND_VRING_CALL)
