@@ -13,6 +13,16 @@ void vhu_complain(const char *program, const struct vhu_err *err)
 	fprintf(stderr, "%s: %s\n", program, err->text);
 }
 
+void vhu_tell_notes(FILE *out, const char *before, const char *notes)
+{
+	while (*notes) {
+		size_t len = strcspn(notes, "\n");
+
+		fprintf(out, "%snote: %.*s\n", before, (int)len, notes);
+		notes += len + (notes[len] == '\n');
+	}
+}
+
 int vhu_conform_complain(const struct vhu_err *err, int exit_code)
 {
 	vhu_complain(vhu_conform_options.program, err);

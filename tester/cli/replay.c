@@ -262,22 +262,12 @@ static int write_json(const struct replay_run *x, struct vhu_err *err)
 	return ok ? 0 : vhu_err_errno(err, -(saved ? saved : EIO), "--json %s", x->o->json);
 }
 
-static void print_notes(const char *line, FILE *out, const char *program)
-{
-	while (*line) {
-		size_t len = strcspn(line, "\n");
-
-		fprintf(out, "%snote: %.*s\n", program, (int)len, line);
-		line += len + (line[len] == '\n');
-	}
-}
-
 /* Standard output is one report's alone. */
 static void print_text(struct replay_run *x)
 {
 	if (x->o->json && !strcmp(x->o->json, "-"))
 		return;
-	print_notes(vhu_buf_text(&x->notes), stdout, "");
+	vhu_tell_notes(stdout, "", vhu_buf_text(&x->notes));
 	if (x->replay.unplaced)
 		printf("note: %zu memory records not replayed: the back-end has no such memory\n",
 		       x->replay.unplaced);
@@ -318,7 +308,7 @@ static int replay(struct replay_run *x)
 	if (code < 0) {
 		/* What is wrong with the file may well be why. */
 		if (x->trace)
-			print_notes(x->trace->notes, stderr, "vhu-replay: ");
+			vhu_tell_notes(stderr, "vhu-replay: ", x->trace->notes);
 		return complain(&err, code == -ENOMEM ? VHU_EXIT_BROKEN : VHU_EXIT_USAGE);
 	}
 	for (size_t i = 0; i < x->trace->n_sessions; i++)

@@ -32,13 +32,12 @@ int vhu_trace_finish(int code)
 
 void vhu_trace_tell_notes(const char *path, const char *notes)
 {
-	fflush(stdout);
-	while (*notes) {
-		size_t len = strcspn(notes, "\n");
+	struct vhu_buf before = {0};
 
-		fprintf(stderr, "%s: %s: note: %.*s\n", vhu_trace_options.program, path, (int)len, notes);
-		notes += len + (notes[len] == '\n');
-	}
+	fflush(stdout);
+	vhu_buf_printf(&before, "%s: %s: ", vhu_trace_options.program, path);
+	vhu_tell_notes(stderr, vhu_buf_text(&before), notes);
+	vhu_buf_done(&before);
 }
 
 /* --- record by record ------------------------------------------------------------------------------- */

@@ -62,5 +62,7 @@ void vhu_conform_rerun(const struct vhu_conform_opts *o, const char *word, const
 
 /* "vhu-conform: WHAT: WHY" on stderr. */
 void vhu_complain(const char *program, const struct vhu_err *err);
+/* "BEFOREnote: LINE" for each line of `notes`. */
+void vhu_tell_notes(FILE *out, const char *before, const char *notes);
 
 int vhu_conform_main(int argc, char **argv);
