@@ -8,22 +8,34 @@
 #include "internal.h"
 
 static vhu_do_fn *const on_verb[VHU_VERB_MAX] = {
-	[VHU_VERB_SEND] = vhu_do_send,		 [VHU_VERB_RAW] = vhu_do_raw,
-	[VHU_VERB_RECV] = vhu_do_recv,		 [VHU_VERB_FENCE] = vhu_do_fence,
-	[VHU_VERB_CONNECT] = vhu_do_connect,	 [VHU_VERB_CLOSE] = vhu_do_close,
-	[VHU_VERB_RECONNECT] = vhu_do_reconnect, [VHU_VERB_TARGET] = vhu_do_target,
+	[VHU_VERB_SEND] = vhu_do_send,
+	[VHU_VERB_RAW] = vhu_do_raw,
+	[VHU_VERB_RECV] = vhu_do_recv,
+	[VHU_VERB_FENCE] = vhu_do_fence,
+	[VHU_VERB_CONNECT] = vhu_do_connect,
+	[VHU_VERB_CLOSE] = vhu_do_close,
+	[VHU_VERB_RECONNECT] = vhu_do_reconnect,
+	[VHU_VERB_TARGET] = vhu_do_target,
 	[VHU_VERB_PROGRAM] = vhu_do_program,
-	[VHU_VERB_RING] = vhu_do_ring,		 [VHU_VERB_IO] = vhu_do_io,
-	[VHU_VERB_CHAIN] = vhu_do_chain,	 [VHU_VERB_AWAIT] = vhu_do_await,
+	[VHU_VERB_RING] = vhu_do_ring,
+	[VHU_VERB_IO] = vhu_do_io,
+	[VHU_VERB_CHAIN] = vhu_do_chain,
+	[VHU_VERB_AWAIT] = vhu_do_await,
 	[VHU_VERB_FRAMES] = vhu_do_frames,
-	[VHU_VERB_MEMORY] = vhu_do_memory,	 [VHU_VERB_LOG] = vhu_do_log,
-	[VHU_VERB_INFLIGHT] = vhu_do_inflight,	 [VHU_VERB_IOTLB] = vhu_do_iotlb,
-	[VHU_VERB_STATE] = vhu_do_state,	 [VHU_VERB_PHASE] = vhu_do_phase,
+	[VHU_VERB_MEMORY] = vhu_do_memory,
+	[VHU_VERB_LOG] = vhu_do_log,
+	[VHU_VERB_INFLIGHT] = vhu_do_inflight,
+	[VHU_VERB_IOTLB] = vhu_do_iotlb,
+	[VHU_VERB_STATE] = vhu_do_state,
+	[VHU_VERB_PHASE] = vhu_do_phase,
 	[VHU_VERB_ASSERT] = vhu_do_assert,
 	[VHU_VERB_NOTE] = vhu_do_note,
-	[VHU_VERB_RECORDED] = vhu_do_recorded,	 [VHU_VERB_ANSWER] = vhu_do_answer,
-	[VHU_VERB_END] = vhu_do_end,		 [VHU_VERB_FILL] = vhu_do_fill,
-	[VHU_VERB_SIGNAL] = vhu_do_signal,	 [VHU_VERB_OFFER] = vhu_do_offer,
+	[VHU_VERB_RECORDED] = vhu_do_recorded,
+	[VHU_VERB_ANSWER] = vhu_do_answer,
+	[VHU_VERB_END] = vhu_do_end,
+	[VHU_VERB_FILL] = vhu_do_fill,
+	[VHU_VERB_SIGNAL] = vhu_do_signal,
+	[VHU_VERB_OFFER] = vhu_do_offer,
 	[VHU_VERB_USED] = vhu_do_used,
 };
 
@@ -142,10 +154,10 @@ static void tell_exit(struct vhu_run *r)
 	char text[sizeof(r->exit_what) + 64];
 	struct vhu_obs obs = {.kind = VHU_OBS_EXIT, .text = text};
 
-	snprintf(text, sizeof(text), "%s%s", r->exit_what,
-		 damaged ? " in the set-up, in a process that other cases were run on" : "");
 	if (r->exit_told || vhu_run_exit_forgiven(r))
 		return;
+	snprintf(text, sizeof(text), "%s%s", r->exit_what,
+		 damaged ? " in the set-up, in a process that other cases were run on" : "");
 	r->exit_told = true;
 	r->res->target_died = true;
 	r->stop = true;
@@ -244,8 +256,12 @@ static void run_case(struct vhu_run *r)
 
 static int begin(struct vhu_run *r, struct vhu_engine *e, const struct vhu_plan *plan, struct vhu_result *ret)
 {
-	*r = (struct vhu_run){.e = e, .plan = plan, .res = ret, .last_added_region = SIZE_MAX,
-			      .session_before = e->opened > 0};
+	*r = (struct vhu_run){.e = e,
+			      .plan = plan,
+			      .res = ret,
+			      .last_added_region = SIZE_MAX,
+			      .session_before = e->opened > 0,
+			      .inherited = e->case_pid && e->case_pid == vhu_target_pid(e->target)};
 	r->log.fd = r->inflight.fd = r->state.fd = r->postcopy.fd = -1;
 	r->iommu.granule = VHU_C_LOG_PAGE;
 	r->n_conns = VHU_MAX(plan->n_conns, (size_t)1);
@@ -292,13 +308,13 @@ int vhu_engine_run_once(struct vhu_engine *e, const struct vhu_plan *plan, struc
 		return rc;
 	}
 	e->run = &r;
-	r.inherited = e->case_pid && e->case_pid == vhu_target_pid(e->target);
 	vhu_target_clear_exit(e->target);
-	if (plan->skip)
+	if (plan->skip) {
 		vhu_run_skip(&r, "%s", plan->skip);
-	else
+	} else {
 		run_case(&r);
-	e->case_pid = vhu_target_pid(e->target);
+		e->case_pid = vhu_target_pid(e->target);
+	}
 	e->run = NULL;
 	if (r.interrupted)
 		vhu_run_skip(&r, "interrupted");

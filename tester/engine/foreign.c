@@ -240,9 +240,10 @@ static const struct vhu_foreign *place(const struct vhu_conn *c, uint64_t uaddr,
 }
 
 bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *state,
-			   struct vhu_ring_layout *ret, const struct vhu_foreign *in[VHU_RING_PARTS])
+			   struct vhu_ring_layout *ret, const struct vhu_foreign *ret_in[VHU_RING_PARTS])
 {
 	const bool packed = vhu_session_packed(&c->oracle.session);
+	const struct vhu_foreign *in[VHU_RING_PARTS];
 	struct vhu_ring_state ring = *state;
 
 	if (!ring.num || ring.num > VHU_C_VRING_SIZE_MAX || !find_ring(c, &ring, packed))
@@ -257,6 +258,8 @@ bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *stat
 	in[0] = place(c, ring.desc, ret->desc_len, &ret->desc);
 	in[1] = place(c, ring.avail, ret->avail_len, &ret->avail);
 	in[2] = place(c, ring.used, ret->used_len, &ret->used);
+	if (ret_in)
+		memcpy(ret_in, in, sizeof(in));
 	return in[0] && in[1] && in[2];
 }
 

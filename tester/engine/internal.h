@@ -50,7 +50,7 @@ struct vhu_engine {
 		long by[VHU_HELD_KINDS];
 		uint64_t connections; /* 0: not known */
 	} lost; /* what the target loses with connections, whatever is said on them */
-	pid_t case_pid;		  /* the process that the last case was run on */
+	pid_t case_pid;		  /* the process that the last case that ran was run on */
 	struct vhu_capabilities capabilities; /* of the target's program */
 	struct vhu_run *run;	  /* the case that runs, for the exit callback */
 };
@@ -415,10 +415,13 @@ void vhu_run_foreign_ring(struct vhu_conn *c, const struct vhu_frame *f);
 const struct vhu_foreign *vhu_run_foreign_of(const struct vhu_conn *c, uint64_t uaddr, uint64_t len);
 /* Their file and the place in it; -1 if no region holds them. */
 int vhu_run_foreign_at(const struct vhu_conn *c, uint64_t uaddr, uint64_t len, uint64_t *ret_offset);
-/* Guest addresses of a captured ring's parts, and the regions that they are in. False: they are not known. */
+/*
+ * Guest addresses of a captured ring's parts, and the regions that they are in, unless ret_in is NULL. False:
+ * they are not known.
+ */
 enum { VHU_RING_PARTS = 3 };
 bool vhu_run_captured_ring(struct vhu_conn *c, const struct vhu_ring_state *ring, struct vhu_ring_layout *ret,
-			   const struct vhu_foreign *in[VHU_RING_PARTS]);
+			   const struct vhu_foreign *ret_in[VHU_RING_PARTS]);
 /* The region as one of the layout, where there is room: its place there. */
 size_t vhu_layout_add_foreign(struct vhu_layout *l, const struct vhu_foreign *g);
 /* A new connection has no memory yet. */

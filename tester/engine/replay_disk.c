@@ -4,7 +4,8 @@
 #include "device/ledger.h"
 #include "internal.h"
 
-/* One of them, from when it is made available on. Those that never come back are kept to the end. */
+/* One of them, from when it is made available to the end of the replay: the ledger knows what it wrote by its
+ * bytes. */
 struct vhu_disk_io {
 	const struct vhu_offer_disk *disk;
 	struct vhu_content_bytes content;
@@ -23,10 +24,12 @@ static struct vhu_disk_run *disk_of(struct vhu_run *r)
 {
 	struct vhu_err err;
 
-	if (!r->disk)
-		r->disk = calloc(1, sizeof(*r->disk));
-	if (r->disk && !r->disk->ledger && vhu_ledger_new(r->e->opts.seed, &r->disk->ledger, &err) < 0)
-		return NULL;
+	if (r->disk)
+		return r->disk;
+	r->disk = calloc(1, sizeof(*r->disk));
+	/* Without a ledger nothing is asked for: what an earlier request wrote would not be in it. */
+	if (r->disk)
+		r->disk->off = vhu_ledger_new(r->e->opts.seed, &r->disk->ledger, &err) < 0;
 	return r->disk;
 }
 
@@ -39,8 +42,11 @@ struct vhu_disk_io *vhu_run_disk_begin(struct vhu_run *r, const struct vhu_offer
 		return NULL;
 	d->off |= disk->does == VHU_DISK_CHANGE;
 	io = d->off ? NULL : calloc(1, sizeof(*io));
-	if (!io)
+	if (!io) {
+		/* What it writes is not known any more. */
+		d->off = true;
 		return NULL;
+	}
 	io->disk = disk;
 	io->next = d->ios;
 	d->ios = io;
@@ -53,9 +59,8 @@ struct vhu_disk_io *vhu_run_disk_begin(struct vhu_run *r, const struct vhu_offer
 					      .count = disk->count,
 					      .content = VHU_CONTENT_BYTES,
 					      .arg = (uintptr_t)&io->content};
-	/* Without room for it nothing is known any more. */
-	d->off |= vhu_ledger_begin(d->ledger, &io->write) < 0;
-	return io;
+	d->off = vhu_ledger_begin(d->ledger, &io->write) < 0;
+	return d->off ? NULL : io;
 }
 
 /* All that the device wrote, which is the caller's; NULL: it is not there any more. */
@@ -100,8 +105,10 @@ void vhu_run_disk_end(struct vhu_conn *c, struct vhu_disk_io *io, unsigned queue
 	ok = bytes && bytes[reads ? io->disk->count * VHU_C_SECTOR_SIZE : 0] == VHU_C_BLK_S_OK;
 	if (ok && reads && !d->off)
 		judge(c->r, io, queue, bytes);
-	vhu_ledger_read_end(d->ledger, &io->read);
-	vhu_ledger_end(d->ledger, &io->write, ok ? VHU_LEDGER_DONE : VHU_LEDGER_FAILED);
+	if (reads)
+		vhu_ledger_read_end(d->ledger, &io->read);
+	else
+		vhu_ledger_end(d->ledger, &io->write, ok ? VHU_LEDGER_DONE : VHU_LEDGER_FAILED);
 	free(bytes);
 }
 

@@ -169,7 +169,6 @@ static bool works(const struct vhu_ring_state *ring)
 static bool lay_out(struct vhu_conn *c)
 {
 	const struct vhu_session *s = &c->oracle.session;
-	const struct vhu_foreign *in[VHU_RING_PARTS];
 	struct vhu_replay_io *io = c->r->io;
 	bool any = false;
 
@@ -179,7 +178,7 @@ static bool lay_out(struct vhu_conn *c)
 	for (unsigned q = 0; q < VHU_SESSION_RINGS && driver_ready(s); q++) {
 		const struct vhu_ring_state *ring = &s->ring[q];
 
-		io->next_lives[q] = ring->addr_set && vhu_run_captured_ring(c, ring, &io->next.ring[q], in);
+		io->next_lives[q] = ring->addr_set && vhu_run_captured_ring(c, ring, &io->next.ring[q], NULL);
 		if (!io->next_lives[q])
 			continue;
 		io->next.n_rings = q + 1;
@@ -426,7 +425,6 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 	uint64_t queue = vhu_frame_u64(f, "index");
-	const struct vhu_foreign *in[VHU_RING_PARTS];
 	const struct vhu_ring_state *ring;
 	struct vhu_ring_layout layout;
 
@@ -441,7 +439,7 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 		put_fd(c->r, queue, which_fd(row), f);
 	/* Its indexes may be set by now, whether it comes to requests or not. */
 	ring = &c->oracle.session.ring[queue];
-	if (row->msg == VHU_MSG_SET_VRING_KICK && vhu_run_captured_ring(c, ring, &layout, in))
+	if (row->msg == VHU_MSG_SET_VRING_KICK && vhu_run_captured_ring(c, ring, &layout, NULL))
 		leave_ring(c->r, &layout);
 }
 

@@ -32,8 +32,8 @@ struct played_ring {
 struct came {
 	bool back, len_known;
 	uint32_t len;
-	unsigned call; /* object that was to signal it, plus 1 */
-	unsigned same; /* plus 1: another one of before that is still out */
+	unsigned call;		  /* object that was to signal it, plus 1 */
+	unsigned same;		  /* plus 1: another one of before that is still out */
 	struct vhu_disk_io *disk; /* while it is out; NULL: none */
 };
 
@@ -465,10 +465,9 @@ static void tell_no_call(const struct used_wait *w)
 static bool works(const struct used_wait *w)
 {
 	const struct vhu_ring_state *state = vhu_session_ring(&w->c->oracle.session, w->ring->queue);
-	const struct vhu_foreign *in[VHU_RING_PARTS];
 	struct vhu_ring_layout layout;
 
-	return state && state->started && state->enabled && vhu_run_captured_ring(w->c, state, &layout, in);
+	return state && state->started && state->enabled && vhu_run_captured_ring(w->c, state, &layout, NULL);
 }
 
 void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)

@@ -56,13 +56,13 @@ int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct 
 		return 0;
 	type = (uint32_t)vhu_le_get(q->data, 4);
 	ret->sector = vhu_le_get(q->data + 8, 8);
-	ret->in = vhu_arena_array(c->arena, q->n_desc + 1, sizeof(*ret->in));
-	if (!ret->in)
-		return vhu_err_errno(c->err, -ENOMEM, "capture");
 	if (is_harmless(type)) {
 		ret->does = VHU_DISK_NOTHING;
 		return 0;
 	}
+	ret->in = vhu_arena_array(c->arena, q->n_desc + 1, sizeof(*ret->in));
+	if (!ret->in)
+		return vhu_err_errno(c->err, -ENOMEM, "capture");
 	if ((type != VHU_C_BLK_T_IN && type != VHU_C_BLK_T_OUT) || !list_written(t, q, ret, &written) ||
 	    !written)
 		return 0;
@@ -70,7 +70,7 @@ int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct 
 	ret->count = data / VHU_C_SECTOR_SIZE;
 	if (type == VHU_C_BLK_T_IN) {
 		ret->does = data % VHU_C_SECTOR_SIZE || read != VHU_TRACE_BLK_HEAD ? VHU_DISK_NOTHING
-										    : VHU_DISK_READ;
+										   : VHU_DISK_READ;
 		return 0;
 	}
 	if (data % VHU_C_SECTOR_SIZE || written != 1)

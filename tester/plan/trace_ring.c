@@ -20,7 +20,7 @@ struct trace_ring {
 		unsigned number;
 		bool asks; /* the device reads some of it … */
 		bool bare; /* … that is not in the capture: ours is another request */
-	} * out; /* by head */
+	} * out;	   /* by head */
 };
 
 static struct trace_ring *ring_at(struct trace_compile *c, struct track *t, uint64_t queue)
@@ -265,6 +265,7 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 	struct out *out = ring ? out_at(ring, state->num, q->head) : NULL;
 	struct vhu_offer_desc *chain = out ? chain_of(c, q, n) : NULL;
 	struct vhu_step *s = chain ? vhu_trace_step(c, VHU_VERB_OFFER, t, r) : NULL;
+	const uint64_t read = vhu_trace_read_len(q);
 	struct vhu_offer_disk disk = {0};
 
 	if (!s)
@@ -281,10 +282,7 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 					   .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL),
 					   .disk = disk};
 	ring->begun = true;
-	*out = (struct out){.record = r,
-			    .number = c->n_offers++,
-			    .asks = vhu_trace_read_len(q) > 0,
-			    .bare = vhu_trace_read_len(q) > q->n_data};
+	*out = (struct out){.record = r, .number = c->n_offers++, .asks = read > 0, .bare = read > q->n_data};
 	c->bare += out->bare;
 	t->bare |= out->bare;
 	return 0;
