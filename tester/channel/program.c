@@ -253,7 +253,7 @@ int vhu_program_await(struct vhu_program *p, uint64_t deadline_ns, struct vhu_er
 
 	/* One that makes itself a daemon leaves another process behind. */
 	if (r == 0 && !p->serves && left_in_order(p) && !vhu_program_asks(p)) {
-		r = wait_for(p, serves, VHU_MIN(deadline_ns, vhu_now_ns() + heir_ns), err);
+		r = wait_for(p, serves, VHU_MIN(deadline_ns, vhu_loop_now(p->t->loop) + heir_ns), err);
 		r = r == -ETIME ? 0 : r;
 	}
 	return r;

@@ -13,9 +13,9 @@ static const uint64_t relisten_ns = UINT64_C(2000000000);
 /* How long a one-shot process may take to end by itself; leak checkers run then. */
 static const uint64_t one_shot_ns = UINT64_C(5000000000);
 
-static uint64_t after(uint64_t ns)
+static uint64_t after(const struct vhu_target *t, uint64_t ns)
 {
-	uint64_t now = vhu_now_ns();
+	uint64_t now = vhu_loop_now(t->loop);
 
 	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
 }
@@ -73,7 +73,7 @@ static int await_new_socket(struct vhu_target *t, struct vhu_err *err)
 		return 0;
 	r = vhu_loop_add_timer(t->loop, retry_ns / 4, retry_ns / 4, on_look, t, &timer, err);
 	if (r == 0)
-		r = vhu_loop_run_until(t->loop, relistened, t, after(relisten_ns), false, err);
+		r = vhu_loop_run_until(t->loop, relistened, t, after(t, relisten_ns), false, err);
 	vhu_source_free(timer);
 	return r == -ETIME ? 0 : r;
 }
@@ -160,8 +160,8 @@ static int never_listened(const struct vhu_target *t, uint64_t within_ns, struct
 	if (!t->names_socket)
 		hint = "; the command names neither {socket} nor {fd} nor $VHU_SOCKET";
 	return vhu_err_set(err, -ETIME, "%s runs and does not listen on '%s' within %.1f s%s%s%s", t->program,
-			   t->socket, (double)within_ns / 1e9, hint,
-			   line[0] ? "; its last line was: " : "", line);
+			   t->socket, (double)within_ns / 1e9, hint, line[0] ? "; its last line was: " : "",
+			   line);
 }
 
 /* Tries until ready_fd is a connection; with `once` it is final that nobody listens. */
@@ -175,7 +175,7 @@ static int connect_within(struct vhu_target *t, uint64_t within_ns, bool once, s
 		r = vhu_loop_add_timer(t->loop, retry_ns, retry_ns, on_retry, t, &timer, err);
 		if (r < 0)
 			return r;
-		r = vhu_loop_run_until(t->loop, connect_settled, t, after(within_ns), false, err);
+		r = vhu_loop_run_until(t->loop, connect_settled, t, after(t, within_ns), false, err);
 		vhu_source_free(timer);
 	}
 	if (r < 0 && r != -ETIME)
@@ -266,7 +266,7 @@ static int run_after_start(struct vhu_target *t, struct vhu_err *err)
 
 	if (r < 0)
 		return r;
-	r = vhu_loop_run_until(t->loop, helper_settled, t, after(t->start_ns), false, err);
+	r = vhu_loop_run_until(t->loop, helper_settled, t, after(t, t->start_ns), false, err);
 	if (vhu_child_running(&t->helper)) {
 		vhu_child_stop(&t->helper);
 		if (r == -ETIME)
@@ -346,7 +346,7 @@ int vhu_target_end_one_shot(struct vhu_target *t, struct vhu_err *err)
 	vhu_child_check(&t->child);
 	if (!t->one_shot || !t->served || !vhu_child_running(&t->child))
 		return 0;
-	r = vhu_loop_run_until(t->loop, child_ended, t, after(VHU_MIN(one_shot_ns, t->timeout_ns)), false,
+	r = vhu_loop_run_until(t->loop, child_ended, t, after(t, VHU_MIN(one_shot_ns, t->timeout_ns)), false,
 			       err);
 	if (r != -ETIME)
 		return r;
@@ -386,7 +386,7 @@ int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)
 	case VHU_TARGET_LISTEN:
 		r = start_listening(t, err);
 		if (r == 0)
-			r = accept_until(t, after(t->timeout_ns), err);
+			r = accept_until(t, after(t, t->timeout_ns), err);
 		break;
 	case VHU_TARGET_SPAWN:
 		r = spawned_connection(t, err);

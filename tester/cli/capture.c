@@ -17,7 +17,7 @@ struct vhu_capture_opts {
 	const char *output;
 	uint64_t duration_s;
 	enum vhu_device device; /* what META says; VHU_DEV_ANY: nothing */
-	char *proxy; /* what source.listen and source.target point into */
+	char *proxy;		/* what source.listen and source.target point into */
 	bool quiet, help, version;
 	const char *const *logs; /* import: into parsed.rest */
 	size_t n_logs;
@@ -283,7 +283,8 @@ static bool is_over(void *ctx)
 /* Until a signal, the end of the source or of the time. Errors are in c->code. */
 static void wait_for_end(struct recording *c, struct vhu_loop *loop, const struct vhu_capture_opts *o)
 {
-	uint64_t deadline = o->duration_s ? vhu_now_ns() + o->duration_s * UINT64_C(1000000000) : UINT64_MAX;
+	uint64_t deadline =
+		o->duration_s ? vhu_loop_now(loop) + o->duration_s * UINT64_C(1000000000) : UINT64_MAX;
 	struct vhu_source *ready = NULL, *timer = NULL;
 	int fd = c->ops->poll_fd(c->source), code = 0;
 

@@ -74,7 +74,8 @@ struct guest_queue {
 	unsigned await; /* that many are worth a call */
 	uint64_t slept_ns; /* since when, and has not seen yet what for; 0: it has */
 	_Atomic bool asleep;
-	uint64_t sleeps_seen; /* at the last tick: the loop's, not the thread's */
+	uint64_t sleeps_seen, ios_seen; /* at the last tick: the loop's, not the thread's */
+	_Atomic uint64_t still_ticks;	/* ticks since a request came back */
 	bool alone;	/* no other queue's thread wants this one's processor */
 	/* looking at the ring before a sleep: how often it may fail yet, sleeps since it was given up */
 	struct {

@@ -314,6 +314,7 @@ static void rest(struct guest_queue *q, enum guest_state state, int want)
 
 		epoll_wait(q->epoll, &event, 1, 1000);
 	}
+	atomic_store_explicit(&q->still_ticks, 0, memory_order_relaxed);
 	q->last_ns = vhu_now_ns();
 	set_state(q, GUEST_BUSY);
 	if (!q->resend)

@@ -60,9 +60,11 @@ static void check_stuck(struct guest_queue *q, uint64_t now)
 {
 	struct vhu_ring_event event = {.breach = VHU_BREACH_USED_NEVER};
 	unsigned inflight = vhu_hot_inflight(q->hot);
+	uint64_t still_ns = atomic_load_explicit(&q->still_ticks, memory_order_relaxed) * VHU_GUEST_TICK_NS;
 
+	/* A machine that stands still makes no ticks. */
 	if (q->stuck || inflight == 0 ||
-	    (!vhu_hot_broken(q->hot) && now - q->last_ns < q->g->opts.timeout_ns))
+	    (!vhu_hot_broken(q->hot) && VHU_MIN(now - q->last_ns, still_ns) < q->g->opts.timeout_ns))
 		return;
 	q->stuck = true;
 	vhu_guest_count(&q->counts.lost, inflight);
@@ -112,6 +114,17 @@ void vhu_guest_awoke(struct guest_queue *q, unsigned back, uint64_t now)
 	q->slept_ns = 0;
 }
 
+/* As epoll_wait, in parts: of a time in which the machine stands still only one of them is lost. */
+static int wait_in_parts(int epoll, struct epoll_event *ret, uint64_t ms)
+{
+	enum { PART_MS = 100 };
+	int n = 0;
+
+	for (uint64_t left = ms; left && n == 0; left -= VHU_MIN(left, (uint64_t)PART_MS))
+		n = epoll_wait(epoll, ret, 1, (int)VHU_MIN(left, (uint64_t)PART_MS));
+	return n;
+}
+
 /* They came back, and the device does not say so: for as long as we wait for anything. */
 static void check_call(struct guest_queue *q)
 {
@@ -126,7 +139,7 @@ static void check_call(struct guest_queue *q)
 	do {
 		if (atomic_load_explicit(&q->g->want, memory_order_acquire) != GUEST_RUN)
 			return;
-		n = epoll_wait(q->epoll, &called, 1, (int)(q->g->opts.timeout_ns / 1000000));
+		n = wait_in_parts(q->epoll, &called, q->g->opts.timeout_ns / 1000000);
 		if (n == 1 && called.data.u32)
 			return;
 	} while (n == 1);
@@ -170,7 +183,13 @@ void vhu_guest_tick(struct vhu_guest *g)
 	for (unsigned i = 0; i < g->opts.queues; i++) {
 		struct guest_queue *q = &g->queue[i];
 		uint64_t sleeps = atomic_load_explicit(&q->counts.sleeps, memory_order_relaxed);
+		uint64_t ios = atomic_load_explicit(&q->counts.ios, memory_order_relaxed);
 
+		if (ios == q->ios_seen)
+			atomic_fetch_add_explicit(&q->still_ticks, 1, memory_order_relaxed);
+		else
+			atomic_store_explicit(&q->still_ticks, 0, memory_order_relaxed);
+		q->ios_seen = ios;
 		if (q->started && sleeps == q->sleeps_seen &&
 		    atomic_load_explicit(&q->asleep, memory_order_relaxed))
 			eventfd_write(q->wake, 1);

@@ -140,7 +140,7 @@ int vhu_engine_capabilities(struct vhu_engine *e, struct vhu_err *err)
 		return c->json != NULL;
 	r = vhu_program_start(e->target, VHU_PROGRAM_CAPABILITIES, NULL, &p, &why);
 	if (r == 0)
-		r = vhu_program_await(p, vhu_now_ns() + patience_ns, &why);
+		r = vhu_program_await(p, vhu_loop_now(e->loop) + patience_ns, &why);
 	if (r == 0) {
 		r = note(c, p, &why);
 	} else if (r != -EINTR) {

@@ -30,8 +30,7 @@ static void judge_aside(struct vhu_conn *c, const struct vhu_pending *p, const s
 	vhu_finding_init(&found, VHU_REQ_IOTLB_01, VHU_FINDING_RULE,
 			 "a translation that the back-end asked for is refused");
 	snprintf(found.accepted, sizeof(found.accepted), "0");
-	snprintf(found.actual, sizeof(found.actual), "0x%llx",
-		 (unsigned long long)vhu_frame_u64(f, "u64"));
+	snprintf(found.actual, sizeof(found.actual), "0x%llx", (unsigned long long)vhu_frame_u64(f, "u64"));
 	vhu_run_finding(c->r, &found);
 }
 
@@ -85,8 +84,8 @@ static void on_main_closed(void *ctx, int errno_value)
 	c->closed = true;
 	c->closed_errno = errno_value;
 	vhu_trace_log_note(c->r->e->trace, vhu_now_ns(), c->index + 1,
-			   "the back-end closed the connection%s%s",
-			   errno_value ? ": " : "", errno_value ? strerror(errno_value) : "");
+			   "the back-end closed the connection%s%s", errno_value ? ": " : "",
+			   errno_value ? strerror(errno_value) : "");
 	vhu_oracle_observe(&c->oracle, &obs);
 	vhu_record_closed(c, VHU_DIR_BE, errno_value);
 }
@@ -173,7 +172,7 @@ static bool await_asides(struct vhu_conn *c, uint64_t ns)
 {
 	if (!c->r->plan->captured || !c->backend || !vhu_conn_live(c))
 		return true;
-	return vhu_run_wait(c->r, asides_came, c, vhu_now_ns() + ns, false) == 0;
+	return vhu_run_wait(c->r, asides_came, c, vhu_run_now(c->r) + ns, false) == 0;
 }
 
 void vhu_conn_await_asides(struct vhu_conn *c)

@@ -49,7 +49,8 @@ static bool await_capacity(struct growth *g)
 
 		if (!vhu_run_item(g->c, &get, g->s, &m) || g->c->closed)
 			return true; /* there is a finding by now */
-		if (!vhu_run_field(r, &g->c->answer, "capacity", &sectors) || vhu_now_ns() >= g->deadline_ns)
+		if (!vhu_run_field(r, &g->c->answer, "capacity", &sectors) ||
+		    vhu_run_now(r) >= g->deadline_ns)
 			return false;
 		if (sectors != g->sectors)
 			return true;
@@ -63,7 +64,7 @@ static void await_notice(struct growth *g)
 	const bool tells = may_be_told(g->c);
 	bool *unseen = &r->e->growth_unseen[tells];
 
-	g->deadline_ns = vhu_now_ns() + (g->s->within_ms ? g->s->within_ms * UINT64_C(1000000) : NOTICE_NS);
+	g->deadline_ns = vhu_run_now(r) + (g->s->within_ms ? g->s->within_ms * UINT64_C(1000000) : NOTICE_NS);
 	if (*unseen || !(tells ? await_telling(g) : await_capacity(g))) {
 		*unseen = true;
 		vhu_run_skip(r, "the back-end does not %s that its disk has grown", tells ? "tell" : "show");

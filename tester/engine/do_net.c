@@ -176,8 +176,8 @@ static bool beacon(struct traffic *t, unsigned pair, uint64_t deadline)
 {
 	int64_t first = -1, number = -1;
 
-	while (number < 0 || vhu_now_ns() < deadline) {
-		uint64_t slice = vhu_now_ns() + vhu_run_settle_ns(t->r);
+	while (number < 0 || vhu_run_now(t->r) < deadline) {
+		uint64_t slice = vhu_run_now(t->r) + vhu_run_settle_ns(t->r);
 		struct came_wait w = {.t = t, .any = true};
 
 		if (!post_all(t))
@@ -209,7 +209,7 @@ static bool probe(struct traffic *t, unsigned pair)
 		return true;
 	while (vhu_net_frame(t->net, n))
 		n++;
-	if (!beacon(t, pair, VHU_MIN(vhu_now_ns() + ms * MS, vhu_run_deadline(t->r, t->s)))) {
+	if (!beacon(t, pair, VHU_MIN(vhu_run_now(t->r) + ms * MS, vhu_run_deadline(t->r, t->s)))) {
 		t->r->e->no_peer |= !t->r->stop;
 		if (!t->r->stop)
 			vhu_run_skip(t->r, "nobody returns the frames that are sent on pair %u", pair);

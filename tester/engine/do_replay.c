@@ -93,8 +93,8 @@ static bool never(void *ctx)
 static bool pace(struct vhu_run *r, const struct vhu_step *s)
 {
 	if (!r->start_ns)
-		r->start_ns = vhu_now_ns();
-	if (replay_of(r)->paced && r->start_ns + s->at_ns > vhu_now_ns())
+		r->start_ns = vhu_run_now(r);
+	if (replay_of(r)->paced && r->start_ns + s->at_ns > vhu_run_now(r))
 		vhu_run_wait(r, never, r, r->start_ns + s->at_ns, false);
 	return !r->stop;
 }

@@ -228,7 +228,7 @@ static void write_pieces(struct vhu_run *r, const struct vhu_step *s, const uint
 		}
 		at = end;
 		if (patient && i + 1 < pieces)
-			patient = !vhu_run_wait(r, drained, &m, vhu_now_ns() + vhu_run_settle_ns(r), true);
+			patient = !vhu_run_wait(r, drained, &m, vhu_run_now(r) + vhu_run_settle_ns(r), true);
 	}
 }
 

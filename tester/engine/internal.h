@@ -220,7 +220,7 @@ struct vhu_run {
 	struct vhu_played *played; /* of a replay: its rings, once recorded requests go through them */
 	int *objects; /* of a replay: descriptors of plan->objects; -1: not made yet */
 	bool index_put;	   /* of a replay: a ring did not begin at 0, and has left that in memory */
-	uint64_t start_ns; /* of a replay: when its first step ran */
+	uint64_t start_ns; /* of a replay: when its first step ran, by vhu_run_now() */
 	struct vhu_replay_io *io; /* of a replay: requests through the captured rings */
 	int lent[VHU_LENT_MAX]; /* other ends of pipes and sockets that the target holds */
 	size_t n_lent;
@@ -327,6 +327,8 @@ void vhu_record_raw(struct vhu_conn *c, enum vhu_channel channel, const uint8_t 
 /* --- settle.c --------------------------------------------------------------------------------------- */
 
 uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s);
+/* The clock that deadlines are of: vhu_loop_now(). */
+uint64_t vhu_run_now(const struct vhu_run *r);
 uint64_t vhu_run_settle_ns(const struct vhu_run *r);
 /* Runs the loop until done or a deadline: 0, -ETIME; other failures mark the case and return it. */
 int vhu_run_wait(struct vhu_run *r, bool (*done)(void *ctx), void *ctx, uint64_t deadline_ns, bool spin);

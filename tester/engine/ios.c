@@ -326,7 +326,7 @@ static bool call_comes(struct vhu_run *r, uint64_t calls)
 {
 	struct call_wait w = {.r = r, .calls = calls};
 
-	return vhu_run_wait(r, called_since, &w, vhu_now_ns() + vhu_run_settle_ns(r), false) == 0;
+	return vhu_run_wait(r, called_since, &w, vhu_run_now(r) + vhu_run_settle_ns(r), false) == 0;
 }
 
 static bool wait_ios(struct vhu_run *r, const struct vhu_step *s, const char *tag, size_t want)
@@ -468,8 +468,7 @@ static bool build_desc(struct vhu_run *r, const struct vhu_chain_elem *e, struct
 	if ((e->addr.n && !vhu_run_value(r, &e->addr, &addr)) ||
 	    (e->dlen.n && !vhu_run_value(r, &e->dlen, &len)) ||
 	    (e->flags.n && !vhu_run_value(r, &e->flags, &flags)) ||
-	    (e->next.n && !vhu_run_value(r, &e->next, &next)) ||
-	    (e->id.n && !vhu_run_value(r, &e->id, &id)))
+	    (e->next.n && !vhu_run_value(r, &e->next, &next)) || (e->id.n && !vhu_run_value(r, &e->id, &id)))
 		return false;
 	*d = (struct vhu_raw_desc){.addr = addr,
 				   .len = (uint32_t)len,

@@ -193,6 +193,7 @@ static int start_guest(struct load *l, struct vhu_err *err)
 		r = vhu_loop_add_timer(l->run.e->loop, VHU_GUEST_TICK_NS, VHU_GUEST_TICK_NS, on_tick, l,
 				       &l->tick, err);
 	l->start_ns = vhu_now_ns();
+	l->began_ns = vhu_run_now(&l->run);
 	if (r == 0 && l->o->progress_ns)
 		r = vhu_loop_add_timer(l->run.e->loop, l->o->progress_ns, l->o->progress_ns, on_timer, l,
 				       &l->timer, err);
@@ -213,7 +214,7 @@ static uint64_t next_look(const struct load *l)
 
 	if (!l->o->then || l->taken_over)
 		return UINT64_MAX;
-	return l->start_ns + part * (LOG_PARTS / 2 + l->looks);
+	return l->began_ns + part * (LOG_PARTS / 2 + l->looks);
 }
 
 static uint64_t ios(const struct load *l)
@@ -241,7 +242,7 @@ static bool look_at_log(struct load *l)
 {
 	enum { PATIENCE_NS = 1000000000 };
 
-	if (!vhu_load_wait(l, has_moved, vhu_now_ns() + PATIENCE_NS))
+	if (!vhu_load_wait(l, has_moved, vhu_run_now(&l->run) + PATIENCE_NS))
 		return false;
 	l->ios_awaited = ios(l) + (uint64_t)l->o->guest.queues * (l->o->guest.depth + 1);
 	if (l->looks++ == 0)
@@ -258,7 +259,7 @@ static uint64_t ends_at(const struct load *l)
 {
 	bool to_come = l->o->then && !l->taken_over;
 
-	return l->o->runtime_ns && !to_come ? l->start_ns + l->o->runtime_ns : UINT64_MAX;
+	return l->o->runtime_ns && !to_come ? l->began_ns + l->o->runtime_ns : UINT64_MAX;
 }
 
 static void run_load(struct load *l)
@@ -268,13 +269,13 @@ static void run_load(struct load *l)
 
 	vhu_guest_go(l->guest);
 	while (goes_on) {
-		uint64_t crash = at(l->start_ns, o->crash_every_ns, l->ret->crashes);
-		uint64_t again = at(l->start_ns, o->reconnect_every_ns, l->ret->reconnects);
+		uint64_t crash = at(l->began_ns, o->crash_every_ns, l->ret->crashes);
+		uint64_t again = at(l->began_ns, o->reconnect_every_ns, l->ret->reconnects);
 		uint64_t next = VHU_MIN(VHU_MIN(crash, again), next_look(l));
 		uint64_t end = ends_at(l);
 
 		goes_on = vhu_load_wait(l, is_finished, VHU_MIN(next, end));
-		if (!goes_on || is_finished(l) || vhu_now_ns() >= end)
+		if (!goes_on || is_finished(l) || vhu_run_now(&l->run) >= end)
 			break;
 		if (next == crash)
 			goes_on = vhu_load_crash(l);
@@ -286,7 +287,7 @@ static void run_load(struct load *l)
 /* What still is in flight comes back. A signal ends the load, a second one this as well. */
 static void drain(struct load *l)
 {
-	uint64_t deadline = vhu_now_ns() + l->o->guest.timeout_ns;
+	uint64_t deadline = vhu_run_now(&l->run) + l->o->guest.timeout_ns;
 
 	if (l->run.interrupted) {
 		l->ret->signal = vhu_loop_signalled(l->run.e->loop);

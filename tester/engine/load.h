@@ -13,7 +13,8 @@ struct load {
 	const struct vhu_facts *facts;
 	struct vhu_load_result *ret;
 	struct vhu_source *told, *timer, *tick;
-	uint64_t start_ns;
+	uint64_t start_ns; /* by vhu_now_ns() */
+	uint64_t began_ns; /* the same, by vhu_run_now() */
 	bool taken_over;
 
 	/* the dirty log of a handover */

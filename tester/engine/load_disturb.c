@@ -18,7 +18,7 @@ static bool is_recovered(void *ctx)
 
 static uint64_t deadline(const struct load *l)
 {
-	return vhu_now_ns() + l->o->guest.timeout_ns;
+	return vhu_run_now(&l->run) + l->o->guest.timeout_ns;
 }
 
 /* Threads pause whatever the back-end does. */

@@ -12,9 +12,14 @@ static const uint64_t leaving_ns = UINT64_C(1000000000);
 
 #define MS UINT64_C(1000000)
 
+uint64_t vhu_run_now(const struct vhu_run *r)
+{
+	return vhu_loop_now(r->e->loop);
+}
+
 uint64_t vhu_run_deadline(const struct vhu_run *r, const struct vhu_step *s)
 {
-	return vhu_now_ns() + (s && s->within_ms ? s->within_ms * MS : r->e->opts.timeout_ns);
+	return vhu_run_now(r) + (s && s->within_ms ? s->within_ms * MS : r->e->opts.timeout_ns);
 }
 
 uint64_t vhu_run_settle_ns(const struct vhu_run *r)
@@ -47,7 +52,7 @@ void vhu_run_settle(struct vhu_run *r, uint64_t ns)
 {
 	uint64_t start = vhu_now_ns();
 
-	vhu_run_wait(r, never, r, start + ns, false);
+	vhu_run_wait(r, never, r, vhu_run_now(r) + ns, false);
 	r->res->settle_ns += vhu_now_ns() - start;
 }
 
@@ -154,7 +159,7 @@ void vhu_run_closed_at(struct vhu_conn *c, const struct vhu_step *s)
 		return;
 	/* One that takes nobody in after a session, or holds nothing any more, is on its way out. */
 	if ((!c->heard && r->session_over) || vhu_target_fd_count(r->e->target) == 0)
-		vhu_run_wait(r, target_gone, r, VHU_MIN(vhu_run_deadline(r, s), vhu_now_ns() + leaving_ns),
+		vhu_run_wait(r, target_gone, r, VHU_MIN(vhu_run_deadline(r, s), vhu_run_now(r) + leaving_ns),
 			     false);
 	else
 		vhu_run_settle(r, vhu_run_settle_ns(r));

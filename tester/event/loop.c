@@ -10,6 +10,8 @@
 enum { BATCH = 32 };
 
 static const uint64_t ns_per_s = UINT64_C(1000000000);
+/* While it waits it looks at the clock as often as that, and has lost what it was kept from looking. */
+static const uint64_t look_ns = UINT64_C(100000000);
 
 struct vhu_source {
 	struct vhu_loop *loop;
@@ -31,6 +33,7 @@ struct vhu_loop {
 	 */
 	struct vhu_source *alarm;
 	uint64_t alarm_ns; /* UINT64_MAX: not armed */
+	uint64_t looked_ns, lost_ns;
 	int signalled;
 	sigset_t watched, mask_before;
 };
@@ -151,16 +154,27 @@ static void on_alarm(void *ctx, uint32_t events)
 	loop->alarm_ns = UINT64_MAX;
 }
 
-/* Sees to it that a wait ends at deadline_ns at the latest. */
-static int set_alarm(struct vhu_loop *loop, uint64_t deadline_ns, struct vhu_err *err)
+uint64_t vhu_loop_now(struct vhu_loop *loop)
 {
-	const struct itimerspec when = {.it_value = to_timespec(deadline_ns)};
+	uint64_t now = vhu_now_ns();
 
-	if (deadline_ns >= loop->alarm_ns)
+	if (loop->looked_ns && now - loop->looked_ns > 2 * look_ns)
+		loop->lost_ns += now - loop->looked_ns - look_ns;
+	loop->looked_ns = now;
+	return now - loop->lost_ns;
+}
+
+/* Sees to it that a wait that may last so long looks at the clock in time. */
+static int set_alarm(struct vhu_loop *loop, uint64_t left_ns, struct vhu_err *err)
+{
+	const uint64_t at_ns = loop->looked_ns + VHU_MIN(left_ns, look_ns);
+	const struct itimerspec when = {.it_value = to_timespec(at_ns)};
+
+	if (at_ns >= loop->alarm_ns)
 		return 0;
 	if (timerfd_settime(loop->alarm->fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
 		return vhu_err_errno(err, -errno, "event loop: cannot set its timer");
-	loop->alarm_ns = deadline_ns;
+	loop->alarm_ns = at_ns;
 	return 0;
 }
 
@@ -311,16 +325,22 @@ int vhu_loop_run_until(struct vhu_loop *loop, bool (*done)(void *ctx), void *ctx
 	if (loop->signalled)
 		return interrupted(loop, err);
 	for (bool late = false;;) {
+		bool timed = deadline_ns != UINT64_MAX;
+		uint64_t now_ns;
+		int r = 0;
+
 		if (done && done(ctx))
 			return 0;
 		if (loop->signalled)
 			return interrupted(loop, err);
 		if (late)
 			return vhu_err_set(err, -ETIME, "nothing that was waited for happened in time");
-		late = deadline_ns != UINT64_MAX && vhu_now_ns() >= deadline_ns;
+		now_ns = timed ? vhu_loop_now(loop) : 0;
+		late = timed && now_ns >= deadline_ns;
 		if (spin && !late)
 			sched_yield();
-		int r = spin || late ? 0 : set_alarm(loop, deadline_ns, err);
+		else if (timed && !late)
+			r = set_alarm(loop, deadline_ns - now_ns, err);
 		if (r == 0)
 			r = step(loop, !spin && !late, err);
 		if (r < 0)

@@ -130,6 +130,39 @@ static void the_deadline_ends_a_run(void **state)
 	vhu_loop_free(loop);
 }
 
+struct standstill {
+	struct spot *awaited;
+	bool over;
+};
+
+static bool called_after_a_standstill(void *ctx)
+{
+	struct standstill *s = ctx;
+	uint64_t end = vhu_now_ns() + 650000000;
+
+	while (!s->over && vhu_now_ns() < end)
+		continue;
+	s->over = true;
+	return was_called(s->awaited);
+}
+
+/* What stands still is the machine: what was waited for could not happen. */
+static void a_standstill_costs_no_time(void **state)
+{
+	struct vhu_loop *loop = loop_new();
+	struct spot fired = {0};
+	struct standstill s = {.awaited = &fired};
+	uint64_t began = vhu_now_ns();
+
+	assert_int_equal(vhu_loop_add_timer(loop, 700000000, 0, on_spot, &fired, &fired.source, NULL), 0);
+	assert_int_equal(vhu_loop_run_until(loop, called_after_a_standstill, &s,
+					    vhu_loop_now(loop) + 600000000, false, NULL),
+			 0);
+	assert_true(vhu_loop_now(loop) - began < vhu_now_ns() - began);
+	vhu_source_free(fired.source);
+	vhu_loop_free(loop);
+}
+
 /* An alarm set for one run must neither end a later one early nor be missing in it. */
 static void deadlines_of_several_runs(void **state)
 {
@@ -485,6 +518,7 @@ int main(void)
 		cmocka_unit_test(done_before_waiting),
 		cmocka_unit_test(done_by_an_event),
 		cmocka_unit_test(the_deadline_ends_a_run),
+		cmocka_unit_test(a_standstill_costs_no_time),
 		cmocka_unit_test(deadlines_of_several_runs),
 		cmocka_unit_test(what_is_ready_by_the_deadline_is_handled),
 		cmocka_unit_test(spinning_polls_a_condition),

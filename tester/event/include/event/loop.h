@@ -37,8 +37,14 @@ int vhu_loop_signalled(const struct vhu_loop *loop);	/* the first signal's numbe
 void vhu_loop_acknowledge(struct vhu_loop *loop);
 
 /*
+ * The clock of deadlines: CLOCK_MONOTONIC (ns) less the time in which the loop waited and was not run, since
+ * the machine stood still or had no time for us. Whoever was waited for had none either.
+ */
+uint64_t vhu_loop_now(struct vhu_loop *loop);
+
+/*
  * Runs until done(ctx) is true (checked before waiting and after each batch of events): 0.
- * -ETIME when CLOCK_MONOTONIC passes deadline_ns first (what is ready by then is still handled;
+ * -ETIME when vhu_loop_now() passes deadline_ns first (what is ready by then is still handled;
  * UINT64_MAX: no deadline), -EINTR on a watched signal, another negative errno if the loop
  * itself fails. With `spin` it polls without sleeping (for rings that have no call descriptor),
  * giving up its time slice between rounds.
