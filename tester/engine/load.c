@@ -254,12 +254,16 @@ static bool look_at_log(struct load *l)
 	return vhu_load_hand_over(l);
 }
 
-/* A handover that was asked for takes place, however late. */
+/* A disturbance that was asked for takes place once, however late. */
 static uint64_t ends_at(const struct load *l)
 {
-	bool to_come = l->o->then && !l->taken_over;
+	const struct vhu_load_opts *o = l->o;
+	bool to_come =
+		(o->then && !l->taken_over) ||
+		(o->crash_every_ns && o->crash_every_ns < o->runtime_ns && !l->ret->crashes) ||
+		(o->reconnect_every_ns && o->reconnect_every_ns < o->runtime_ns && !l->ret->reconnects);
 
-	return l->o->runtime_ns && !to_come ? l->began_ns + l->o->runtime_ns : UINT64_MAX;
+	return o->runtime_ns && !to_come ? l->began_ns + o->runtime_ns : UINT64_MAX;
 }
 
 static void run_load(struct load *l)
