@@ -293,6 +293,10 @@ static void connection_lost(struct story *s, const struct segment *seg)
 	struct front *f = &s->front;
 
 	s->tries_again = s->half_set_up && seg->again;
+	if (!seg->by_be && f->broken) {
+		f->lost_started = true;
+		return;
+	}
 	if (!seg->by_be) {
 		s->starting = true; /* whoever hung up is gone, or its device is */
 		return;

@@ -16,6 +16,7 @@ void vhu_front_connect(struct front *f, const struct segment *s)
 		f->ring[q].stops = 0;
 	f->facts.status = 0;
 	f->n_misses = 0;
+	f->broken = false;
 }
 
 static bool has_region(const struct region *list, size_t n, const struct region *r)
@@ -303,16 +304,31 @@ static bool has_translation(struct front *f, unsigned queue)
 	return answer;
 }
 
+/* How far a start got. */
+static void follow_start(struct front *f, const struct vhu_script_item *item)
+{
+	if (item->msg == VHU_MSG_SET_MEM_TABLE || item->msg == VHU_MSG_ADD_MEM_REG)
+		f->mapped = !f->refused;
+	if (item->msg == VHU_MSG_SET_VRING_KICK)
+		f->running[item->queue] = !f->refused;
+	if (item->msg == VHU_MSG_SET_VRING_ENABLE)
+		f->facts.enabled = !f->refused;
+}
+
 static int hear(void *ctx, const struct vhu_script_item *item)
 {
 	struct walk *w = ctx;
 	int rc;
 
-	if (item->unasked && !has_translation(w->f, item->queue))
-		return 0;
+	if (item->unasked && !has_translation(w->f, item->queue)) {
+		w->f->refused = w->f->starting && vhu_persona_heeds(&w->f->facts, item->msg);
+		return w->f->refused ? -ECANCELED : 0;
+	}
 	if (w->out->n == SPOKEN_MAX)
 		return -E2BIG;
 	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
+	if (w->f->starting)
+		follow_start(w->f, item);
 	if (w->in_set_up)
 		w->f->gave_up |= w->f->refused || vhu_persona_gives_up(&w->f->facts, item->msg);
 	return rc == 0 && (w->f->refused || w->f->gave_up) ? -ECANCELED : rc;
@@ -325,7 +341,7 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 	int rc;
 
 	f->facts.queues = f->queues;
-	f->facts.ready = f->ready;
+	f->facts.ready = to == VHU_PHASE_FAIL ? f->running : f->ready;
 	f->facts.regions = f->n_fresh;
 	f->refused = f->gave_up = false;
 	rc = vhu_persona_walk(&f->facts, from, to, hear, &w, err);
@@ -355,7 +371,9 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 	unsigned part = 0;
 	int rc = 0;
 
-	f->refused = false;
+	f->refused = f->mapped = f->facts.enabled = false;
+	memset(f->running, 0, sizeof(f->running));
+	f->starting = true;
 	while (rc == 0 && part < parts && !f->refused) {
 		/* Whoever knows of nothing yet is told of everything. */
 		if (part++ >= f->parts_told) {
@@ -364,11 +382,14 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 		}
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
 	}
+	f->starting = false;
 	f->parts_told = f->refused ? part - 1 : parts;
 	if (rc < 0 || !f->refused)
 		return rc;
-	f->mem_known = f->parts_told > 0;
-	f->unserved = true;
+	f->mem_known = f->parts_told > 0 || f->mapped;
+	f->unserved = pairs;
+	f->broken = vhu_profile_hangs_up(f->facts.profile, f->facts.device);
+	rc = walk_part(f, part, VHU_PHASE_CONNECTED, VHU_PHASE_FAIL, out, err);
 	while (rc == 0 && --part > 0)
 		rc = walk_part(f, part, VHU_PHASE_CONNECTED, VHU_PHASE_STOP, out, err);
 	f->refused = true;

@@ -130,7 +130,11 @@ struct front {
 	bool log_unsure;	  /* a migration ends: whether logging is on the next start tells */
 	bool drops;		  /* its link was down since the last start: what the guest sent is gone */
 	unsigned pending;	  /* memory modules that came while the device was not started */
-	bool refused;		  /* by the back-end: the memory that a start brought */
+	bool starting;		  /* in a start, whose refusals matter */
+	bool refused;		  /* by the back-end: what a start needs, or what a set-up needs */
+	bool running[RINGS_MAX];  /* in a start: the rings that have been started */
+	bool mapped;		  /* … and the back-end took the memory */
+	bool broken;		  /* a start failed, which ends the connection */
 	bool gave_up;		  /* in its set-up: it hangs up */
 	bool unserved;		  /* … so the front-end moved the rings on by itself */
 	unsigned parts_told;	  /* parts of the device that know of all regions but fresh ones */
@@ -170,8 +174,8 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, struct speech *out,
 		   struct vhu_err *err);
 /*
- * A start, up to its end or to the message about memory that the back-end refused: then the parts that were
- * started are stopped again, the last one first.
+ * A start, up to its end or to a message that the back-end refused: then that part fails, and the parts that
+ * were started are stopped again, the last one first.
  */
 int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err);
 /* The states of the device: a new connection, a start with what the guest chose, a stop. */

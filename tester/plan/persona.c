@@ -15,6 +15,15 @@ static const struct end_row {
 #include <vhu/profiles.def>
 };
 
+static const struct unheeded_row {
+	enum script script;
+	enum vhu_msg msg;
+	vhu_when when;
+} unheeded[] = {
+#define VHU_UNHEEDED(script, msg, when) {SCRIPT_##script, VHU_MSG_##msg, (when)},
+#include <vhu/profiles.def>
+};
+
 static const struct stuck_row {
 	enum script script;
 	enum vhu_phase phase;
@@ -151,6 +160,8 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 		return w->front->config && (f->pfeatures & VHU_P(CONFIG));
 	case WHEN_NO_AREA:
 		return !f->has_area;
+	case WHEN_ENABLED:
+		return f->enabled;
 	case WHEN_LACKING:
 		return (f->status & r->value) != r->value;
 	case WHEN_IOMMU:
@@ -201,6 +212,7 @@ static bool holds(const struct walk *w, enum when when, const struct row *r)
 	case WHEN_FINISHES:
 	case WHEN_RESETS:
 	case WHEN_AREA_FIRST:
+	case WHEN_HANGS_UP:
 		return w->front->traits >> when & 1;
 	}
 	return false;
@@ -346,9 +358,11 @@ static int put_rings(struct walk *w, size_t i, size_t end, unsigned first, unsig
 
 	n = VHU_MIN(n, w->f->queues - VHU_MIN(first, w->f->queues));
 	for (unsigned k = 0; rc == 0 && k < n; k++) {
-		unsigned queue = first + (kind == EACH_DOWN ? n - 1 - k : k);
+		bool down = kind == EACH_DOWN || kind == READY_DOWN;
+		bool any = kind != EACH_READY && kind != READY_DOWN;
+		unsigned queue = first + (down ? n - 1 - k : k);
 
-		if (kind != EACH_READY || is_ready(w->f, queue))
+		if (any || is_ready(w->f, queue))
 			rc = put_rows(w, i, end, queue, 0);
 	}
 	return rc;
@@ -380,6 +394,7 @@ static int put_group(struct walk *w, size_t i, size_t *ret_end)
 	case EACH_RING:
 	case EACH_DOWN:
 	case EACH_READY:
+	case READY_DOWN:
 		return put_rings(w, i, end, w->part * part_rings(w), part_rings(w), kind);
 	}
 	return 0;
@@ -487,6 +502,19 @@ int vhu_persona_ring(struct vhu_facts_of_front *facts, unsigned queue, vhu_perso
 			rc = put(&w, &vhu_persona_rows[i], queue, 0);
 	}
 	return rc;
+}
+
+bool vhu_persona_heeds(struct vhu_facts_of_front *facts, enum vhu_msg refused)
+{
+	struct walk w;
+
+	if (begin(&w, facts, NULL, NULL, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(unheeded); i++)
+		if (unheeded[i].script == w.profile->script && unheeded[i].msg == refused &&
+		    all_hold(&w, unheeded[i].when, NULL))
+			return false;
+	return true;
 }
 
 const char *vhu_persona_gives_up(struct vhu_facts_of_front *facts, enum vhu_msg said)

@@ -162,6 +162,11 @@ bool vhu_profile_forgets(const char *profile, enum vhu_device device)
 	return vhu_front_row(vhu_profile_row(profile), device)->traits & W(FORGETS);
 }
 
+bool vhu_profile_hangs_up(const char *profile, enum vhu_device device)
+{
+	return vhu_front_row(vhu_profile_row(profile), device)->traits & W(HANGS_UP);
+}
+
 bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device)
 {
 	const struct profile_row *p = vhu_profile_row(profile);

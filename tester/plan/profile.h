@@ -5,7 +5,7 @@
 
 enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU, SCRIPT_CLOUD, SCRIPT_CROSVM, SCRIPT_FIRECRACKER };
 
-enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, EACH_REGION };
+enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, READY_DOWN, EACH_REGION };
 /*
  * Kind and number of a loop in one, and which parts of a device it goes over, unless upwards over those that
  * run: rows next to each other with the same one go together.
@@ -25,6 +25,7 @@ enum {
 	LOOP_EACH_RING_5,
 	LOOP_EACH_DOWN_3 = EACH_DOWN << 4 | 3,
 	LOOP_EACH_READY_1 = EACH_READY << 4 | 1,
+	LOOP_READY_DOWN_1 = READY_DOWN << 4 | 1,
 	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1,
 	LOOP_EACH_REGION_2,
 	LOOP_LAST_EACH = FROM_LAST | LOOP_EACH,
@@ -58,6 +59,7 @@ enum when {
 	WHEN_FRESH,
 	WHEN_CONFIG,
 	WHEN_NO_AREA,
+	WHEN_ENABLED,
 	WHEN_LACKING,
 	WHEN_IOMMU,
 	WHEN_LOGGING,
@@ -91,6 +93,7 @@ enum when {
 	WHEN_FEW_QUEUES,
 	WHEN_IOMMU_ALONE,
 	WHEN_FINISHES,
+	WHEN_HANGS_UP,
 	WHEN_RESETS,
 	WHEN_AREA_FIRST,
 };

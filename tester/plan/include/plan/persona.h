@@ -18,6 +18,7 @@ enum vhu_phase {
 	VHU_PHASE_MAPPED,
 	VHU_PHASE_RUNNING,
 	VHU_PHASE_STOP,
+	VHU_PHASE_FAIL,
 	VHU_PHASE_PAUSE,
 	VHU_PHASE_RESUME,
 	VHU_PHASE_RESET,
@@ -80,6 +81,7 @@ struct vhu_facts_of_front {
 	bool reconnected;	      /* not the first connection of this device */
 	bool has_area;		      /* an inflight area is at hand */
 	bool logging, postcopy;
+	bool enabled;	/* all rings of the part at hand are */
 	bool iommu;     /* of the guest, for the device */
 	uint8_t status; /* as the back-end told last; kept up by the walk */
 	unsigned part;	/* of those that a device has: only this one, counted from 1; 0: all */
@@ -117,6 +119,8 @@ size_t vhu_profile_config(const char *profile, enum vhu_device device, size_t ch
  * are those that it takes of the back-end's offer.
  */
 const char *vhu_persona_gives_up(struct vhu_facts_of_front *facts, enum vhu_msg said);
+/* Whether a start fails in which the back-end refuses that message. */
+bool vhu_persona_heeds(struct vhu_facts_of_front *facts, enum vhu_msg refused);
 /* Whether its rings come up two by two, as parts of their own (QEMU's network devices). */
 bool vhu_profile_has_pairs(const char *profile, enum vhu_device device);
 /*
@@ -128,6 +132,8 @@ bool vhu_profile_says_driver_ok(const char *profile, enum vhu_device device);
 bool vhu_profile_is_deaf(const char *profile, enum vhu_device device, bool started);
 /* Whether a device that ran when its connection was lost is not started on the next one. */
 bool vhu_profile_forgets(const char *profile, enum vhu_device device);
+/* Whether it ends the connection after a start that failed. */
+bool vhu_profile_hangs_up(const char *profile, enum vhu_device device);
 /* Whether it translates a ring that the guest did not set up this time where it lay before, and not 0. */
 bool vhu_profile_remembers_rings(const char *profile);
 /* The persona of a front-end's version ("10.0.2"): the newest that is no newer; NULL if all are. */
