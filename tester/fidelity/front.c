@@ -189,6 +189,16 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 	f->facts.iommu = !f->seg->tape->tester && (f->facts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM));
 }
 
+/* Whether the front-end sent that memory's file before: with another part of it, or this one, which was gone. */
+static bool is_of_a_file(const struct front *f, const struct region *r)
+{
+	bool known = f->gone.label == r->label && f->gone.offset == r->offset;
+
+	for (size_t i = 0; i < f->n_regions; i++)
+		known |= f->regions[i].label == r->label && f->regions[i].offset != r->offset;
+	return known && r->label;
+}
+
 void vhu_front_plug(struct front *f, const struct choice *c)
 {
 	static const struct region unknown = {0};
@@ -204,6 +214,7 @@ void vhu_front_plug(struct front *f, const struct choice *c)
 		    (f->fresh[0].size == 0 || c->regions[i].gpa < f->fresh[0].gpa))
 			f->fresh[0] = c->regions[i];
 	f->n_fresh = 1;
+	f->plugged = !is_of_a_file(f, &f->fresh[0]);
 	if (f->n_regions < REGIONS_MAX)
 		f->regions[f->n_regions++] = f->fresh[0];
 }
@@ -259,6 +270,7 @@ void vhu_front_unplug(struct front *f, const struct region *gone)
 	f->n_fresh = 1;
 	for (size_t i = 0; i < f->n_regions; i++)
 		if (f->regions[i].gpa == gone->gpa && f->regions[i].size == gone->size) {
+			f->gone = f->regions[i];
 			memmove(&f->regions[i], &f->regions[i + 1],
 				(--f->n_regions - i) * sizeof(f->regions[0]));
 			return;
@@ -292,6 +304,7 @@ struct walk {
 	struct front *f;
 	struct speech *out;
 	bool in_set_up;
+	unsigned muted; /* the part, counted from 1, of whose rings one could not be enabled or disabled */
 };
 
 /* What has no translation is left out; what is mapped together is translated together. */
@@ -317,8 +330,13 @@ static void follow_start(struct front *f, const struct vhu_script_item *item)
 
 static int hear(void *ctx, const struct vhu_script_item *item)
 {
+	const bool enables = item->msg == VHU_MSG_SET_VRING_ENABLE;
 	struct walk *w = ctx;
+	unsigned part = vhu_profile_has_pairs(w->f->facts.profile, w->f->facts.device) ? item->queue / 2 : 0;
 	int rc;
+
+	if (enables && w->muted == part + 1)
+		return 0;
 
 	if (item->unasked && !has_translation(w->f, item->queue)) {
 		w->f->refused = w->f->starting && vhu_persona_heeds(&w->f->facts, item->msg);
@@ -329,6 +347,8 @@ static int hear(void *ctx, const struct vhu_script_item *item)
 	rc = vhu_speak(w->f, item, &w->out->said[w->out->n++]);
 	if (w->f->starting)
 		follow_start(w->f, item);
+	if (enables && w->f->denied)
+		w->muted = part + 1;
 	if (w->in_set_up)
 		w->f->gave_up |= w->f->refused || vhu_persona_gives_up(&w->f->facts, item->msg);
 	return rc == 0 && (w->f->refused || w->f->gave_up) ? -ECANCELED : rc;
@@ -371,7 +391,7 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 	unsigned part = 0;
 	int rc = 0;
 
-	f->refused = f->mapped = f->facts.enabled = false;
+	f->refused = f->facts.enabled = false;
 	memset(f->running, 0, sizeof(f->running));
 	f->starting = true;
 	while (rc == 0 && part < parts && !f->refused) {
@@ -380,13 +400,14 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 			memcpy(f->fresh, f->regions, sizeof(f->fresh));
 			f->n_fresh = f->n_regions;
 		}
+		f->mapped = false;
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);
 	}
 	f->starting = false;
-	f->parts_told = f->refused ? part - 1 : parts;
+	f->parts_told = f->refused ? part - !f->mapped : parts;
 	if (rc < 0 || !f->refused)
 		return rc;
-	f->mem_known = f->parts_told > 0 || f->mapped;
+	f->mem_known = f->parts_told > 0;
 	f->unserved = pairs;
 	f->broken = vhu_profile_hangs_up(f->facts.profile, f->facts.device);
 	rc = walk_part(f, part, VHU_PHASE_CONNECTED, VHU_PHASE_FAIL, out, err);

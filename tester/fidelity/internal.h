@@ -117,6 +117,7 @@ struct front {
 	struct region regions[REGIONS_MAX]; /* the guest's memory, as far as it was told */
 	size_t n_regions;
 	struct region fresh[REGIONS_MAX]; /* of the phase at hand */
+	struct region gone;		  /* the last that was unplugged */
 	size_t n_fresh;
 	unsigned queues;
 	bool set_up, started, lost_started, deaf, marked;
@@ -130,10 +131,11 @@ struct front {
 	bool log_unsure;	  /* a migration ends: whether logging is on the next start tells */
 	bool drops;		  /* its link was down since the last start: what the guest sent is gone */
 	unsigned pending;	  /* memory modules that came while the device was not started */
+	bool denied;		  /* the back-end refused the last message */
 	bool starting;		  /* in a start, whose refusals matter */
 	bool refused;		  /* by the back-end: what a start needs, or what a set-up needs */
 	bool running[RINGS_MAX];  /* in a start: the rings that have been started */
-	bool mapped;		  /* … and the back-end took the memory */
+	bool mapped;		  /* … and the back-end took the memory of this part */
 	bool broken;		  /* a start failed, which ends the connection */
 	bool gave_up;		  /* in its set-up: it hangs up */
 	bool unserved;		  /* … so the front-end moved the rings on by itself */

@@ -153,7 +153,7 @@ static void before_event(struct front *f, enum event e, const struct choice *c, 
 	f->at = at;
 	f->n_fresh = 0;
 	f->log_symbol = 0;
-	f->plugged = e == EVENT_PLUG;
+	f->plugged = false;
 	switch (e) {
 	case EVENT_SETUP:
 		f->set_up = f->mem_known = false;
