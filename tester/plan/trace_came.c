@@ -64,8 +64,8 @@ int vhu_trace_came(struct trace_compile *c, struct track *t, const struct vhu_re
 	s->answer = answer;
 	if (backend && f->flags & VHU_C_HEADER_NEED_REPLY)
 		rc = remember_asked(c, &t->asked[f->channel]);
-	if (!backend && f->request == VHU_ID_GET_INFLIGHT_FD && r->n_fds)
-		c->have_inflight = true;
+	if (row && row->msg == VHU_MSG_GET_INFLIGHT_FD)
+		vhu_trace_note_inflight(c, r, f);
 	if (!backend)
 		t->provoked = false;
 	note_disk(c, f, row);

@@ -131,6 +131,18 @@ static bool zeroes(const uint8_t *bytes, size_t len)
 	return true;
 }
 
+/* Other padding cannot be told by fields; at the end of a payload it is undefined. */
+static bool padding_is_0(const struct vhu_frame *f, enum vhu_payload pl)
+{
+	const struct vhu_field_row *row;
+
+	for (size_t i = 0; (row = vhu_payload_field(pl, i)); i++)
+		if (row->kind == VHU_FIELD_PAD && vhu_payload_field(pl, i + 1) &&
+		    row->offset + row->size <= f->len && !zeroes(f->payload + row->offset, row->size))
+			return false;
+	return true;
+}
+
 /* A request by its fields, if those make the same bytes again; else NULL. */
 static json_t *with_of(const struct vhu_frame *f, const struct vhu_msg_row *row)
 {
@@ -138,12 +150,12 @@ static json_t *with_of(const struct vhu_frame *f, const struct vhu_msg_row *row)
 	enum vhu_payload pl = row->request;
 	uint64_t size = 0;
 
-	if (!vhu_payload_size_ok(pl, f->payload, f->len) || !f->len)
+	if (!vhu_payload_size_ok(pl, f->payload, f->len) || !f->len || !padding_is_0(f, pl))
 		return NULL;
 	if (pl == VHU_PL_MEM_TABLE)
 		return table(f);
 	if (pl == VHU_PL_MEM_REG && f->len == p->min)
-		return zeroes(f->payload, 8) ? json_pack("{s:[o]}", "region", region(f, pl, 0)) : NULL;
+		return json_pack("{s:[o]}", "region", region(f, pl, 0));
 	if (pl == VHU_PL_CONFIG && row->msg == VHU_MSG_GET_CONFIG &&
 	    zeroes(f->payload + p->min, f->len - p->min)) {
 		json_t *o = json_object();
@@ -234,17 +246,13 @@ static bool usual_fds(const struct vhu_plan *plan, const struct vhu_frame *f,
 	return rec->n_fds == n;
 }
 
-static void put_fds(const struct writing *w, json_t *step, const struct vhu_frame *f,
-		    const struct vhu_step_recorded *rec)
+static void put_fds(const struct writing *w, json_t *step, const struct vhu_fd_spec *fds, size_t n)
 {
-	json_t *list;
+	json_t *list = json_array();
 	char buf[40];
 
-	if (usual_fds(w->plan, f, rec))
-		return;
-	list = json_array();
-	for (size_t i = 0; i < rec->n_fds; i++)
-		json_array_append_new(list, json_string(fd_word(w->plan, &rec->fds[i], buf, sizeof(buf))));
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(fd_word(w->plan, &fds[i], buf, sizeof(buf))));
 	set(step, "fds", list);
 }
 
@@ -430,7 +438,8 @@ static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 	snprintf(name, sizeof(name), "0x%" PRIx32, rec->request);
 	set(step, "send", json_string(rec->row ? rec->row->name : name));
 	put_payload(step, &f, rec);
-	put_fds(w, step, &f, rec);
+	if (!usual_fds(w->plan, &f, rec))
+		put_fds(w, step, rec->fds, rec->n_fds);
 	put_header(step, rec);
 	put_expected(w, step, at, vhu_session_due(session, &f));
 	if (rec->intended)
@@ -438,6 +447,17 @@ static void put_send(struct writing *w, size_t at, struct vhu_session *session)
 	note_offer(w, &f, rec->row);
 	vhu_session_apply(session, &f, rec->intended);
 	append(w, s, step);
+	w->last[s->conn] = json_array_size(w->steps);
+}
+
+static void put_raw(struct writing *w, const struct vhu_step *s)
+{
+	json_t *step = append(w, s,
+			      json_pack("{s:o, s:s}", "raw", hex(s->raw.bytes, s->raw.n_bytes), "breaks",
+					"malformed:bytes"));
+
+	if (s->raw.n_fds)
+		put_fds(w, step, s->raw.fds, s->raw.n_fds);
 	w->last[s->conn] = json_array_size(w->steps);
 }
 
@@ -534,10 +554,7 @@ static void put_step(struct writing *w, size_t at, struct vhu_session *session)
 		put_answer(w, s, session);
 		break;
 	case VHU_VERB_RAW:
-		append(w, s,
-		       json_pack("{s:o, s:s}", "raw", hex(s->raw.bytes, s->raw.n_bytes), "breaks",
-				 "malformed:bytes"));
-		w->last[s->conn] = json_array_size(w->steps);
+		put_raw(w, s);
 		break;
 	case VHU_VERB_STATE:
 		append(w, s, json_pack("{s:s}", "state", transfers[s->state.op]));

@@ -156,12 +156,35 @@ static int by_message(struct trace_compile *c, const struct vhu_record *r, const
 	return signals_ring(row) ? event_object(c, r, f, info, ret) : file_object(c, f, i, info, ret);
 }
 
+void vhu_trace_note_inflight(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f)
+{
+	if (r->n_fds)
+		c->inflight = (struct given_inflight){.any = true,
+						      .size = vhu_frame_u64(f, "mmap_size"),
+						      .offset = vhu_frame_u64(f, "mmap_offset"),
+						      .fd = r->fds[0]};
+}
+
+/* Whether the message gives back what the target gave: the same file, or what is described alike. */
+static bool brings_back(const struct given_inflight *given, const struct vhu_frame *f,
+			const struct vhu_fd_info *info)
+{
+	const struct vhu_msg_row *row = vhu_frame_row(f);
+
+	if (!row || row->msg != VHU_MSG_SET_INFLIGHT_FD || !given->any)
+		return false;
+	if (info && info->inode_valid && given->fd.inode_valid)
+		return info->dev == given->fd.dev && info->inode == given->fd.inode;
+	return vhu_frame_u64(f, "mmap_size") == given->size &&
+	       vhu_frame_u64(f, "mmap_offset") == given->offset;
+}
+
 static int one(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f, size_t i,
 	       const struct vhu_fd_info *info, struct vhu_fd_spec *ret)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 
-	if (row && row->msg == VHU_MSG_SET_INFLIGHT_FD && c->have_inflight) {
+	if (i == 0 && brings_back(&c->inflight, f, info)) {
 		ret->source = VHU_FD_INFLIGHT;
 		return 0;
 	}

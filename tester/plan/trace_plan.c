@@ -216,14 +216,17 @@ static int life(struct trace_compile *c, struct track *t, const struct vhu_recor
 
 /* --- messages of the front-end --------------------------------------------------------------------- */
 
-/* Bytes that are no message: in the pieces that they were read in. */
-static int raw(struct trace_compile *c, struct track *t, const struct vhu_record *r)
+/* Bytes that are no message: in the pieces that they were read in, descriptors with the first. */
+static int raw(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+	       const struct vhu_frame *f)
 {
 	const uint32_t whole = (uint32_t)r->len;
 	const uint32_t *pieces = r->n_recvs ? r->recvs : &whole;
 	size_t n = r->n_recvs ? r->n_recvs : 1, at = 0;
+	struct vhu_step_recorded carries = {0};
+	int rc = vhu_trace_fds(c, t, r, f, &carries);
 
-	for (size_t i = 0; i < n && at < r->len; i++) {
+	for (size_t i = 0; rc == 0 && i < n && at < r->len; i++) {
 		size_t len = i + 1 == n ? r->len - at : VHU_MIN((size_t)pieces[i], r->len - at);
 		struct vhu_step *s = vhu_trace_step(c, VHU_VERB_RAW, t, r);
 
@@ -232,10 +235,14 @@ static int raw(struct trace_compile *c, struct track *t, const struct vhu_record
 		s->raw.bytes = r->payload + at;
 		s->raw.n_bytes = len;
 		s->raw.channel = VHU_CHAN_MAIN;
+		if (!at) {
+			s->raw.fds = carries.fds;
+			s->raw.n_fds = carries.n_fds;
+		}
 		at += len;
 	}
 	t->provoked = true;
-	return 0;
+	return rc;
 }
 
 bool vhu_trace_has_state(const struct trace_compile *c, const struct track *t)
@@ -339,7 +346,7 @@ static int sent(struct trace_compile *c, struct track *t, const struct vhu_recor
 		return 0;
 	}
 	if (f->defects & (VHU_DEFECT_OVERSIZED | VHU_DEFECT_TRUNCATED))
-		return raw(c, t, r);
+		return raw(c, t, r, f);
 	return request(c, t, r, f);
 }
 

@@ -46,6 +46,13 @@ struct known_object {
 	unsigned object;
 };
 
+/* A buffer for requests in flight, and how a message that brings it back is known. */
+struct given_inflight {
+	bool any; /* there is one by now */
+	uint64_t size, offset;
+	struct vhu_fd_info fd;
+};
+
 struct trace_compile {
 	const struct vhu_trace *trace;
 	const struct vhu_replay_opts *opts;
@@ -65,7 +72,7 @@ struct trace_compile {
 	uint64_t start_ns, last_ns;
 	bool started;	    /* the first connection is open */
 	bool dead;	    /* the target was killed: it is started before the next connection */
-	bool have_inflight; /* the target gave a buffer by now */
+	struct given_inflight inflight; /* what the target gave last */
 	bool saved_state;
 	size_t no_fds;	   /* messages whose descriptors were not seen */
 	size_t others_fds; /* descriptors of a kind that we don't make */
@@ -137,7 +144,9 @@ void vhu_trace_tell_memory(struct trace_compile *c);
  */
 int vhu_trace_file(struct trace_compile *c, const uint64_t *region, bool *known, unsigned *ret);
 
-/* trace_fds.c: fills in s->recorded.fds. -ENOMEM. */
+/* trace_fds.c: the answer to GET_INFLIGHT_FD; others of it bring no buffer. */
+void vhu_trace_note_inflight(struct trace_compile *c, const struct vhu_record *r, const struct vhu_frame *f);
+/* Fills in s->fds. -ENOMEM. */
 int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		  const struct vhu_frame *f, struct vhu_step_recorded *s);
 

@@ -294,6 +294,34 @@ static void lost_descriptors_are_made_up_for(void **state)
 	free(c);
 }
 
+static void only_what_the_back_end_gave_is_its_own_buffer_again(void **state)
+{
+	static const struct vhu_fd_info given = {
+		.kind = VHU_FDK_MEMFD, .size = 0x4040, .size_valid = true, .inode_valid = true, .inode = 5};
+	static const struct vhu_fd_info other = {
+		.kind = VHU_FDK_MEMFD, .size = 0x1000, .size_valid = true, .inode_valid = true, .inode = 6};
+	static const struct vhu_fd_info unknown = {.kind = VHU_FDK_UNKNOWN};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	uint64_t whole[3] = {0x4040, 0, 1024 << 16 | 1}, small[3] = {0x1000, 0, 1024 << 16 | 1};
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_GET_INFLIGHT_FD, whole, sizeof(whole));
+	give(c, reply(c, VHU_MSG_GET_INFLIGHT_FD, whole, sizeof(whole)), &given);
+	give(c, ask(c, VHU_MSG_SET_INFLIGHT_FD, whole, sizeof(whole)), &given);
+	give(c, ask(c, VHU_MSG_SET_INFLIGHT_FD, whole, sizeof(whole)), &other);
+	give(c, ask(c, VHU_MSG_SET_INFLIGHT_FD, whole, sizeof(whole)), &unknown);
+	give(c, ask(c, VHU_MSG_SET_INFLIGHT_FD, small, sizeof(small)), &unknown);
+	p = compile(c, &opts, &notes);
+	for (size_t i = 1; i <= 4; i++)
+		assert_int_equal(nth(p, VHU_VERB_RECORDED, i)->recorded.inflight, i % 2);
+	assert_int_equal(p->n_objects, 2);
+	assert_int_equal(p->objects[0].size, 0x1000);
+	vhu_plan_free(p);
+	free(c);
+}
+
 static void a_death_is_a_kill_and_a_start(void **state)
 {
 	for (int spawned = 0; spawned < 2; spawned++) {
@@ -338,6 +366,7 @@ static void a_hang_up_over_a_wrong_message_is_expected(void **state)
 
 static void bytes_that_are_no_message_go_out_in_their_pieces(void **state)
 {
+	static const struct vhu_fd_info event = {.kind = VHU_FDK_EVENTFD};
 	static const uint32_t pieces[] = {5, 7};
 	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
 	struct capture *c = start();
@@ -349,9 +378,12 @@ static void bytes_that_are_no_message_go_out_in_their_pieces(void **state)
 	r->flags = VHU_CAP_MALFORMED;
 	r->recvs = pieces;
 	r->n_recvs = 2;
+	give(c, r, &event);
 	p = compile(c, &opts, &notes);
 	assert_int_equal(nth(p, VHU_VERB_RAW, 0)->raw.n_bytes, 5);
+	assert_int_equal(nth(p, VHU_VERB_RAW, 0)->raw.n_fds, 1);
 	assert_int_equal(nth(p, VHU_VERB_RAW, 1)->raw.n_bytes, 7);
+	assert_int_equal(nth(p, VHU_VERB_RAW, 1)->raw.n_fds, 0);
 	assert_null(nth(p, VHU_VERB_RAW, 2));
 	vhu_plan_free(p);
 	free(c);
@@ -458,6 +490,32 @@ static void rings_fold_into_a_loop(void **state)
 	free(c);
 }
 
+/* What a case cannot say by fields stands in it as bytes, and what came with half a message beside it. */
+static void nothing_of_a_message_is_left_out(void **state)
+{
+	static const struct vhu_fd_info event = {.kind = VHU_FDK_EVENTFD};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
+	struct capture *c = start();
+	struct vhu_buf notes = {0}, text = {0};
+	uint64_t table[5] = {UINT64_C(0xffffffff) << 32 | 1, 0, 0x1000, 0x7f0000000000, 0};
+	struct vhu_err err = {0};
+	struct vhu_record *r;
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_SET_MEM_TABLE, table, sizeof(table));
+	r = ask(c, VHU_MSG_SET_OWNER, NULL, 0);
+	r->flags = VHU_CAP_MALFORMED;
+	give(c, r, &event);
+	p = compile(c, &opts, &notes);
+	assert_int_equal(vhu_plan_to_case(p, "test.pcap", &text, &err), 0);
+	if (!strstr(vhu_buf_text(&text), "\"payload\": \"01 00 00 00 ff ff ff ff ") ||
+	    !strstr(vhu_buf_text(&text), "\"breaks\": \"malformed:bytes\", \"fds\": [\"eventfd\"]"))
+		fail_msg("%s", vhu_buf_text(&text));
+	vhu_buf_done(&text);
+	vhu_plan_free(p);
+	free(c);
+}
+
 static void what_is_not_alike_stays_apart(void **state)
 {
 	const struct vhu_replay_opts opts = {.device = VHU_DEV_BLK};
@@ -541,12 +599,14 @@ int main(void)
 		cmocka_unit_test(names_that_mean_nothing_are_refused),
 		cmocka_unit_test(objects_are_told_by_inode_and_number),
 		cmocka_unit_test(lost_descriptors_are_made_up_for),
+		cmocka_unit_test(only_what_the_back_end_gave_is_its_own_buffer_again),
 		cmocka_unit_test(a_death_is_a_kill_and_a_start),
 		cmocka_unit_test(a_hang_up_over_a_wrong_message_is_expected),
 		cmocka_unit_test(bytes_that_are_no_message_go_out_in_their_pieces),
 		cmocka_unit_test(what_cannot_be_replayed_is_said),
 		cmocka_unit_test(state_of_the_capture_is_loaded),
 		cmocka_unit_test(rings_fold_into_a_loop),
+		cmocka_unit_test(nothing_of_a_message_is_left_out),
 		cmocka_unit_test(what_is_not_alike_stays_apart),
 		cmocka_unit_test(the_device_is_found_where_it_is_sure),
 		cmocka_unit_test(the_device_is_that_of_the_socket),
