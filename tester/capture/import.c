@@ -1,6 +1,7 @@
 /* Logs of strace: files, lines, order of time. */
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "import_priv.h"
@@ -13,7 +14,7 @@ struct log {
 	uint32_t tid; /* of its name */
 	struct strace_line line;
 	bool ready; /* `line` is the next */
-	uint64_t n;
+	uint64_t n; /* its number */
 	struct vhu_buf text;
 };
 
@@ -71,6 +72,12 @@ static int read_line(struct log *l, struct vhu_err *err)
 	return c != EOF || l->text.len;
 }
 
+static void note_broken(struct import *m, const struct log *l)
+{
+	if (!m->stats.broken++)
+		snprintf(m->stats.first_broken, sizeof(m->stats.first_broken), "%s:%" PRIu64, l->path, l->n);
+}
+
 /* Up to the next whole call: 1, 0 at the end, -errno. */
 static int advance(struct log *l, struct import *m, struct vhu_err *err)
 {
@@ -79,17 +86,16 @@ static int advance(struct log *l, struct import *m, struct vhu_err *err)
 	l->ready = false;
 	while ((r = read_line(l, err)) > 0) {
 		m->stats.lines++;
+		l->n++;
 		r = vhu_strace_line(l->reader, vhu_buf_text(&l->text), l->text.len, &l->line, err);
 		if (r < 0)
 			return r;
+		if (!r && l->line.broken && vhu_import_knows(l->line.call.name))
+			note_broken(m, l);
 		if (!r)
 			continue;
-		l->n++;
 		m->stats.calls++;
-		m->stats.timed |= l->line.t_ns != 0;
-		/* Without times the order is all there is; a microsecond a call keeps it. */
-		if (!l->line.t_ns)
-			l->line.t_ns = l->n * 1000;
+		m->stats.timed |= l->line.timed;
 		if (!l->line.tid)
 			l->line.tid = l->tid ? l->tid : 1;
 		l->ready = true;
@@ -141,8 +147,7 @@ int vhu_import_strace(const char *const *paths, size_t n, vhu_record_sink *sink,
 	for (size_t i = 0; logs && i < n; i++)
 		close_log(&logs[i]);
 	free(logs);
-	vhu_table_done(&m.processes);
-	vhu_table_done(&m.descriptors);
+	vhu_import_processes_done(&m);
 	vhu_table_done(&m.inodes);
 	vhu_arena_free(m.arena);
 	*ret = m.stats;

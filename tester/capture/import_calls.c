@@ -1,6 +1,7 @@
 /* What processes do with their sockets, call by call. */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "import_priv.h"
 
@@ -43,7 +44,8 @@ static const struct strace_value *rights_of(const struct strace_value *cmsg)
 {
 	const struct strace_value *type = vhu_strace_member(cmsg, "cmsg_type");
 
-	if (!type || type->kind != STRACE_WORD || strcmp(type->text, "SCM_RIGHTS"))
+	if (!vhu_strace_is(type, "SCM_RIGHTS", SCM_RIGHTS) ||
+	    !vhu_strace_is(vhu_strace_member(cmsg, "cmsg_level"), "SOL_SOCKET", SOL_SOCKET))
 		return NULL;
 	for (const struct strace_value *v = cmsg->first; v; v = v->next)
 		if (v->kind == STRACE_LIST || v->kind == STRACE_STRUCT)
@@ -66,21 +68,40 @@ static const struct strace_value *find_rights(const struct strace_value *msg)
 	return found;
 }
 
-static void describe_fd(struct import *m, const struct process *p, const struct strace_value *v,
-			struct vhu_fd_info *info, struct endpoint **at)
+static void describe_fd(const struct process *p, const struct strace_value *v, struct vhu_fd_info *info,
+			struct endpoint **at)
 {
-	const struct descriptor *d;
-	int64_t number = -1;
+	const struct opened *what;
+	int number = -1;
 
-	vhu_strace_number(v, &number);
-	d = number >= 0 ? vhu_import_lookup(m, p, (int)number) : NULL;
+	what = vhu_import_fd(v, &number) ? vhu_import_lookup(p, number) : NULL;
+	what = what && what->refs ? what : NULL;
 	info->number = (uint32_t)number;
-	info->kind = v->note ? vhu_import_kind(v->note) : d && d->open ? d->kind : VHU_FDK_UNKNOWN;
-	if (d && d->open) {
-		info->size_valid = d->sized;
-		info->size = d->size;
-		*at = d->endpoint;
+	info->kind = v->note ? vhu_import_kind(v->note) : what ? what->kind : VHU_FDK_UNKNOWN;
+	if (what) {
+		info->size_valid = what->sized;
+		info->size = what->size;
+		*at = what->endpoint;
 	}
+}
+
+/* A descriptor of its own from now on, whatever it is. */
+static int receive_fd(struct import *m, struct process *p, const struct strace_value *v, int fd,
+		      const struct strace_line *line, struct endpoint **at)
+{
+	uint64_t inode, peer;
+	struct endpoint *e;
+
+	vhu_import_inodes(v->note, &inode, &peer);
+	if (v->note && !inode)
+		return vhu_import_open(m, p, fd, vhu_import_kind(v->note)) ? 0 : -ENOMEM;
+	e = vhu_import_endpoint(m, p, fd, HOW_RECEIVED, line);
+	if (!e)
+		return -ENOMEM;
+	e->inode = inode;
+	e->peer_inode = peer;
+	*at = e;
+	return inode && !vhu_table_get(&m->inodes, inode) ? vhu_table_put(&m->inodes, inode, e) : 0;
 }
 
 static int take_fds(struct import *m, struct process *p, const struct strace_value *msg, enum io_dir dir,
@@ -89,7 +110,7 @@ static int take_fds(struct import *m, struct process *p, const struct strace_val
 	const struct strace_value *rights = find_rights(msg);
 	size_t n = 0;
 
-	io->fds_lost = vhu_strace_has(vhu_strace_member(msg, "msg_flags"), "MSG_CTRUNC");
+	io->fds_lost = vhu_strace_has(vhu_strace_member(msg, "msg_flags"), "MSG_CTRUNC", MSG_CTRUNC);
 	if (!rights)
 		return 0;
 	for (const struct strace_value *v = rights->first; v; v = v->next)
@@ -100,27 +121,14 @@ static int take_fds(struct import *m, struct process *p, const struct strace_val
 	if (!io->fds || !io->at)
 		return -ENOMEM;
 	for (const struct strace_value *v = rights->first; v && io->n_fds < n; v = v->next) {
-		uint64_t inode, peer;
-		int64_t fd;
+		int fd;
 
-		if (!vhu_strace_number(v, &fd) || fd < 0 || fd > INT32_MAX)
+		if (!vhu_import_fd(v, &fd))
 			continue;
-		describe_fd(m, p, v, &io->fds[io->n_fds], &io->at[io->n_fds]);
+		describe_fd(p, v, &io->fds[io->n_fds], &io->at[io->n_fds]);
 		io->fds[io->n_fds].stand_in = dir == IO_IN;
-		vhu_import_inodes(v->note, &inode, &peer);
-		if (dir == IO_IN && (!v->note || inode)) {
-			/* A descriptor of its own from now on, whatever it is. */
-			struct endpoint *e = vhu_import_endpoint(m, p, (int)fd, HOW_RECEIVED, line);
-
-			if (!e)
-				return -ENOMEM;
-			e->inode = inode;
-			e->peer_inode = peer;
-			if (inode && !vhu_table_get(&m->inodes, inode) &&
-			    vhu_table_put(&m->inodes, inode, e) < 0)
-				return -ENOMEM;
-			io->at[io->n_fds] = e;
-		}
+		if (dir == IO_IN && receive_fd(m, p, v, fd, line, &io->at[io->n_fds]) < 0)
+			return -ENOMEM;
 		io->n_fds++;
 	}
 	return 0;
@@ -163,26 +171,44 @@ static struct endpoint *discover(struct import *m, struct process *p, int fd, co
 	return inode && vhu_table_put(&m->inodes, inode, e) < 0 ? NULL : e;
 }
 
+/* What a descriptor carries that these bytes go through; NULL: nothing that matters, or no memory. */
+static struct endpoint *carrier(struct import *m, const struct strace_line *line, struct process *p, int fd,
+				enum io_dir dir, const struct moved *g, size_t kept)
+{
+	const char *note = vhu_strace_arg(&line->call, 0)->note;
+	struct endpoint *e =
+		vhu_import_find(m, p, fd, note, dir, (const uint8_t *)vhu_buf_text(&g->bytes), kept);
+	const struct opened *what = vhu_import_lookup(p, fd);
+
+	if (!e && (!what || !what->refs || vhu_import_kind(note) == VHU_FDK_SOCKET))
+		e = discover(m, p, fd, note, dir, g, line);
+	if (!e)
+		return NULL;
+	e->user = p;
+	/* An end that something comes behind was none: another has the socket too. */
+	if (e->ended == END_OURS) {
+		e->ended = END_NONE;
+		e->exited = false;
+	}
+	return e;
+}
+
 /* A call moved `len` bytes, of which these are told. */
 static int move(struct import *m, const struct strace_line *line, enum io_dir dir, struct moved *g,
-		const struct strace_value *msg, struct vhu_err *err)
+		size_t len, const struct strace_value *msg, struct vhu_err *err)
 {
-	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
 	struct process *p = vhu_import_process(m, line->tid);
-	size_t len = (size_t)line->call.result, kept = VHU_MIN(g->bytes.len, len);
-	const uint8_t *bytes = (const uint8_t *)vhu_buf_text(&g->bytes);
+	size_t kept = VHU_MIN(g->bytes.len, len);
 	struct endpoint *e;
 	struct io *io;
-	int64_t fd;
+	int fd;
 
-	if (!vhu_strace_number(fd_arg, &fd) || fd < 0 || fd > INT32_MAX)
-		return 0;
 	if (!p)
 		return vhu_err_errno(err, -ENOMEM, "import");
-	e = vhu_import_find(m, p, (int)fd, fd_arg->note, dir, bytes, kept);
-	if (!e && (!vhu_import_lookup(m, p, (int)fd) || vhu_import_kind(fd_arg->note) == VHU_FDK_SOCKET))
-		e = discover(m, p, (int)fd, fd_arg->note, dir, g, line);
-	if (!e || e->ended == END_OURS || len > INT32_MAX)
+	if (!vhu_import_fd(vhu_strace_arg(&line->call, 0), &fd) || len > INT32_MAX)
+		return 0;
+	e = carrier(m, line, p, fd, dir, g, kept);
+	if (!e)
 		return 0;
 	/* A socket that carries something else is not kept whole. */
 	if (e->len[dir] > IMPORT_EARLY_MAX &&
@@ -193,8 +219,13 @@ static int move(struct import *m, const struct strace_line *line, enum io_dir di
 	io = vhu_arena_alloc(m->arena, sizeof(*io));
 	if (!io)
 		return vhu_err_errno(err, -ENOMEM, "import");
-	*io = (struct io){.t_ns = line->t_ns, .order = m->order, .tid = line->tid, .kept = kept, .len = len};
-	io->bytes = vhu_arena_memdup(m->arena, bytes, kept + 1);
+	/* Others may have what was sent before the call returns, and nobody what is read before. */
+	*io = (struct io){.t_ns = dir == IO_OUT ? line->begun_ns : line->t_ns,
+			  .order = m->order,
+			  .tid = line->tid,
+			  .kept = kept,
+			  .len = len};
+	io->bytes = vhu_arena_memdup(m->arena, vhu_buf_text(&g->bytes), kept + 1);
 	if (!io->bytes || (msg && take_fds(m, p, msg, dir, line, io) < 0))
 		return vhu_err_errno(err, -ENOMEM, "import");
 	append(m, e, dir, io);
@@ -203,63 +234,85 @@ static int move(struct import *m, const struct strace_line *line, enum io_dir di
 
 /* --- calls ------------------------------------------------------------------------------------------ */
 
-enum buffer { BUFFER_STRING, BUFFER_VECTOR, BUFFER_MESSAGE };
+enum buffer { BUFFER_STRING, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_MESSAGES };
 
 /* An end of the stream that a call met: 0 bytes read, or an error. */
 static void meet_end(struct import *m, const struct strace_line *line, enum io_dir dir)
 {
 	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
-	int error = line->call.error;
+	int error = line->call.error, fd;
 	struct process *p = vhu_import_process(m, line->tid);
-	struct descriptor *d;
+	const struct opened *what;
 	uint64_t inode, peer;
 	struct endpoint *e;
-	int64_t fd;
 
-	if (!p || !vhu_strace_number(fd_arg, &fd) || fd < 0 || fd > INT32_MAX)
+	if (!p || !vhu_import_fd(fd_arg, &fd))
 		return;
 	if (line->call.result == -1 && error != ECONNRESET && error != EPIPE)
 		return;
 	if (line->call.result == 0 && dir == IO_OUT)
 		return;
 	vhu_import_inodes(fd_arg->note, &inode, &peer);
-	d = vhu_import_lookup(m, p, (int)fd);
-	e = inode ? vhu_table_get(&m->inodes, inode) : d && d->open ? d->endpoint : NULL;
+	what = vhu_import_lookup(p, fd);
+	e = inode ? vhu_table_get(&m->inodes, inode) : what && what->refs ? what->endpoint : NULL;
 	if (e)
 		vhu_import_end(m, e, END_PEERS, error, line->t_ns);
+}
+
+/* One buffer, or those of one message: `len` bytes went through. */
+static int transfer_one(struct import *m, const struct strace_line *line, enum io_dir dir,
+			const struct strace_value *what, enum buffer how, size_t len, struct vhu_err *err)
+{
+	bool message = how == BUFFER_MESSAGE && what && what->kind == STRACE_STRUCT;
+	struct moved g = {0};
+	int r;
+
+	if (how == BUFFER_STRING)
+		add_string(&g, what);
+	else if (how == BUFFER_VECTOR)
+		add_vector(&g, what);
+	else if (message)
+		add_vector(&g, vhu_strace_member(what, "msg_iov"));
+	r = g.bytes.failed ? vhu_err_errno(err, -ENOMEM, "import")
+			   : move(m, line, dir, &g, len, message ? what : NULL, err);
+	vhu_buf_done(&g.bytes);
+	return r;
+}
+
+/* [{msg_hdr={…}, msg_len=12}, …]: as many as the call tells. */
+static int transfer_all(struct import *m, const struct strace_line *line, enum io_dir dir,
+			const struct strace_value *list, struct vhu_err *err)
+{
+	const struct strace_value *v = list && list->kind == STRACE_LIST ? list->first : NULL;
+	int64_t n = line->call.result, len;
+	int r = 0;
+
+	for (; v && n > 0 && r == 0; v = v->next, n--) {
+		if (!vhu_strace_number(vhu_strace_member(v, "msg_len"), &len) || len < 0)
+			break;
+		if (len)
+			r = transfer_one(m, line, dir, vhu_strace_member(v, "msg_hdr"), BUFFER_MESSAGE,
+					 (size_t)len, err);
+	}
+	if (n > 0 && r == 0)
+		m->stats.unread++;
+	return r;
 }
 
 static int transfer(struct import *m, const struct strace_line *line, enum io_dir dir, enum buffer how,
 		    struct vhu_err *err)
 {
-	const struct strace_value *msg = NULL, *what = vhu_strace_arg(&line->call, 1), *flags;
-	struct moved g = {0};
-	int r = 0;
+	const struct strace_value *what = vhu_strace_arg(&line->call, 1),
+				  *flags = vhu_strace_arg(&line->call, how == BUFFER_MESSAGE ? 2 : 3);
 
-	flags = vhu_strace_arg(&line->call, how == BUFFER_MESSAGE ? 2 : 3);
-	if (how != BUFFER_VECTOR && vhu_strace_has(flags, "MSG_PEEK"))
+	if (how != BUFFER_VECTOR && vhu_strace_has(flags, "MSG_PEEK", MSG_PEEK))
 		return 0;
 	if (line->call.result <= 0) {
 		meet_end(m, line, dir);
 		return 0;
 	}
-	switch (how) {
-	case BUFFER_STRING:
-		add_string(&g, what);
-		break;
-	case BUFFER_VECTOR:
-		add_vector(&g, what);
-		break;
-	case BUFFER_MESSAGE:
-		if (what && what->kind == STRACE_STRUCT) {
-			msg = what;
-			add_vector(&g, vhu_strace_member(msg, "msg_iov"));
-		}
-		break;
-	}
-	r = g.bytes.failed ? vhu_err_errno(err, -ENOMEM, "import") : move(m, line, dir, &g, msg, err);
-	vhu_buf_done(&g.bytes);
-	return r;
+	return how == BUFFER_MESSAGES ? transfer_all(m, line, dir, what, err)
+				      : transfer_one(m, line, dir, what, how, (size_t)line->call.result, err);
 }
 
 static int send_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
@@ -292,231 +345,72 @@ static int recvmsg_call(struct import *m, const struct strace_line *line, struct
 	return transfer(m, line, IO_IN, BUFFER_MESSAGE, err);
 }
 
-static int no_memory(struct vhu_err *err)
+static int sendmmsg_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
-	return vhu_err_errno(err, -ENOMEM, "import");
+	return transfer(m, line, IO_OUT, BUFFER_MESSAGES, err);
 }
 
-/* A new socket of the process at this number. */
-static struct endpoint *open_socket(struct import *m, const struct strace_line *line, int64_t fd,
-				    const char *note, enum endpoint_how how)
+static int recvmmsg_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
-	struct process *p = vhu_import_process(m, line->tid);
-	struct endpoint *e = p ? vhu_import_endpoint(m, p, (int)fd, how, line) : NULL;
-
-	if (!e)
-		return NULL;
-	vhu_import_inodes(note, &e->inode, &e->peer_inode);
-	return e->inode && vhu_table_put(&m->inodes, e->inode, e) < 0 ? NULL : e;
+	return transfer(m, line, IO_IN, BUFFER_MESSAGES, err);
 }
 
-static bool unix_domain(const struct strace_call *c)
-{
-	const struct strace_value *domain = vhu_strace_arg(c, 0);
+static const struct import_call calls[] = {
+	{"sendmsg", sendmsg_call},   {"recvmsg", recvmsg_call},	  {"write", send_call},
+	{"read", receive_call},	     {"sendto", send_call},	  {"recvfrom", receive_call},
+	{"send", send_call},	     {"recv", receive_call},	  {"writev", writev_call},
+	{"readv", readv_call},	     {"pwritev2", writev_call},	  {"preadv2", readv_call},
+	{"sendmmsg", sendmmsg_call}, {"recvmmsg", recvmmsg_call}, {NULL},
+};
 
-	return vhu_strace_has(domain, "AF_UNIX") || vhu_strace_has(domain, "AF_LOCAL") ||
-	       vhu_strace_has(domain, "PF_LOCAL");
+static import_take *find_call(const char *name)
+{
+	const struct import_call *c;
+
+	for (c = calls; c->name; c++)
+		if (!strcmp(name, c->name))
+			return c->take;
+	for (c = vhu_import_fd_calls; c->name; c++)
+		if (!strcmp(name, c->name))
+			return c->take;
+	return NULL;
 }
 
-static int socket_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
+bool vhu_import_knows(const char *name)
 {
-	const struct strace_call *c = &line->call;
-
-	if (c->result < 0 || c->result > INT32_MAX || !unix_domain(c))
-		return 0;
-	return open_socket(m, line, c->result, c->result_note, HOW_SOCKET) ? 0 : no_memory(err);
+	return find_call(name);
 }
 
-static int accept_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
+/* Whoever appears while another is making a thread or a process is that one. */
+static int note_birth(struct import *m, const struct strace_line *line)
 {
-	const struct strace_call *c = &line->call;
+	struct process *maker = line->maker && !vhu_table_get(&m->processes, line->tid)
+					? vhu_import_process(m, line->maker)
+					: NULL;
 
-	if (c->result < 0 || c->result > INT32_MAX)
-		return 0;
-	return open_socket(m, line, c->result, c->result_note, HOW_ACCEPT) ? 0 : no_memory(err);
+	return maker ? vhu_import_fork(m, maker, line->tid, line->shares) : 0;
 }
 
-static int connect_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
-	const struct strace_value *path = vhu_strace_member(vhu_strace_arg(&line->call, 1), "sun_path");
-	struct endpoint *e;
-	int64_t fd;
-
-	if (line->call.result || !path || path->kind != STRACE_STRING || !vhu_strace_number(fd_arg, &fd) ||
-	    fd < 0 || fd > INT32_MAX)
-		return 0;
-	e = open_socket(m, line, fd, fd_arg->note, HOW_CONNECT);
-	if (e)
-		e->path = vhu_arena_strdup(m->arena, path->text);
-	return e && e->path ? 0 : no_memory(err);
-}
-
-static int socketpair_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	const struct strace_value *both = vhu_strace_arg(&line->call, 3), *a, *b;
-	struct endpoint *one, *other;
-	int64_t x, y;
-
-	a = both && both->kind == STRACE_LIST ? both->first : NULL;
-	b = a ? a->next : NULL;
-	if (line->call.result || !vhu_strace_number(a, &x) || !vhu_strace_number(b, &y) || x < 0 || y < 0 ||
-	    x > INT32_MAX || y > INT32_MAX)
-		return 0;
-	one = open_socket(m, line, x, a->note, HOW_PAIR);
-	other = open_socket(m, line, y, b->note, HOW_PAIR);
-	if (!one || !other)
-		return no_memory(err);
-	one->pair = other;
-	other->pair = one;
-	return 0;
-}
-
-static int close_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	const struct strace_value *fd_arg = vhu_strace_arg(&line->call, 0);
-	struct process *p = vhu_import_process(m, line->tid);
-	struct descriptor *d, *mine;
-	int64_t fd;
-
-	if (!p)
-		return no_memory(err);
-	if (line->call.result || !vhu_strace_number(fd_arg, &fd) || fd < 0 || fd > INT32_MAX)
-		return 0;
-	d = vhu_import_lookup(m, p, (int)fd);
-	if (!d)
-		return 0;
-	mine = vhu_import_own(m, p, (int)fd);
-	if (!mine)
-		return no_memory(err);
-	/* A child's copy of its parent's socket is no end of anything. */
-	if (d == mine && d->endpoint && d->open)
-		vhu_import_end(m, d->endpoint, END_OURS, 0, line->t_ns);
-	*mine = (struct descriptor){0};
-	return 0;
-}
-
-/* Descriptors that are no sockets: what they are is told with the messages that carry them. */
-static int make_call(struct import *m, const struct strace_line *line, enum vhu_fd_kind kind,
-		     struct vhu_err *err)
-{
-	struct process *p = vhu_import_process(m, line->tid);
-	struct descriptor *d;
-
-	if (line->call.result < 0 || line->call.result > INT32_MAX)
-		return 0;
-	d = p ? vhu_import_own(m, p, (int)line->call.result) : NULL;
-	if (!d)
-		return no_memory(err);
-	*d = (struct descriptor){.open = true, .kind = kind};
-	return 0;
-}
-
-static int eventfd_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	return make_call(m, line, VHU_FDK_EVENTFD, err);
-}
-
-static int memfd_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	bool huge = vhu_strace_has(vhu_strace_arg(&line->call, 1), "MFD_HUGETLB");
-
-	return make_call(m, line, huge ? VHU_FDK_HUGETLB : VHU_FDK_MEMFD, err);
-}
-
-static int userfault_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	return make_call(m, line, VHU_FDK_USERFAULT, err);
-}
-
-static int resize_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	struct process *p = vhu_import_process(m, line->tid);
-	struct descriptor *d;
-	int64_t fd, size;
-
-	if (!p)
-		return no_memory(err);
-	if (line->call.result || !vhu_strace_number(vhu_strace_arg(&line->call, 0), &fd) || fd < 0 ||
-	    fd > INT32_MAX || !vhu_strace_number(vhu_strace_arg(&line->call, 1), &size) || size < 0)
-		return 0;
-	d = vhu_import_lookup(m, p, (int)fd);
-	if (d && d->open && !d->endpoint) {
-		d->sized = true;
-		d->size = (uint64_t)size;
-	}
-	return 0;
-}
-
-/* A new thread shares its maker's descriptors, a new process has copies. */
-static int clone_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
-{
-	const struct strace_value *v = line->call.args->first;
-	struct process *p = vhu_import_process(m, line->tid), *child;
-	bool shares = false;
-
-	if (line->call.result <= 0 || line->call.result > INT32_MAX)
-		return 0;
-	for (; v; v = v->next) {
-		const struct strace_value *flags = vhu_strace_member(v, "flags");
-
-		flags = flags ? flags : v;
-		shares |= vhu_strace_has(flags, "CLONE_FILES");
-	}
-	child = vhu_import_process(m, (uint32_t)line->call.result);
-	if (!p || !child)
-		return no_memory(err);
-	if (child == p)
-		return 0;
-	child->certain = true;
-	if (shares)
-		child->same = p;
-	else
-		child->parent = p;
-	return 0;
-}
-
-/* The process is gone, and with it its sockets. */
-static int end_process(struct import *m, const struct strace_line *line, struct vhu_err *err)
+/* The thread is gone; with the first one of a process, all of it. */
+static int end_thread(struct import *m, const struct strace_line *line)
 {
 	struct process *p = vhu_table_get(&m->processes, line->tid);
 
-	/* Other threads of it may live on. */
-	if (!p || p->same || p->tgid != line->tid)
+	if (!p)
 		return 0;
-	for (struct endpoint *e = p->endpoints; e; e = e->sibling) {
-		if (e->ended == END_OURS)
-			continue;
-		e->exited = true;
-		e->status = line->status;
-		vhu_import_end(m, e, END_OURS, 0, line->t_ns);
-	}
-	p->endpoints = NULL;
-	return 0;
+	if (!p->same && p->tgid == line->tid)
+		vhu_import_exit(m, p, line->status);
+	/* The number may be another's later. */
+	return vhu_table_put(&m->processes, line->tid, NULL);
 }
-
-static const struct {
-	const char *name;
-	int (*take)(struct import *m, const struct strace_line *line, struct vhu_err *err);
-} calls[] = {
-	{"sendmsg", sendmsg_call},  {"recvmsg", recvmsg_call},	  {"write", send_call},
-	{"read", receive_call},	    {"sendto", send_call},	  {"recvfrom", receive_call},
-	{"send", send_call},	    {"recv", receive_call},	  {"writev", writev_call},
-	{"readv", readv_call},	    {"socket", socket_call},	  {"connect", connect_call},
-	{"accept", accept_call},    {"accept4", accept_call},	  {"socketpair", socketpair_call},
-	{"close", close_call},	    {"clone", clone_call},	  {"clone3", clone_call},
-	{"fork", clone_call},	    {"vfork", clone_call},	  {"eventfd", eventfd_call},
-	{"eventfd2", eventfd_call}, {"memfd_create", memfd_call}, {"userfaultfd", userfault_call},
-	{"ftruncate", resize_call},
-};
 
 int vhu_import_call(struct import *m, const struct strace_line *line, struct vhu_err *err)
 {
+	import_take *take = line->ended ? NULL : find_call(line->call.name);
+
 	m->order++;
-	if (line->ended)
-		return end_process(m, line, err);
-	for (size_t i = 0; i < VHU_ARRAY_SIZE(calls); i++)
-		if (!strcmp(line->call.name, calls[i].name))
-			return calls[i].take(m, line, err);
-	return 0;
+	m->begun_ns = line->begun_ns;
+	if (note_birth(m, line) < 0 || (line->ended && end_thread(m, line) < 0))
+		return vhu_err_errno(err, -ENOMEM, "import");
+	return take ? take(m, line, err) : 0;
 }

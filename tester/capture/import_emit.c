@@ -36,6 +36,17 @@ struct emission {
 static const enum vhu_cap_channel channels[3] = {VHU_CAP_MAIN, VHU_CAP_BACKEND, VHU_CAP_GPU};
 static const enum vhu_cap_direction dirs[2] = {VHU_CAP_DIR_FE, VHU_CAP_DIR_BE};
 
+/* What happened at one time is in the order of the calls. */
+static int by_time(uint64_t a_ns, uint64_t a_order, uint64_t b_ns, uint64_t b_order)
+{
+	return a_ns != b_ns ? (a_ns < b_ns ? -1 : 1) : (a_order > b_order) - (a_order < b_order);
+}
+
+static bool before_end(const struct io *io, const struct endpoint *e)
+{
+	return e->ended == END_NONE || by_time(io->t_ns, io->order, e->ended_ns, e->ended_order) < 0;
+}
+
 /* --- which endpoints are sessions ------------------------------------------------------------------- */
 
 /* Whose end of which channel it is, by what it carried. False if it looks like none. */
@@ -129,7 +140,7 @@ static struct endpoint *other_side(struct endpoint *fe, unsigned channel, struct
 
 /* The socket that a message of this id carried, as this side's log has it; and when, 0: none did. */
 static struct endpoint *carried_by(const struct endpoint *main, enum io_dir dir, uint32_t wanted,
-				   uint64_t *ret_order)
+				   const struct io **ret_by)
 {
 	struct walk w = {0};
 	struct endpoint *found = NULL;
@@ -141,7 +152,7 @@ static struct endpoint *carried_by(const struct endpoint *main, enum io_dir dir,
 			w = (struct walk){0};
 		if (io->n_fds && vhu_walk_owner(&w, io->bytes, io->kept, &id) && id == wanted) {
 			found = io->at[0];
-			*ret_order = io->order;
+			*ret_by = io;
 		}
 		vhu_walk_over(&w, io->bytes, io->kept);
 		vhu_walk_skip(&w, io->len - io->kept);
@@ -153,7 +164,7 @@ static struct endpoint *carried_by(const struct endpoint *main, enum io_dir dir,
  * A front-end's end of a channel whose socketpair was not traced: it looks like one, is the process's, and
  * was used after the message and before the session's end.
  */
-static struct endpoint *likely_channel(const struct endpoint *main, uint64_t order)
+static struct endpoint *likely_channel(const struct endpoint *main, const struct io *after)
 {
 	enum { TRIES = 4096 };
 	unsigned tries = 0;
@@ -161,9 +172,9 @@ static struct endpoint *likely_channel(const struct endpoint *main, uint64_t ord
 	for (struct endpoint *e = main->next; e && tries < TRIES; e = e->next, tries++) {
 		const struct io *first = e->first[IO_IN];
 
-		if (e->tgid == main->tgid && first && first->order > order &&
-		    is_side(e, VHU_CHAN_BACKEND, FE) &&
-		    (main->ended == END_NONE || first->order < main->ended_order))
+		if (e->tgid == main->tgid && first &&
+		    by_time(first->t_ns, first->order, after->t_ns, after->order) > 0 &&
+		    is_side(e, VHU_CHAN_BACKEND, FE) && before_end(first, main))
 			return e;
 	}
 	return NULL;
@@ -174,17 +185,17 @@ static void find_carried(struct session *s)
 	static const uint32_t ids[2] = {VHU_ID_SET_BACKEND_REQ_FD, VHU_ID_GPU_SET_SOCKET};
 
 	for (unsigned i = 0; i < 2; i++) {
-		uint64_t order = 0, ignored = 0;
+		const struct io *by = NULL, *ignored;
 		struct endpoint *sent = NULL, *received = NULL;
 
 		if (s->side[FE])
-			sent = carried_by(s->side[FE], IO_OUT, ids[i], &order);
+			sent = carried_by(s->side[FE], IO_OUT, ids[i], &by);
 		if (s->side[BE])
 			received = carried_by(s->side[BE], IO_IN, ids[i], &ignored);
 		if (sent && sent->pair && !sent->pair->used)
 			s->carried[i][FE] = sent->pair;
-		else if (i == 0 && order)
-			s->carried[i][FE] = likely_channel(s->side[FE], order);
+		else if (i == 0 && by)
+			s->carried[i][FE] = likely_channel(s->side[FE], by);
 		if (received && !received->used)
 			s->carried[i][BE] = received;
 		for (unsigned side = 0; side < 2; side++)
@@ -200,7 +211,8 @@ static void note_first(struct session *s, const struct endpoint *e)
 	for (unsigned dir = 0; dir < IO_MAX; dir++) {
 		const struct io *io = e->first[dir];
 
-		if (io && (!s->first_order || io->order < s->first_order)) {
+		if (io &&
+		    (!s->first_order || by_time(io->t_ns, io->order, s->first_ns, s->first_order) < 0)) {
 			s->first_order = io->order;
 			s->first_ns = io->t_ns;
 		}
@@ -237,7 +249,7 @@ static int by_first(const void *a, const void *b)
 {
 	const struct session *x = a, *y = b;
 
-	return (x->first_order > y->first_order) - (x->first_order < y->first_order);
+	return by_time(x->first_ns, x->first_order, y->first_ns, y->first_order);
 }
 
 static int find_sessions(struct emission *x, struct vhu_err *err)
@@ -314,7 +326,8 @@ static int add_close(struct emission *x, struct session *s, struct vhu_err *err)
 	for (unsigned side = 0; side < 2; side++) {
 		const struct endpoint *e = s->side[side];
 
-		if (!e || e->ended == END_NONE || (first && first->ended_order < e->ended_order))
+		if (!e || e->ended == END_NONE ||
+		    (first && by_time(first->ended_ns, first->ended_order, e->ended_ns, e->ended_order) < 0))
 			continue;
 		first = e;
 		by = e->ended == END_OURS ? side : !side;
@@ -375,10 +388,9 @@ static int add_items(struct emission *x, struct session *s, struct vhu_err *err)
 static int by_order(const void *a, const void *b)
 {
 	const struct item *x = a, *y = b;
+	int first = by_time(x->t_ns, x->order, y->t_ns, y->order);
 
-	if (x->order != y->order)
-		return x->order < y->order ? -1 : 1;
-	return (x->kind > y->kind) - (x->kind < y->kind);
+	return first ? first : (x->kind > y->kind) - (x->kind < y->kind);
 }
 
 /* --- records ---------------------------------------------------------------------------------------- */

@@ -36,8 +36,8 @@ enum endpoint_how { HOW_UNKNOWN, HOW_SOCKET, HOW_CONNECT, HOW_ACCEPT, HOW_PAIR, 
 /* A socket as one process has it. */
 struct endpoint {
 	struct endpoint *next, *prev; /* all of them, in order */
-	struct endpoint *sibling;   /* of the same process */
-	struct endpoint *pair;	    /* the other end of a socketpair */
+	struct endpoint *pair;	      /* the other end of a socketpair */
+	const struct process *user;   /* who used it last; before, who made it */
 	enum endpoint_how how;
 	uint32_t tgid;
 	int fd;
@@ -53,7 +53,7 @@ struct endpoint {
 	uint64_t ended_ns, ended_order;
 	bool exited; /* with its process */
 	int status;
-	bool used;   /* it is part of a session */
+	bool used; /* it is part of a session */
 };
 
 /* A table from numbers to endpoints or numbers. Zeroed: empty. */
@@ -62,7 +62,7 @@ struct table {
 		uint64_t key;
 		void *value;
 		bool used;
-	} *entries;
+	} * entries;
 	size_t n, cap;
 };
 /* NULL if there is none. */
@@ -70,43 +70,56 @@ void *vhu_table_get(const struct table *t, uint64_t key);
 int vhu_table_put(struct table *t, uint64_t key, void *value);
 void vhu_table_done(struct table *t);
 
+/* What numbers stand for, in whichever process. Without an endpoint only its kind is known. */
+struct opened {
+	unsigned refs; /* numbers that do; 0: it is closed */
+	struct endpoint *endpoint;
+	enum vhu_fd_kind kind;
+	bool sized;
+	uint64_t size;
+	uint32_t pid; /* of a pidfd */
+};
+
+struct process {
+	uint32_t tgid;	      /* the first thread that was seen */
+	struct table fds;     /* number → struct opened */
+	bool certain;	      /* it is known whose descriptors it shares */
+	struct process *same; /* it turned out to be a thread of this one */
+	struct process *next; /* all of them */
+};
+
 struct import {
 	struct vhu_arena *arena;
-	struct table processes;	  /* thread → struct process */
-	struct table descriptors; /* process and number → struct descriptor */
-	struct table inodes;	  /* → endpoint */
+	struct table processes; /* thread → struct process */
+	struct table inodes;	/* → endpoint */
+	struct opened closed;	/* what numbers stand for that are in no use */
+	struct process *first_process;
 	struct endpoint *first, *last;
 	size_t n_endpoints;
-	uint64_t order, bytes;
+	uint64_t order;	   /* of the call that is taken into account */
+	uint64_t begun_ns; /* and when it began */
+	uint64_t bytes;
 	struct vhu_import_stats stats;
 	vhu_record_sink *sink;
 	void *ctx;
 };
 
-struct process {
-	uint32_t tgid; /* the first thread that was seen */
-	struct endpoint *endpoints;
-	bool certain;		/* it is known whose descriptors it shares */
-	struct process *same;	/* it turned out to be a thread of this one */
-	struct process *parent; /* whose descriptors it began with */
-};
-
-/* What a number stands for in a process; without an endpoint only its kind is known. */
-struct descriptor {
-	bool open;
-	struct endpoint *endpoint;
-	enum vhu_fd_kind kind;
-	bool sized;
-	uint64_t size;
-};
-
 /* import_world.c: what is known of processes, their descriptors and their sockets. */
 /* What a thread belongs to, made if need be. NULL: no memory. */
 struct process *vhu_import_process(struct import *m, uint32_t tid);
-/* NULL if nothing is known of it. Children have what their parents have, until they close it. */
-struct descriptor *vhu_import_lookup(const struct import *m, const struct process *p, int fd);
-/* The process's own entry, made if need be. */
-struct descriptor *vhu_import_own(struct import *m, const struct process *p, int fd);
+/* NULL if nothing is known of it. */
+struct opened *vhu_import_lookup(const struct process *p, int fd);
+/* From now on the number is this; NULL: closed. What it was before is closed by that. -ENOMEM. */
+int vhu_import_put(struct import *m, struct process *p, int fd, struct opened *what);
+/* All of these numbers are closed. */
+void vhu_import_close_range(struct import *m, struct process *p, uint64_t first, uint64_t last);
+/* Something new at this number. NULL: no memory. */
+struct opened *vhu_import_open(struct import *m, struct process *p, int fd, enum vhu_fd_kind kind);
+/* A thread that shares its maker's descriptors, or a process that has copies. -ENOMEM. */
+int vhu_import_fork(struct import *m, struct process *maker, uint32_t tid, bool shares);
+/* The process is gone, and with it its descriptors. */
+void vhu_import_exit(struct import *m, struct process *p, int status);
+void vhu_import_processes_done(struct import *m);
 /* "UNIX-STREAM:[12->34,…]", "socket:[12]" */
 void vhu_import_inodes(const char *note, uint64_t *ret, uint64_t *ret_peer);
 /* What strace writes behind a number: what sort of file that is. */
@@ -124,6 +137,21 @@ bool vhu_import_judge(struct endpoint *e, enum io_dir dir, const uint8_t *bytes,
  */
 struct endpoint *vhu_import_find(struct import *m, struct process *p, int fd, const char *note,
 				 enum io_dir dir, const uint8_t *bytes, size_t len);
+
+/* A number of a descriptor; false if it is none. */
+bool vhu_import_fd(const struct strace_value *v, int *ret);
+
+/* What takes a call into account. -ENOMEM, -EFBIG. */
+typedef int import_take(struct import *m, const struct strace_line *line, struct vhu_err *err);
+struct import_call {
+	const char *name;
+	import_take *take;
+};
+/* import_fds.c: calls that make descriptors, copy or close them, and what becomes of processes; up to a NULL.
+ */
+extern const struct import_call vhu_import_fd_calls[];
+/* Whether a call of this name is one that matters. */
+bool vhu_import_knows(const char *name);
 
 /* Takes one line's call into account. -ENOMEM, -EFBIG. */
 int vhu_import_call(struct import *m, const struct strace_line *line, struct vhu_err *err);

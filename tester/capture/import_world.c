@@ -69,36 +69,131 @@ struct process *vhu_import_process(struct import *m, uint32_t tid)
 		if (!p || vhu_table_put(&m->processes, tid, p) < 0)
 			return NULL;
 		p->tgid = tid;
+		p->next = m->first_process;
+		m->first_process = p;
 	}
 	while (p->same)
 		p = p->same;
 	return p;
 }
 
-static uint64_t key_of(const struct process *p, int fd)
+struct opened *vhu_import_lookup(const struct process *p, int fd)
 {
-	return (uint64_t)p->tgid << 32 | (uint32_t)fd;
+	return vhu_table_get(&p->fds, (uint64_t)fd);
 }
 
-struct descriptor *vhu_import_lookup(const struct import *m, const struct process *p, int fd)
+/* Whether another number of the process is the same. */
+static bool holds(const struct process *p, const struct opened *what)
 {
-	for (unsigned depth = 0; p && depth < 64; p = p->parent, depth++) {
-		struct descriptor *d = vhu_table_get(&m->descriptors, key_of(p, fd));
+	for (size_t i = 0; i < p->fds.cap; i++)
+		if (p->fds.entries[i].used && p->fds.entries[i].value == what)
+			return true;
+	return false;
+}
 
-		if (d)
-			return d;
+/*
+ * A number is no more. What others have inherited, and do not use, is closed all the same; when they do use
+ * it later, it was not.
+ */
+static void let_go(const struct import *m, const struct process *p, struct opened *what, const int *status)
+{
+	struct endpoint *e = what->endpoint;
+
+	what->refs--;
+	if (!e || (what->refs && (e->user != p || holds(p, what))) || e->ended != END_NONE)
+		return;
+	vhu_import_end(m, e, END_OURS, 0, m->begun_ns);
+	e->exited = status;
+	e->status = status ? *status : 0;
+}
+
+int vhu_import_put(struct import *m, struct process *p, int fd, struct opened *what)
+{
+	struct opened *was = vhu_import_lookup(p, fd);
+
+	what = what ? what : &m->closed;
+	if (vhu_table_put(&p->fds, (uint64_t)fd, what) < 0)
+		return -ENOMEM;
+	what->refs += what != &m->closed;
+	if (was && was->refs)
+		let_go(m, p, was, NULL);
+	return 0;
+}
+
+struct opened *vhu_import_open(struct import *m, struct process *p, int fd, enum vhu_fd_kind kind)
+{
+	struct opened *new = vhu_arena_alloc(m->arena, sizeof(*new));
+
+	if (!new)
+		return NULL;
+	new->kind = kind;
+	return vhu_import_put(m, p, fd, new) < 0 ? NULL : new;
+}
+
+int vhu_import_fork(struct import *m, struct process *maker, uint32_t tid, bool shares)
+{
+	struct process *child = vhu_import_process(m, tid);
+
+	if (!child)
+		return -ENOMEM;
+	if (child == maker || child->certain)
+		return 0;
+	child->certain = true;
+	if (shares) {
+		child->same = maker;
+		return 0;
 	}
-	return NULL;
+	/* What it was seen to open before its maker returned is its own. */
+	for (size_t i = 0; i < maker->fds.cap; i++) {
+		const struct table_entry *entry = &maker->fds.entries[i];
+
+		if (entry->used && !vhu_table_get(&child->fds, entry->key) &&
+		    vhu_import_put(m, child, (int)entry->key, entry->value) < 0)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
-struct descriptor *vhu_import_own(struct import *m, const struct process *p, int fd)
+/* With the status of the process, if that ends. */
+static void close_all(struct import *m, struct process *p, uint64_t first, uint64_t last, const int *status)
 {
-	struct descriptor *d = vhu_table_get(&m->descriptors, key_of(p, fd));
+	for (size_t i = 0; i < p->fds.cap; i++) {
+		struct table_entry *entry = &p->fds.entries[i];
+		struct opened *what = entry->value;
 
-	if (d)
-		return d;
-	d = vhu_arena_alloc(m->arena, sizeof(*d));
-	return d && vhu_table_put(&m->descriptors, key_of(p, fd), d) == 0 ? d : NULL;
+		if (!entry->used || entry->key < first || entry->key > last || !what->refs)
+			continue;
+		entry->value = &m->closed;
+		let_go(m, p, what, status);
+	}
+}
+
+void vhu_import_close_range(struct import *m, struct process *p, uint64_t first, uint64_t last)
+{
+	close_all(m, p, first, last, NULL);
+}
+
+void vhu_import_exit(struct import *m, struct process *p, int status)
+{
+	close_all(m, p, 0, UINT64_MAX, &status);
+	vhu_table_done(&p->fds);
+}
+
+void vhu_import_processes_done(struct import *m)
+{
+	for (struct process *p = m->first_process; p; p = p->next)
+		vhu_table_done(&p->fds);
+	vhu_table_done(&m->processes);
+}
+
+bool vhu_import_fd(const struct strace_value *v, int *ret)
+{
+	int64_t fd;
+
+	if (!vhu_strace_number(v, &fd) || fd < 0 || fd > INT32_MAX)
+		return false;
+	*ret = (int)fd;
+	return true;
 }
 
 void vhu_import_inodes(const char *note, uint64_t *ret, uint64_t *ret_peer)
@@ -156,19 +251,16 @@ struct endpoint *vhu_import_endpoint(struct import *m, struct process *p, int fd
 				     const struct strace_line *line)
 {
 	struct endpoint *e;
-	struct descriptor *d;
+	struct opened *what;
 
 	if (m->n_endpoints == IMPORT_ENDPOINTS_MAX)
 		return NULL;
 	e = vhu_arena_alloc(m->arena, sizeof(*e));
-	d = vhu_import_own(m, p, fd);
-	if (!e || !d)
+	what = vhu_import_open(m, p, fd, how == HOW_RECEIVED ? VHU_FDK_UNKNOWN : VHU_FDK_SOCKET);
+	if (!e || !what)
 		return NULL;
-	/* Its close was not seen. */
-	if (d->open && d->endpoint)
-		vhu_import_end(m, d->endpoint, END_OURS, 0, line->t_ns);
-	*d = (struct descriptor){
-		.open = true, .endpoint = e, .kind = how == HOW_RECEIVED ? VHU_FDK_UNKNOWN : VHU_FDK_SOCKET};
+	what->endpoint = e;
+	e->user = p;
 	e->how = how;
 	e->tgid = p->tgid;
 	e->fd = fd;
@@ -180,8 +272,6 @@ struct endpoint *vhu_import_endpoint(struct import *m, struct process *p, int fd
 	else
 		m->first = e;
 	m->last = e;
-	e->sibling = p->endpoints;
-	p->endpoints = e;
 	m->n_endpoints++;
 	return e;
 }
@@ -219,10 +309,23 @@ static bool continues(const struct endpoint *e, enum io_dir dir, const uint8_t *
 	return w->have ? len <= VHU_C_HEADER_SIZE - w->have : vhu_import_judge(NULL, dir, bytes, len);
 }
 
+/*
+ * What is inherited may have been closed where nobody looked (by execve), and the number be something else by
+ * now.
+ */
+static struct endpoint *of_process(struct import *m, struct process *p, int fd, struct endpoint *e,
+				   enum io_dir dir, const uint8_t *bytes, size_t len)
+{
+	if (!e || e->user == p || !len || continues(e, dir, bytes, len))
+		return e;
+	vhu_import_put(m, p, fd, NULL);
+	return NULL;
+}
+
 struct endpoint *vhu_import_find(struct import *m, struct process *p, int fd, const char *note,
 				 enum io_dir dir, const uint8_t *bytes, size_t len)
 {
-	struct descriptor *d = vhu_import_lookup(m, p, fd);
+	const struct opened *what = vhu_import_lookup(p, fd);
 	struct endpoint *found = NULL;
 	uint64_t inode, peer;
 	unsigned seen = 0;
@@ -234,8 +337,8 @@ struct endpoint *vhu_import_find(struct import *m, struct process *p, int fd, co
 			found->peer_inode = found->peer_inode ? found->peer_inode : peer;
 		return found;
 	}
-	if (d)
-		return d->open ? d->endpoint : NULL;
+	if (what)
+		return what->refs ? of_process(m, p, fd, what->endpoint, dir, bytes, len) : NULL;
 	if (p->certain)
 		return NULL;
 	for (struct endpoint *e = m->last; e && ++seen < SEARCH_MAX; e = e->prev) {

@@ -30,8 +30,13 @@ enum { STRACE_TIDS_MAX = 4096, STRACE_LINE_MAX = 16 << 20 };
 /* One call of a log, or the end of a process. */
 struct strace_line {
 	uint32_t tid; /* 0: the line does not say */
-	uint64_t t_ns; /* 0: it does not say */
-	bool ended;    /* the process is gone: no call, but a wait status */
+	bool timed;   /* it says a time; otherwise the line's number stands for it, a microsecond each */
+	uint64_t begun_ns, t_ns; /* when the call began, and when it returned */
+	bool ended;		 /* the process is gone: no call, but a wait status */
+	bool broken;		 /* a call, `call.name`, that is not whole or cannot be understood */
+	uint32_t maker; /* the only thread that is making another one meanwhile, or a process; 0: none, or
+			   several */
+	bool shares;	/* and that one has the same descriptors */
 	int status;
 	struct strace_call call;
 };
@@ -42,8 +47,8 @@ struct strace_reader;
 int vhu_strace_new(struct strace_reader **ret, struct vhu_err *err);
 void vhu_strace_free(struct strace_reader *r);
 /*
- * * A line of the log, without its end. 1: *ret is a whole call (its parts live until the next line),
- * 0: nothing yet, or nothing of interest; -ENOMEM.
+ * A line of the log, without its end. 1: *ret is a whole call (its parts live until the next line),
+ * 0: nothing yet, or nothing of interest (`broken` may be set); -ENOMEM.
  */
 int vhu_strace_line(struct strace_reader *r, const char *line, size_t len, struct strace_line *ret,
 		    struct vhu_err *err);
@@ -54,5 +59,7 @@ const struct strace_value *vhu_strace_arg(const struct strace_call *c, unsigned 
 const struct strace_value *vhu_strace_member(const struct strace_value *v, const char *name);
 /* A whole number; false if it is none. */
 bool vhu_strace_number(const struct strace_value *v, int64_t *ret);
-/* Whether a word has this among its flags. */
-bool vhu_strace_has(const struct strace_value *v, const char *flag);
+/* Whether a word has this among its flags, or is a number with that bit. */
+bool vhu_strace_has(const struct strace_value *v, const char *flag, int64_t bit);
+/* Whether a word is this name, or that number. */
+bool vhu_strace_is(const struct strace_value *v, const char *name, int64_t number);

@@ -38,6 +38,16 @@ static void tell(const struct vhu_import_stats *stats, FILE *out)
 			"vhu-capture: %" PRIu64
 			" bytes of messages are not in the logs: trace with -s 65536\n",
 			stats->cut);
+	if (stats->broken)
+		fprintf(stderr,
+			"vhu-capture: %" PRIu64
+			" calls are not whole or cannot be understood, and left out; the first: %s\n",
+			stats->broken, stats->first_broken);
+	if (stats->unread)
+		fprintf(stderr,
+			"vhu-capture: %" PRIu64
+			" calls moved more messages than the logs tell: trace with -v\n",
+			stats->unread);
 	if (!stats->timed)
 		fprintf(stderr, "vhu-capture: the logs tell no times, only an order: trace with -ttt\n");
 }

@@ -25,6 +25,7 @@ WAYS = {
     'annotated': (['-xx', '-s', '65536', '-yy', '-ttt', '-e', CALLS], True),
     'everything': (['-s', '65536', '-y', '-tt', '-T'], True),
     'relative': (['-x', '-s', '65536', '-r', '-e', 'trace=%network,read,write,close,clone,fork,vfork'], True),
+    'unusual': (['-xx', '-s', '65536', '-Y', '-n', '-i', '-r', '-ttt', '-T', '-X', 'raw'], True),
     'cut': (['-xx', '-s', '40', '-ttt', '-e', CALLS], False),
 }
 

@@ -143,6 +143,133 @@ static void test_threads(void **state)
 	      "1 fe connect s; 1 fe main 12; 1 be main 20; 1 fe main 12; 1 fe close");
 }
 
+/* The reply is there before the call that asked for it has returned. */
+static void test_request_comes_first(void **state)
+{
+	gives("10 connect(7, {sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0\n"
+	      "11 accept4(3, NULL, NULL, SOCK_CLOEXEC) = 5\n"
+	      "11 read(5,  <unfinished ...>\n"
+	      "10 write(7, \"" GET_FEATURES "\", 12 <unfinished ...>\n"
+	      "11 <... read resumed>\"" GET_FEATURES "\", 12) = 12\n"
+	      "11 write(5, \"" FEATURES "\", 20) = 20\n"
+	      "10 <... write resumed>) = 12\n"
+	      "10 read(7, \"" FEATURES "\", 20) = 20\n",
+	      "1 fe connect s; 1 fe main 12; 1 be main 20");
+}
+
+/* Copies of a socket are the socket, whichever number, thread or process uses it; it ends with the last of
+ * them. */
+static void test_copies(void **state)
+{
+	static const char *const ways[] = {
+		"10 dup(5) = 6\n10 close(5) = 0\n10 read(6, ",
+		"10 dup2(5, 6) = 6\n10 close_range(5, 5, 0) = 0\n10 read(6, ",
+		"10 dup3(5, 6, O_CLOEXEC) = 6\n10 read(6, ",
+		"10 fcntl(5, F_DUPFD_CLOEXEC, 6) = 6\n10 close(5) = 0\n10 read(6, ",
+		"10 fcntl(5, 0x406, 6) = 6\n10 close(5) = 0\n10 read(6, ",
+		"10 pidfd_open(10, 0) = 4\n10 pidfd_getfd(4, 5, 0) = 6\n10 close(5) = 0\n10 read(6, ",
+		"10 fork() = 11\n10 close(5) = 0\n11 read(5, ",
+		"10 clone(child_stack=NULL, flags=CLONE_FILES|SIGCHLD) = 11\n11 read(5, ",
+		"10 clone(child_stack=NULL, flags=0x400) = 11\n11 read(5, ",
+		/* The child is there before the call has returned. */
+		"10 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>\n11 read(5, \"" SET_OWNER
+		"\", 12) = 12\n10 <... clone resumed>) = 11\n10 close(5) = 0\n11 read(5, ",
+	};
+
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(ways); i++) {
+		bool early = i + 1 == VHU_ARRAY_SIZE(ways);
+		struct vhu_buf log = {0};
+
+		vhu_buf_printf(&log,
+			       "10 accept4(3, NULL, NULL, 0) = 5\n10 read(5, \"%s\", 12) = 12\n"
+			       "%s\"%s\", 12) = 12\n"
+			       "11 +++ exited with 0 +++\n10 +++ exited with 3 +++\n",
+			       GET_FEATURES, ways[i], SET_OWNER);
+		gives(vhu_buf_text(&log),
+		      early ? "1 fe connect; 1 fe main 12; 1 fe main 12; 1 fe main 12; "
+			      "1 be exit 4; 1 be close"
+			    : "1 fe connect; 1 fe main 12; 1 fe main 12; 1 be exit 4; 1 be close");
+		vhu_buf_done(&log);
+	}
+}
+
+/* The child's number is another file by now, which nobody saw being opened. */
+static void test_inherited_number(void **state)
+{
+	gives("10 connect(7, {sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0\n"
+	      "10 write(7, \"" GET_FEATURES "\", 12) = 12\n"
+	      "10 vfork() = 11\n"
+	      "11 read(7, \"\\x7f\\x45\\x4c\\x46\\x01\\x00\\x00\\x00\\0\\0\\0\\0\", 12) = 12\n"
+	      "11 close(7) = 0\n"
+	      "10 read(7, \"" FEATURES "\", 20) = 20\n"
+	      "10 close(7) = 0\n"
+	      "11 +++ exited with 0 +++\n",
+	      "1 fe connect s; 1 fe main 12; 1 be main 20; 1 fe close");
+}
+
+static void test_many_messages(void **state)
+{
+	gives("10 connect(7, {sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0\n"
+	      "10 sendmmsg(7, [{msg_hdr=" NO_NAME "msg_iov=[{iov_base=\"" GET_FEATURES
+	      "\", iov_len=12}], msg_iovlen=1, msg_controllen=0, msg_flags=0}, msg_len=12}, "
+	      "{msg_hdr=" NO_NAME "msg_iov=[{iov_base=\"" SET_CALL
+	      "\\0\\0\\0\\0\\0\\0\\0\\0\", iov_len=20}], msg_iovlen=1, msg_control=[{cmsg_len=20, "
+	      "cmsg_level=0x1, cmsg_type=0x1 /* SCM_RIGHTS */, cmsg_data=[9]}], msg_controllen=24, "
+	      "msg_flags=0}, msg_len=20}], 2, 0) = 2\n"
+	      "10 recvmmsg(7, [{msg_hdr=" NO_NAME "msg_iov=[{iov_base=\"" FEATURES
+	      "\", iov_len=20}], msg_iovlen=1, msg_controllen=0, msg_flags=0}, msg_len=20}], 4, 0, NULL) = 1 "
+	      "(left {tv_sec=0, tv_nsec=1})\n",
+	      "1 fe connect s; 1 fe main 12; 1 fe main 20 unknown:9; 1 be main 20");
+}
+
+/* Whatever else stands before and behind the calls. */
+static void test_prefixes(void **state)
+{
+	gives("10<qemu> 1700000000.100000 (+     0.000100) [  42] [00007f0011223344] connect(7, "
+	      "{sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0 <0.000010>\n"
+	      "[pid    10<a b>] 10:00:01 (+     0.000100) write(7, \"" GET_FEATURES
+	      "\", 12) = 12 <0.000010>\n",
+	      "1 fe connect s; 1 fe main 12");
+}
+
+/* With strace -ff each line has the time at which the call began: what it read came when it was over. */
+static void test_durations(void **state)
+{
+	const char *logs[] = {"1700000000.1 connect(7<UNIX-STREAM:[1->2]>, {sa_family=AF_UNIX, "
+			      "sun_path=\"s\"}, 110) = 0 <0.001>\n"
+			      "1700000000.2 read(7<UNIX-STREAM:[1->2]>, \"" FEATURES "\", 20) = 20 <0.2>\n",
+			      "1700000000.3 write(7<UNIX-STREAM:[1->2]>, \"" GET_FEATURES
+			      "\", 12) = 12 <0.001>\n"};
+	struct vhu_import_stats stats;
+	struct seen seen = {0};
+
+	import(logs, 2, &seen, &stats);
+	assert_string_equal(vhu_buf_text(&seen.text), "1 fe connect s; 1 fe main 12; 1 be main 20");
+	vhu_buf_done(&seen.text);
+}
+
+static void test_broken_lines(void **state)
+{
+	const char *log = "connect(7, {sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0\n"
+			  "write(7, \"" GET_FEATURES "\", 12) = 12\n"
+			  "poll([{fd=7, eve\n"
+			  "read(7, \"\\x01\\x0\n"
+			  "read(7, <unfinished ...>) = ?\n"
+			  "--- SIGTERM {si_signo=SIGTERM} ---\n"
+			  "sendmmsg(7, [{msg_hdr=" NO_NAME "msg_iov=[{iov_base=\"" SET_OWNER
+			  "\", iov_len=12}], msg_iovlen=1}, msg_len=12}, ...], 2, 0) = 2\n"
+			  "sendmsg(7, " NO_NAME "msg_iov=[{iov_ba";
+	struct vhu_import_stats stats;
+	struct seen seen = {0};
+
+	import(&log, 1, &seen, &stats);
+	assert_string_equal(vhu_buf_text(&seen.text), "1 fe connect s; 1 fe main 12; 1 fe main 12");
+	assert_int_equal(stats.broken, 2);
+	assert_int_equal(stats.unread, 1);
+	assert_non_null(strstr(stats.first_broken, ":4"));
+	vhu_buf_done(&seen.text);
+}
+
 static void test_cut(void **state)
 {
 	gives("connect(7, {sa_family=AF_UNIX, sun_path=\"s\"}, 110) = 0\n"
@@ -294,6 +421,13 @@ int main(void)
 		cmocka_unit_test(test_old_spelling),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_request_comes_first),
+		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_inherited_number),
+		cmocka_unit_test(test_many_messages),
+		cmocka_unit_test(test_prefixes),
+		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_broken_lines),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_back_end_channel),
 		cmocka_unit_test(test_two_logs),

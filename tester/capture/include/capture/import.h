@@ -7,6 +7,9 @@ struct vhu_import_stats {
 	uint64_t lines, calls; /* read; of them, whole system calls */
 	uint64_t sessions, messages;
 	uint64_t cut; /* bytes that strace left out */
+	uint64_t broken; /* lines of calls that matter that are not whole, or cannot be understood */
+	char first_broken[120]; /* the first of them: LOG:LINE */
+	uint64_t unread; /* calls that moved more messages than their lines tell */
 	bool timed;   /* the logs tell times */
 };
 
