@@ -140,7 +140,7 @@ static void test_rings_that_are_ready(void **state)
 			    "GET_VRING_BASE:0");
 }
 
-/* A start that failed: what ran is stopped from the last to the first; since 10 it matters where used rings lie. */
+/* What ran is stopped from the last to the first; since 10 it matters where used rings lie. */
 static void test_start_that_fails(void **state)
 {
 	const bool running[] = {true, false, true};
@@ -148,8 +148,9 @@ static void test_start_that_fails(void **state)
 
 	f.queues = 3;
 	f.ready = running;
-	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_FAIL)->text,
-			    "GET_VRING_BASE:2 GET_VRING_BASE:0 SET_VRING_CALL:0 SET_VRING_CALL:1 SET_VRING_CALL:2");
+	assert_string_equal(
+		walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_FAIL)->text,
+		"GET_VRING_BASE:2 GET_VRING_BASE:0 SET_VRING_CALL:0 SET_VRING_CALL:1 SET_VRING_CALL:2");
 	f.enabled = true;
 	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_FAIL)->text,
 			    "SET_VRING_ENABLE:0* SET_VRING_ENABLE:1* SET_VRING_ENABLE:2* GET_VRING_BASE:2 "
@@ -316,16 +317,11 @@ static void test_look_ups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_disk_of_qemu),
-		cmocka_unit_test(test_twenty_pairs),
-		cmocka_unit_test(test_guest_without_mq),
-		cmocka_unit_test(test_rings_that_are_ready),
-		cmocka_unit_test(test_start_that_fails),
-		cmocka_unit_test(test_what_goes_with_it),
-		cmocka_unit_test(test_rust_front_ends),
-		cmocka_unit_test(test_features_passed_on),
-		cmocka_unit_test(test_regions_told_again),
-		cmocka_unit_test(test_postcopy_of_many_pairs),
+		cmocka_unit_test(test_disk_of_qemu),	   cmocka_unit_test(test_twenty_pairs),
+		cmocka_unit_test(test_guest_without_mq),   cmocka_unit_test(test_rings_that_are_ready),
+		cmocka_unit_test(test_start_that_fails),   cmocka_unit_test(test_what_goes_with_it),
+		cmocka_unit_test(test_rust_front_ends),	   cmocka_unit_test(test_features_passed_on),
+		cmocka_unit_test(test_regions_told_again), cmocka_unit_test(test_postcopy_of_many_pairs),
 		cmocka_unit_test(test_look_ups),
 	};
 

@@ -55,7 +55,9 @@ struct reading {
 	uint64_t socket[CONNECTIONS];	 /* what each goes over, as a hash; 0: not told */
 	uint32_t connection;		 /* whose state this is: */
 	uint64_t pfeatures;
-	uint64_t taken; /* requests that were at least once, a bit each */
+	uint64_t taken;			     /* requests that were at least once, a bit each */
+	unsigned acknowledged[REQUEST_BITS]; /* of each request, refusals as well */
+	bool acted;			     /* the back-end asked for something since it was asked last */
 	uint32_t asked; /* the request that waits for an acknowledgement without REPLY_ACK; 0: none */
 	bool ungated, unoffered; /* was asked for without agreement, without offer; served, if it goes on */
 	uint8_t packet[PACKET_MAX];
@@ -250,15 +252,19 @@ static void take_as_refused(struct reading *r)
 	r->rings = r->rings_before;
 }
 
-/* What asks for more rings than there are is refused for that alone. */
 static void take_acknowledgement(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
 	bool refused = len == PMAX_U64 && FIELD(payload, U64, u64);
+	struct refusals *all = &options.refusals[request % REQUEST_BITS];
+	unsigned nth = r->acknowledged[request % REQUEST_BITS]++;
 
-	if (is_of_ring(request) || request >= REQUEST_BITS)
+	if (request >= REQUEST_BITS)
 		return;
 	r->taken |= (uint64_t)!refused << request;
-	options.refused[request] += !(r->taken >> request & 1);
+	if (refused && all->n < REFUSALS_MAX) {
+		all->at[all->n].nth = nth;
+		all->at[all->n++].how = r->acted ? REFUSED_AFTER_ALL : REFUSED_AT_ONCE;
+	}
 	if (request == MSG_MAIN_NET_SET_MTU)
 		options.mtu_any &= !refused;
 }
@@ -296,6 +302,7 @@ static void take_request(struct reading *r, uint32_t request, const uint8_t *pay
 		r->base_high = FIELD(payload, VRING_BASE, num) > LOW_HALF;
 	r->screens += request == MSG_MAIN_GPU_SET_SOCKET;
 	r->rings_before = r->rings;
+	r->acted = false;
 	if (!is_of_ring(request))
 		return;
 	index = request == MSG_MAIN_SET_VRING_CALL || request == MSG_MAIN_SET_VRING_KICK
@@ -385,8 +392,11 @@ static void take_packet(struct reading *r, size_t len)
 		return;
 	message = r->packet + head;
 	memcpy(&request, message, sizeof(request));
-	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK && request < REQUEST_BITS)
-		options.unasked &= ~(1ULL << request);
+	if (r->packet[4] == CHANNEL_BACKEND && from == FROM_BACK) {
+		r->acted = true;
+		if (request < REQUEST_BITS)
+			options.unasked &= ~(1ULL << request);
+	}
 	if (r->packet[4] == CHANNEL_GPU && from == FROM_BACK)
 		take_screen(r, request, message + C_HEADER_SIZE, len - head - C_HEADER_SIZE);
 	if (r->packet[4] != CHANNEL_MAIN)
@@ -434,8 +444,8 @@ void like_capture(const char *path, uint32_t session)
 	read_all(r, take_packet);
 	take_as_served(r);
 	for (unsigned request = 0; request < REQUEST_BITS; request++)
-		if (options.refused[request] && !(r->taken >> request & 1))
-			options.refused[request] = UINT_MAX;
+		options.refusals[request].always =
+			options.refusals[request].n && !is_of_ring(request) && !(r->taken >> request & 1);
 	options.gpu_asks = !r->screens_asked		   ? GPU_ASKS_NEVER
 			   : r->screens_asked < r->screens ? GPU_ASKS_ONCE
 							   : GPU_ASKS_ALWAYS;

@@ -10,6 +10,22 @@
 
 #include "proto.h"
 
+/* A refusal comes after all where requests of the back-end's own show that the work was begun. */
+enum refusal { NOT_REFUSED, REFUSED_AT_ONCE, REFUSED_AFTER_ALL };
+
+enum { REFUSALS_MAX = 64 }; /* more are taken */
+
+/* Which of the requests of one kind that are acknowledged the captured back-end refused. */
+struct refusals {
+	unsigned n;
+	struct {
+		unsigned nth; /* from 0 */
+		enum refusal how;
+	} at[REFUSALS_MAX];
+	bool always;
+	unsigned asked; /* by now */
+};
+
 struct options {
 	const char *socket;
 	int fd;	      /* inherited socket; -1: none */
@@ -39,7 +55,7 @@ struct options {
 	enum { GPU_ASKS_NEVER, GPU_ASKS_ONCE, GPU_ASKS_ALWAYS } gpu_asks;
 	uint64_t gpu_features; /* … and agrees to these */
 	uint64_t unasked; /* requests of our own that are not made, a bit each */
-	unsigned refused[64]; /* requests of the front-end: so many times, before any is taken */
+	struct refusals refusals[64]; /* by request of the front-end */
 	bool ungated;	 /* messages are served without their protocol feature */
 	bool unoffered;	 /* features are taken that were not offered */
 	bool mtu_any;	 /* whatever MTU the front-end names is taken */
@@ -57,13 +73,18 @@ static inline bool options_asks(uint32_t request)
 	return request >= 64 || !(options.unasked >> request & 1);
 }
 
-/* Whether the captured back-end refused it now. */
-static inline bool options_refuse(uint32_t request)
+/* What the captured back-end did with it now. To be asked once for each that is acknowledged. */
+static inline enum refusal options_refuse(uint32_t request)
 {
-	if (request >= 64 || !options.refused[request])
-		return false;
-	options.refused[request] -= options.refused[request] != UINT_MAX; /* always */
-	return true;
+	struct refusals *r = &options.refusals[request % 64];
+	unsigned nth = r->asked++;
+
+	if (request >= 64 || r->always)
+		return request >= 64 ? NOT_REFUSED : REFUSED_AT_ONCE;
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->at[i].nth == nth)
+			return r->at[i].how;
+	return NOT_REFUSED;
 }
 
 struct device;

@@ -330,12 +330,14 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 }
 
 /* A refusal that the capture shows comes before all judgement: whatever its reason was, it is told once. */
-static bool refused_as_captured(const struct msg *m, bool acks)
+static enum refusal refused_as_captured(const struct msg *m, bool acks)
 {
-	if (!acks || !(m->flags & C_HEADER_NEED_REPLY) || !options_refuse(m->request))
-		return false;
-	remark("request %u was refused in the capture", m->request);
-	return true;
+	enum refusal how =
+		acks && (m->flags & C_HEADER_NEED_REPLY) ? options_refuse(m->request) : NOT_REFUSED;
+
+	if (how != NOT_REFUSED)
+		remark("request %u was refused in the capture", m->request);
+	return how;
 }
 
 static bool has_own_reply(const struct session *s, const struct msg_row *row)
@@ -395,7 +397,8 @@ static void dispatch(struct session *s)
 	const struct msg_row *row = proto_row(m->request);
 	struct reply reply = {.size = 0, .fd = -1};
 	bool acks = (s->pfeatures & P(REPLY_ACK)) || options.ack_always, asked;
-	enum result res = refused_as_captured(m, acks) ? RES_REFUSED : judge(s, m, row);
+	enum refusal captured = refused_as_captured(m, acks);
+	enum result res = captured == REFUSED_AT_ONCE ? RES_REFUSED : judge(s, m, row);
 
 	s->messages++;
 	if (fault(inband_cross_hang) && s->asked == MSG_BACKEND_BACKEND_VRING_CALL)
@@ -411,6 +414,8 @@ static void dispatch(struct session *s)
 		res = handler_of(m->request)(s, m, &reply);
 	else if (res == RES_REFUSED && fd_forgiven(m))
 		res = RES_OK;
+	if (captured == REFUSED_AFTER_ALL && res == RES_OK)
+		res = RES_REFUSED;
 	/* a mask that ends REPLY_ACK is still acknowledged, one that begins it already */
 	asked = (m->flags & C_HEADER_NEED_REPLY) && (acks || (s->pfeatures & P(REPLY_ACK)));
 	if (s->acks_late && m->request != MSG_MAIN_SET_PROTOCOL_FEATURES && s->acks_late--)
