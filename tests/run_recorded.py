@@ -34,7 +34,7 @@ CASES = {
         'blk/packed-memory-removed-in-io', 'core/memory/table-without-the-rings', 'blk/dirty-log-*', 'core/log/base-without-fd',
         'core/iotlb/*', 'core/inband/*',
         # the same request refused as malformed first, then taken
-        'core/inflight/set-without-fd', 'core/vring/addr-wrong-size',
+        'core/inflight/set-without-fd', 'core/vring/addr-wrong-size', 'core/status/features-ok-after-a-refusal',
     ],
     'net': ['net'], 'fs': ['fs'], 'vsock': ['vsock'], 'scsi': ['scsi'],
 }

@@ -405,7 +405,8 @@ int vhu_speak(struct front *f, const struct vhu_script_item *item, struct spoken
 		says[item->msg](f, item, ret);
 	if (!has_own_cursor(item->msg) && (item->need_reply || exchange))
 		reply = take_reply(f, row->id);
-	f->denied = reply && !exchange && vhu_frame_get(&reply->frame, VHU_PL_U64, "u64", &refusal) && refusal;
+	f->denied =
+		reply && !exchange && vhu_frame_get(&reply->frame, VHU_PL_U64, "u64", &refusal) && refusal;
 	f->refused |= f->denied && (!f->set_up || (f->starting && vhu_persona_heeds(&f->facts, item->msg)));
 	return 0;
 }

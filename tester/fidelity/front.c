@@ -189,7 +189,7 @@ void vhu_front_prepare_start(struct front *f, const struct choice *c)
 	f->facts.iommu = !f->seg->tape->tester && (f->facts.features & VHU_V(VIRTIO_F_ACCESS_PLATFORM));
 }
 
-/* Whether the front-end sent that memory's file before: with another part of it, or this one, which was gone. */
+/* Whether the front-end sent that memory's file before: another part of it, or this one, which was gone. */
 static bool is_of_a_file(const struct front *f, const struct region *r)
 {
 	bool known = f->gone.label == r->label && f->gone.offset == r->offset;

@@ -330,13 +330,16 @@ static enum result judge(const struct session *s, struct msg *m, const struct ms
 }
 
 /* A refusal that the capture shows comes before all judgement: whatever its reason was, it is told once. */
-static enum refusal refused_as_captured(const struct msg *m, bool acks)
+static enum refusal refused_as_captured(struct session *s, const struct msg *m, bool acks)
 {
 	enum refusal how =
 		acks && (m->flags & C_HEADER_NEED_REPLY) ? options_refuse(m->request) : NOT_REFUSED;
 
-	if (how != NOT_REFUSED)
-		remark("request %u was refused in the capture", m->request);
+	if (how == NOT_REFUSED)
+		return how;
+	remark("request %u was refused in the capture", m->request);
+	/* What the device status tells. */
+	s->features_refused |= m->request == MSG_MAIN_SET_FEATURES;
 	return how;
 }
 
@@ -397,7 +400,7 @@ static void dispatch(struct session *s)
 	const struct msg_row *row = proto_row(m->request);
 	struct reply reply = {.size = 0, .fd = -1};
 	bool acks = (s->pfeatures & P(REPLY_ACK)) || options.ack_always, asked;
-	enum refusal captured = refused_as_captured(m, acks);
+	enum refusal captured = refused_as_captured(s, m, acks);
 	enum result res = captured == REFUSED_AT_ONCE ? RES_REFUSED : judge(s, m, row);
 
 	s->messages++;
