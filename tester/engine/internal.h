@@ -473,7 +473,8 @@ enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_
 					   unsigned queue);
 /*
  * The target told where a ring has stopped; where the recorded front-end goes on there, this one's place
- * stands in for it, while requests are out.
+ * stands in for it, while requests are out. So does the place of a ring that was left as its back-end died:
+ * it may have come further than the recorded one.
  */
 void vhu_run_played_stopped(const struct vhu_conn *c, const struct vhu_step_answer *was,
 			    const struct vhu_frame *f);

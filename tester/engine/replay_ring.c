@@ -24,8 +24,10 @@ struct played_ring {
 	unsigned kick, call;	 /* objects, plus 1 */
 	bool kick_due, call_due; /* it waits for a kick; a call has to come for what came back */
 	bool armed;		 /* the device knows that the next one is to be signalled */
-	bool stopped;		 /* where: */
-	uint64_t said, says;	 /* in the recording; by this target */
+	uint64_t said;		 /* where it stands in the recording */
+	bool stopped;		 /* said by the back-end, and by this one: */
+	uint64_t says;
+	bool left; /* without that, as its connection ended */
 };
 
 /* Every request of the plan, once it was sent. */
@@ -202,12 +204,37 @@ void vhu_run_played_stopped(const struct vhu_conn *c, const struct vhu_step_answ
 	ring->says = vhu_frame_u64(f, "num");
 }
 
+static bool has_memory(const struct vhu_conn *c, ino_t inode)
+{
+	const struct vhu_run *r = c->r;
+	struct stat st;
+
+	for (size_t i = 0; i < r->n_foreign; i++)
+		if (r->foreign[i].conn == c->index && fstat(r->foreign[i].fd, &st) == 0 && st.st_ino == inode)
+			return true;
+	return false;
+}
+
+/* The ring that a back-end left behind in the memory of this connection. */
+static struct played_ring *find_left(const struct vhu_conn *c, unsigned queue)
+{
+	struct played_ring *ring = c->r->played ? c->r->played->rings : NULL;
+
+	while (ring && (ring->queue != queue || !ring->left || !has_memory(c, ring->inode[0])))
+		ring = ring->next;
+	return ring;
+}
+
 void vhu_run_played_base(const struct vhu_conn *c, struct vhu_frame *f)
 {
-	const struct played_ring *ring = find(c->r, c->index, (unsigned)vhu_frame_u64(f, "index"));
+	const unsigned queue = (unsigned)vhu_frame_u64(f, "index");
+	const uint64_t said = vhu_frame_u64(f, "num");
+	const struct played_ring *stopped = find(c->r, c->index, queue), *left = find_left(c, queue);
 
-	if (ring && ring->stopped && vhu_vring_inflight(ring->v) && vhu_frame_u64(f, "num") == ring->said)
-		vhu_frame_set(f, vhu_frame_payload(f), "num", ring->says);
+	if (stopped && stopped->stopped && vhu_vring_inflight(stopped->v) && said == stopped->said)
+		vhu_frame_set(f, vhu_frame_payload(f), "num", stopped->says);
+	else if (left && said == left->said)
+		vhu_frame_set(f, vhu_frame_payload(f), "num", vhu_vring_base_used(left->v));
 }
 
 enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_ring_state *state,
@@ -273,6 +300,7 @@ static struct played_ring *make_ring(struct vhu_conn *c, unsigned queue)
 	if (busy && goes_on(busy, state->base)) {
 		free_ring(ring);
 		busy->conn = c->index;
+		busy->left = false;
 		return busy;
 	}
 	if (find(c->r, c->index, queue))
@@ -282,6 +310,7 @@ static struct played_ring *make_ring(struct vhu_conn *c, unsigned queue)
 		return NULL;
 	}
 	ring->conn = c->index;
+	ring->said = state->base;
 	ring->next = c->r->played->rings;
 	c->r->played->rings = ring;
 	return ring;
@@ -295,6 +324,7 @@ void vhu_run_played_look(struct vhu_conn *c, bool last)
 		if (ring->conn != c->index)
 			continue;
 		reap(r, ring);
+		ring->left |= last && !ring->stopped;
 		/* Who still works in it, or died there, may be in the middle of something. */
 		if (last && vhu_conn_live(c) && !r->death_wanted && !r->exited &&
 		    !vhu_vring_inflight(ring->v))
@@ -470,6 +500,13 @@ static bool works(const struct used_wait *w)
 	return state && state->started && state->enabled && vhu_run_captured_ring(w->c, state, &layout, NULL);
 }
 
+/* As SET_VRING_BASE would say that place. */
+static uint64_t base_at(const struct played_ring *ring, uint32_t index)
+{
+	index &= UINT16_MAX;
+	return ring->layout.ring[0].packed ? index << 16 | index : index;
+}
+
 void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
 {
 	struct used_wait w = {.c = &r->conns[s->conn], .ring = find(r, s->conn, s->used.queue)};
@@ -479,6 +516,8 @@ void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
 	/* What could not be offered does not come back. */
 	if (!w.ring || !came)
 		return;
+	if (s->used.seen && !w.ring->stopped)
+		w.ring->said = base_at(w.ring, s->used.index);
 	w.came = came->same ? &r->played->came[came->same - 1] : came;
 	w.call = s->used.call && s->used.call == w.ring->call && s->used.call == w.came->call;
 	if (!works(&w) && !is_back(&w))

@@ -329,6 +329,8 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 					 .number = out->number,
 					 .len = q->len,
 					 .any_len = t->lengths_wrong || out->bare,
+					 .seen = true,
+					 .index = q->index,
 					 .call = vhu_trace_signal(t, q->queue, VHU_TRACE_CALL)};
 	return 0;
 }

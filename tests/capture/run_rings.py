@@ -4,9 +4,14 @@
     run_rings.py BUILD
 """
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+import run_hostile_captures as captures  # noqa: E402
 
 # A planted fault, a case that it fails, and the requirement that is found: by the case, by the replay on a back-end with
 # the fault, and (unless the records alone don't show it) by vhu-trace check.
@@ -29,12 +34,25 @@ SOUND = ['read-write', 'indirect', 'indirect-fills-the-ring', 'packed-base-told'
 
 # MQ, REPLY_ACK, CONFIG, RESET_DEVICE, STATUS, DEVICE_STATE: what the back-end asks by itself comes when it comes.
 QUIET = '0x92209'
+INFLIGHT = 1 << 12
+RING, USED, SET_VRING_BASE = 3, 5, 10
+
+
+def cut_short(path):
+    """As if one request alone had come back in the packed ring before its back-end died."""
+    head, packets = captures.packets_of(path)
+    used = [one for one in packets if one[1][4] == RING and struct.unpack_from('<H', one[1], 34)[0] == USED and
+            struct.unpack_from('<I', one[1], 8)[0] == 1]
+    index, = struct.unpack_from('<I', used[0][1], captures.payload_at(used[0][1]) + 12)
+    _first, (packet, at), *_rest = captures.each(packets, SET_VRING_BASE, 1)
+    struct.pack_into('<I', packet, at + 4, index << 16 | index)
+    captures.write(path, head, [one for one in packets if not any(one is other for other in used[1:])])
 
 
 class Rings:
     def __init__(self, build, folder):
         self.build, self.folder = build, folder
-        self.cases = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../cases')
+        self.cases = os.path.join(HERE, '../../cases')
         self.passed, self.failed = 0, 0
 
     def run(self, program, *options):
@@ -42,9 +60,10 @@ class Rings:
                              stderr=subprocess.STDOUT, text=True, check=False)
         return got.returncode, got.stdout
 
-    def record(self, case, fault='', level=3, area='blk', device='blk'):
+    def record(self, case, fault='', level=3, area='blk', device='blk', protocol_features=QUIET):
         out = f'{self.folder}/{fault or level}'
-        backend = f'{self.build}/vhu-backend --socket {{socket}} --device {device} --protocol-features {QUIET}'
+        backend = f'{self.build}/vhu-backend --socket {{socket}} --device {device}'
+        backend += f' --protocol-features {protocol_features}'
         if device == 'blk':
             backend += ' --image {image}'
         self.run('vhu-conform', '--spawn', backend + (f' --fault {fault}' if fault else ''), '--device', device, '--strict',
@@ -86,6 +105,13 @@ class Rings:
             code, told = self.run('vhu-trace', 'check', path)
             self.expect(f'{case} is judged', code == 0 and ': 0 failed' in told and 'RING-' not in told, told)
 
+    def crash(self):
+        """What this back-end did in the ring before it died is more than what the recorded one had done."""
+        path = self.record('packed-inflight-crash', protocol_features=hex(int(QUIET, 0) | INFLIGHT))
+        cut_short(path)
+        code, told = self.replay(path)
+        self.expect('a ring goes on where it was left', code == 0 and ', 0 divergences' in told, told)
+
     def levels(self):
         for level, kinds in enumerate(([], ['kick', 'call', 'layout'], ['avail', 'used'], [])):
             shown = self.run('vhu-trace', 'show', '-f', 'channel=ring', self.record('read', level=level))[1]
@@ -112,6 +138,7 @@ def main(build):
         rings.levels()
         rings.state()
         rings.sound()
+        rings.crash()
         rings.faults()
     print(f'{rings.passed} passed, {rings.failed} failed')
     return 1 if rings.failed else 0

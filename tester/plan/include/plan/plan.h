@@ -500,6 +500,8 @@ struct vhu_step_used {
 	uint32_t len;
 	bool any_len;
 	unsigned call;
+	bool seen;			/* it is in the capture, and the ring stood there behind it: */
+	uint32_t index;
 };
 
 enum vhu_cmp {
