@@ -27,7 +27,8 @@ struct played_ring {
 	uint64_t said;		 /* where it stands in the recording */
 	bool stopped;		 /* said by the back-end, and by this one: */
 	uint64_t says;
-	bool left; /* without that, as its connection ended */
+	bool left;    /* without that, as its connection ended */
+	bool resumes; /* it started again amid what is out */
 };
 
 /* Every request of the plan, once it was sent. */
@@ -179,12 +180,16 @@ static struct played_ring *find_same(const struct vhu_run *r, const struct playe
 	return ring;
 }
 
-/* Requests did not come back yet, and the ring goes on amid them. */
+/*
+ * Requests did not come back yet, and the ring goes on amid them; or the back-end died over what may be its
+ * last one, and whoever comes next looks in the ring whether that was done.
+ */
 static bool goes_on(const struct played_ring *ring, uint32_t base)
 {
 	char right[80];
 
-	return vhu_vring_inflight(ring->v) > 0 && vhu_vring_base_right(ring->v, base, right, sizeof(right));
+	return (ring->left || vhu_vring_inflight(ring->v) > 0) &&
+	       vhu_vring_base_right(ring->v, base, right, sizeof(right));
 }
 
 void vhu_run_played_stopped(const struct vhu_conn *c, const struct vhu_step_answer *was,
@@ -249,8 +254,10 @@ enum vhu_played_start vhu_run_played_start(struct vhu_conn *c, const struct vhu_
 		ring = lay_out(c, state, like, fds) ? find_same(c->r, like) : NULL;
 	}
 	free(like);
+	if (ring)
+		ring->resumes = state->base_set && goes_on(ring, state->base);
 	/* Where it goes on may be said later. */
-	if (ring && (!state->base_set || goes_on(ring, state->base))) {
+	if (ring && (!state->base_set || ring->resumes)) {
 		ret = VHU_PLAYED_BUSY;
 	} else if (ring) {
 		reap(c->r, ring);
@@ -297,10 +304,10 @@ static struct played_ring *make_ring(struct vhu_conn *c, unsigned queue)
 		return NULL;
 	}
 	busy = find_same(c->r, ring);
-	if (busy && goes_on(busy, state->base)) {
+	if (busy && busy->resumes) {
 		free_ring(ring);
 		busy->conn = c->index;
-		busy->left = false;
+		busy->left = busy->resumes = false;
 		return busy;
 	}
 	if (find(c->r, c->index, queue))
