@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 
 static const uint64_t default_timeout_ns = UINT64_C(10000000000);
+/* A large program whose files have to come from a slow disk. */
+static const uint64_t default_start_ns = UINT64_C(60000000000);
 static const uint64_t default_image_size = UINT64_C(64) << 20;
 /* Address space that only a sanitizer's shadow memory takes. */
 enum { SHADOW_KIB = 1 << 30 };
@@ -320,7 +322,7 @@ int vhu_target_new(struct vhu_loop *loop, const struct vhu_target_opts *opts, st
 	t->how = opts->how;
 	t->one_shot = t->one_shot_asked = opts->one_shot;
 	t->timeout_ns = opts->timeout_ns ? opts->timeout_ns : default_timeout_ns;
-	t->start_ns = opts->start_ns ? opts->start_ns : VHU_MAX(t->timeout_ns, default_timeout_ns);
+	t->start_ns = opts->start_ns ? opts->start_ns : VHU_MAX(t->timeout_ns, default_start_ns);
 	t->listen_fd = t->ready_fd = -1;
 	vhu_child_init(&t->child, loop, on_child_ended, t);
 	vhu_child_init(&t->helper, loop, NULL, NULL);

@@ -228,7 +228,7 @@ static bool accept_settled(void *ctx)
 	return t->ready_fd >= 0 || (code && code != -EAGAIN && code != -ECONNABORTED && code != -EINTR);
 }
 
-static int accept_until(struct vhu_target *t, uint64_t deadline_ns, struct vhu_err *err)
+static int accept_within(struct vhu_target *t, uint64_t within_ns, struct vhu_err *err)
 {
 	struct vhu_source *source;
 	int r = vhu_loop_add_fd(t->loop, t->listen_fd, EPOLLIN, on_listener, t, &source, err);
@@ -236,12 +236,12 @@ static int accept_until(struct vhu_target *t, uint64_t deadline_ns, struct vhu_e
 	if (r < 0)
 		return r;
 	t->connect_error = 0;
-	r = vhu_loop_run_until(t->loop, accept_settled, t, deadline_ns, false, err);
+	r = vhu_loop_run_until(t->loop, accept_settled, t, after(t, within_ns), false, err);
 	vhu_source_free(source);
 	if (r == -ETIME)
 		return vhu_err_set(err, r,
 				   "no back-end connected to '%s' within %.1f s; start it in client mode",
-				   t->socket, (double)t->timeout_ns / 1e9);
+				   t->socket, (double)within_ns / 1e9);
 	if (r == 0 && t->ready_fd < 0)
 		return vhu_err_errno(err, t->connect_error, "cannot accept a connection on '%s'", t->socket);
 	return r;
@@ -386,7 +386,7 @@ int vhu_target_connect(struct vhu_target *t, int *ret_fd, struct vhu_err *err)
 	case VHU_TARGET_LISTEN:
 		r = start_listening(t, err);
 		if (r == 0)
-			r = accept_until(t, after(t, t->timeout_ns), err);
+			r = accept_within(t, t->served ? t->timeout_ns : t->start_ns, err);
 		break;
 	case VHU_TARGET_SPAWN:
 		r = spawned_connection(t, err);

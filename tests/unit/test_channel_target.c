@@ -329,7 +329,7 @@ static void nobody_comes(void **state)
 {
 	struct ctx *c = *state;
 	struct place p = place("s");
-	struct vhu_target_opts o = {.how = VHU_TARGET_LISTEN, .socket = p.path, .timeout_ns = 5000000};
+	struct vhu_target_opts o = {.how = VHU_TARGET_LISTEN, .socket = p.path, .start_ns = 5000000};
 
 	target_new(c, &o);
 	refuse(c, -ETIME, "client mode");

@@ -27,7 +27,7 @@ struct vhu_target_opts {
 	const char *dir;		/* a fresh directory in it holds socket and image; NULL: in TMPDIR */
 	bool one_shot;			/* an exit after each connection is no finding */
 	uint64_t timeout_ns;		/* to connect, to be connected to; 0: 10 s */
-	uint64_t start_ns;		/* to start and listen; 0: timeout_ns, and 10 s at least */
+	uint64_t start_ns;		/* to start, or connect at first; 0: timeout_ns, 60 s at least */
 };
 
 /* How a spawned process ended. */
