@@ -15,7 +15,7 @@ server=$!
 # Whoever kills our process group ends the database as well; when only the switch goes, this does.
 switch=$$
 (tail --pid="$switch" -f /dev/null; kill "$server") </dev/null >/dev/null 2>&1 &
-ovs-vsctl --db="$database" --no-wait --timeout=10 --retry init
+ovs-vsctl --db="$database" --no-wait --timeout=60 --retry init
 ovs-vsctl --db="$database" --no-wait set Open_vSwitch . other_config:dpdk-init=true other_config:pmd-cpu-mask=0x1 \
 	other_config:dpdk-extra="--no-pci --no-telemetry --no-shconf --file-prefix vhu$$ --no-huge --legacy-mem -m 512"
 ovs-vsctl --db="$database" --no-wait add-br br0 -- set bridge br0 datapath_type=netdev \
