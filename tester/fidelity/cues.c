@@ -140,9 +140,13 @@ static void booted(struct story *s, const char *text)
 
 static void remove_pci(struct story *s, const char *text)
 {
+	const bool found = strstr(text, "/rescan");
+
 	s->resets = true;
 	s->pci = false;
-	s->found_again = s->front.started && strstr(text, "/rescan");
+	s->found_again = s->front.started && found;
+	if (found && is_connected(s) && !s->front.started && s->front.set_up)
+		vhu_story_due(s, EVENT_RESET);
 }
 
 static void driver(struct story *s, const char *text)

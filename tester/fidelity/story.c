@@ -472,6 +472,18 @@ static void drop_due(struct story *s)
 	memmove(&s->due[0], &s->due[1], --s->n_due * sizeof(s->due[0]));
 }
 
+/* Whether guest or user did something between two messages: what was due before that does not come behind it. */
+static bool marked_between(const struct story *s, size_t from, size_t to)
+{
+	const struct segment *seg = s->front.seg;
+
+	for (size_t i = seg->said[from]; to < seg->n_said && i < seg->said[to]; i++)
+		if (seg->tape->items[i].kind == VHU_TAPE_MARK &&
+		    vhu_mark_of(seg->tape->items[i].text, s->front.facts.device) != MARK_NONE)
+			return true;
+	return false;
+}
+
 /*
  * An event that has to come now. It does, or something else comes first and it comes then; else it comes now
  * and is missing.
@@ -496,7 +508,8 @@ static int commit_due(struct story *s, const struct guess *other)
 		rc = try_event(s, &s->tries[1], e, s->at + other->consumed, &s->tries[0], &later);
 	if (rc < 0)
 		return rc;
-	if (explains(&later) && (!explains(&g) || first.cost + later.cost < g.cost))
+	if (explains(&later) && !marked_between(s, s->at, s->at + other->consumed) &&
+	    (!explains(&g) || first.cost + later.cost < g.cost))
 		return commit(s, other->event);
 	drop_due(s);
 	return commit(s, e);
