@@ -39,6 +39,14 @@ static uint64_t winner(const struct votes *v)
 	return v->len ? v->value[best] : 0;
 }
 
+static bool read_region(const struct vhu_tape_item *item, enum vhu_payload pl, size_t i, struct region *ret)
+{
+	return vhu_frame_region(&item->frame, pl, i, "guest_phys_addr", &ret->gpa) &&
+	       vhu_frame_region(&item->frame, pl, i, "memory_size", &ret->size) &&
+	       vhu_frame_region(&item->frame, pl, i, "userspace_addr", &ret->uaddr) &&
+	       vhu_frame_region(&item->frame, pl, i, "mmap_offset", &ret->offset);
+}
+
 static void add_region(struct choice *c, const struct vhu_tape_item *item, enum vhu_payload pl, size_t i)
 {
 	struct region r = {0};
@@ -48,10 +56,7 @@ static void add_region(struct choice *c, const struct vhu_tape_item *item, enum 
 		r.file = item->fds[i].size;
 	}
 
-	if (c->n_regions < REGIONS_MAX && vhu_frame_region(&item->frame, pl, i, "guest_phys_addr", &r.gpa) &&
-	    vhu_frame_region(&item->frame, pl, i, "memory_size", &r.size) &&
-	    vhu_frame_region(&item->frame, pl, i, "userspace_addr", &r.uaddr) &&
-	    vhu_frame_region(&item->frame, pl, i, "mmap_offset", &r.offset))
+	if (c->n_regions < REGIONS_MAX && read_region(item, pl, i, &r))
 		c->regions[c->n_regions++] = r;
 }
 
@@ -151,6 +156,12 @@ static bool read_message(struct reading *r, const struct vhu_tape_item *item)
 			return false;
 		if (item->frame.len >= 40)
 			add_region(r->c, item, VHU_PL_MEM_REG, 0);
+		return true;
+	case VHU_ID_REM_MEM_REG:
+		if (r->rings)
+			return false;
+		if (r->c->n_gone < REGIONS_MAX)
+			read_region(item, VHU_PL_MEM_REG, 0, &r->c->gone[r->c->n_gone++]);
 		return true;
 	default:
 		return true;

@@ -83,11 +83,26 @@ static void take_all_regions(struct front *f, const struct choice *c)
 	qsort(f->regions, f->n_regions, sizeof(f->regions[0]), by_address);
 }
 
+/* False: there was none like that. */
+static bool forget_region(struct front *f, const struct region *gone)
+{
+	for (size_t i = 0; i < f->n_regions; i++)
+		if (f->regions[i].gpa == gone->gpa && f->regions[i].size == gone->size) {
+			f->gone = f->regions[i];
+			memmove(&f->regions[i], &f->regions[i + 1],
+				(--f->n_regions - i) * sizeof(f->regions[0]));
+			return true;
+		}
+	return false;
+}
+
 static void take_new_regions(struct front *f, const struct choice *c)
 {
 	static const struct region unknown = {0};
 
 	f->n_fresh = 0;
+	for (size_t i = 0; i < c->n_gone; i++)
+		f->n_gone += forget_region(f, &c->gone[i]);
 	for (size_t i = 0; i < c->n_regions && f->n_regions < REGIONS_MAX; i++)
 		if (!has_region(f->regions, f->n_regions, &c->regions[i]))
 			f->regions[f->n_regions++] = f->fresh[f->n_fresh++] = c->regions[i];
@@ -268,13 +283,7 @@ void vhu_front_translate(struct front *f, size_t at)
 void vhu_front_unplug(struct front *f, const struct region *gone)
 {
 	f->n_fresh = 1;
-	for (size_t i = 0; i < f->n_regions; i++)
-		if (f->regions[i].gpa == gone->gpa && f->regions[i].size == gone->size) {
-			f->gone = f->regions[i];
-			memmove(&f->regions[i], &f->regions[i + 1],
-				(--f->n_regions - i) * sizeof(f->regions[0]));
-			return;
-		}
+	forget_region(f, gone);
 }
 
 void vhu_front_shrink(struct front *f, const struct choice *c)
@@ -363,6 +372,7 @@ int vhu_front_walk(struct front *f, enum vhu_phase from, enum vhu_phase to, stru
 	f->facts.queues = f->queues;
 	f->facts.ready = to == VHU_PHASE_FAIL ? f->running : f->ready;
 	f->facts.regions = f->n_fresh;
+	f->facts.gone = f->n_gone;
 	f->refused = f->gave_up = false;
 	rc = vhu_persona_walk(&f->facts, from, to, hear, &w, err);
 	if (rc == -ECANCELED)
@@ -399,6 +409,7 @@ int vhu_front_start(struct front *f, struct speech *out, struct vhu_err *err)
 		if (part++ >= f->parts_told) {
 			memcpy(f->fresh, f->regions, sizeof(f->fresh));
 			f->n_fresh = f->n_regions;
+			f->n_gone = 0;
 		}
 		f->mapped = false;
 		rc = walk_part(f, part, VHU_PHASE_OWNED, VHU_PHASE_RUNNING, out, err);

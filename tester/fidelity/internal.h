@@ -92,6 +92,8 @@ struct choice {
 	uint64_t desc[RINGS_MAX], used[RINGS_MAX]; /* as SET_VRING_ADDR gives them; 0: not told */
 	struct region regions[REGIONS_MAX];
 	size_t n_regions;
+	struct region gone[REGIONS_MAX];
+	size_t n_gone;
 };
 
 /*
@@ -119,6 +121,7 @@ struct front {
 	struct region fresh[REGIONS_MAX]; /* of the phase at hand */
 	struct region gone;		  /* the last that was unplugged */
 	size_t n_fresh;
+	size_t n_gone; /* of the phase at hand: regions that the guest no longer has */
 	unsigned queues;
 	bool set_up, started, lost_started, deaf, marked;
 	bool mem_known;		  /* the back-end has been told of regions since the set-up */

@@ -151,7 +151,7 @@ static void unplug(struct front *f, size_t at)
 static void before_event(struct front *f, enum event e, const struct choice *c, size_t at)
 {
 	f->at = at;
-	f->n_fresh = 0;
+	f->n_fresh = f->n_gone = 0;
 	f->log_symbol = 0;
 	f->plugged = false;
 	switch (e) {

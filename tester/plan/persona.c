@@ -386,7 +386,8 @@ static int put_group(struct walk *w, size_t i, size_t *ret_end)
 		return put_rows(w, i, end, 0, 0);
 	case REGIONS:
 	case EACH_REGION:
-		for (size_t k = 0; rc == 0 && k < w->f->regions; k++)
+	case EACH_GONE:
+		for (size_t k = 0; rc == 0 && k < (kind == EACH_GONE ? w->f->gone : w->f->regions); k++)
 			rc = put_rows(w, i, end, 0, k);
 		return rc;
 	case RINGS:

@@ -5,7 +5,7 @@
 
 enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU, SCRIPT_CLOUD, SCRIPT_CROSVM, SCRIPT_FIRECRACKER };
 
-enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, READY_DOWN, EACH_REGION };
+enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, READY_DOWN, EACH_REGION, EACH_GONE };
 /*
  * Kind and number of a loop in one, and which parts of a device it goes over, unless upwards over those that
  * run: rows next to each other with the same one go together.
@@ -28,6 +28,7 @@ enum {
 	LOOP_READY_DOWN_1 = READY_DOWN << 4 | 1,
 	LOOP_EACH_REGION_1 = EACH_REGION << 4 | 1,
 	LOOP_EACH_REGION_2,
+	LOOP_EACH_GONE_1 = EACH_GONE << 4 | 1,
 	LOOP_LAST_EACH = FROM_LAST | LOOP_EACH,
 	LOOP_LAST_EACH_READY_1 = FROM_LAST | LOOP_EACH_READY_1,
 	LOOP_ALL_EACH = OF_ALL | LOOP_EACH,

@@ -166,6 +166,19 @@ static void test_start_that_fails(void **state)
 	assert_false(vhu_profile_hangs_up("qemu-10.0", VHU_DEV_VSOCK));
 }
 
+/* What the guest gave back while its device did not run goes out before what is new. */
+static void test_memory_that_is_gone(void **state)
+{
+	struct vhu_facts_of_front f = disk("qemu-7.2");
+
+	f.pfeatures |= VHU_P(CONFIGURE_MEM_SLOTS);
+	f.gone = 2;
+	assert_string_equal(walk(&f, VHU_PHASE_NEGOTIATED, VHU_PHASE_MAPPED)->text,
+			    "REM_MEM_REG* REM_MEM_REG* ADD_MEM_REG*");
+	f.gone = 0;
+	assert_string_equal(walk(&f, VHU_PHASE_NEGOTIATED, VHU_PHASE_MAPPED)->text, "ADD_MEM_REG*");
+}
+
 static int find(void *ctx, const struct vhu_script_item *item)
 {
 	struct vhu_script_item *wanted = ctx;
@@ -317,11 +330,17 @@ static void test_look_ups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_disk_of_qemu),	   cmocka_unit_test(test_twenty_pairs),
-		cmocka_unit_test(test_guest_without_mq),   cmocka_unit_test(test_rings_that_are_ready),
-		cmocka_unit_test(test_start_that_fails),   cmocka_unit_test(test_what_goes_with_it),
-		cmocka_unit_test(test_rust_front_ends),	   cmocka_unit_test(test_features_passed_on),
-		cmocka_unit_test(test_regions_told_again), cmocka_unit_test(test_postcopy_of_many_pairs),
+		cmocka_unit_test(test_disk_of_qemu),
+		cmocka_unit_test(test_twenty_pairs),
+		cmocka_unit_test(test_guest_without_mq),
+		cmocka_unit_test(test_rings_that_are_ready),
+		cmocka_unit_test(test_start_that_fails),
+		cmocka_unit_test(test_memory_that_is_gone),
+		cmocka_unit_test(test_what_goes_with_it),
+		cmocka_unit_test(test_rust_front_ends),
+		cmocka_unit_test(test_features_passed_on),
+		cmocka_unit_test(test_regions_told_again),
+		cmocka_unit_test(test_postcopy_of_many_pairs),
 		cmocka_unit_test(test_look_ups),
 	};
 

@@ -76,6 +76,7 @@ struct vhu_facts_of_front {
 	const bool *ready;	      /* rings that the guest has set up; NULL: by the next */
 	unsigned n_ready;	      /* the first ones; 0: all */
 	size_t regions;		      /* that are new to the back-end */
+	size_t gone;		      /* that it knows and the guest no longer has */
 	bool no_status;		      /* leave the status messages out */
 	enum vhu_vectors vectors;     /* what the guest gives its rings */
 	bool reconnected;	      /* not the first connection of this device */
