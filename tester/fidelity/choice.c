@@ -29,6 +29,15 @@ static void vote(struct votes *v, uint64_t value)
 	v->n[i]++;
 }
 
+/* Half of them is no other choice. */
+static void vote_features(struct votes *v, uint64_t features)
+{
+	for (size_t i = 0; i < v->len; i++)
+		if (v->value[i] == (uint32_t)features)
+			v->value[i] = features;
+	vote(v, features);
+}
+
 static uint64_t winner(const struct votes *v)
 {
 	size_t best = 0;
@@ -137,7 +146,7 @@ static bool read_message(struct reading *r, const struct vhu_tape_item *item)
 	case VHU_ID_SET_FEATURES:
 		if (r->rings && !r->pairs)
 			return false; /* of a later start */
-		vote(&r->features, vhu_frame_u64(&item->frame, "u64"));
+		vote_features(&r->features, vhu_frame_u64(&item->frame, "u64"));
 		r->c->any = true;
 		return true;
 	case VHU_ID_SET_VRING_NUM:

@@ -84,7 +84,9 @@ static void say_set_protocol(struct front *f, const struct vhu_script_item *i, s
 
 static void say_set_features(struct front *f, const struct vhu_script_item *i, struct spoken *s)
 {
-	put_number(s, 0, 8, f->facts.features | (f->facts.logging ? LOG_ALL : 0));
+	const uint64_t features = f->facts.features | (f->facts.logging ? LOG_ALL : 0);
+
+	put_number(s, 0, 8, i->low ? (uint32_t)features : features);
 }
 
 static void say_get_status(struct front *f, const struct vhu_script_item *i, struct spoken *s)

@@ -183,7 +183,9 @@ static void fill_enable(struct fill *x)
 
 static void fill_features(struct fill *x)
 {
-	set(x, "u64", x->m->features | (x->m->logging ? VHU_V(VHOST_F_LOG_ALL) : 0));
+	const uint64_t features = x->m->features | (x->m->logging ? VHU_V(VHOST_F_LOG_ALL) : 0);
+
+	set(x, "u64", x->m->low ? (uint32_t)features : features);
 }
 
 static void fill_pfeatures(struct fill *x)
@@ -329,6 +331,7 @@ void vhu_moment_take(struct vhu_moment *m, const struct vhu_script_item *item)
 	m->disable = item->msg == VHU_MSG_SET_VRING_ENABLE && !item->enable;
 	m->load = item->load;
 	m->go_on = item->go_on;
+	m->low = item->low;
 	m->writes = item->msg == VHU_MSG_SET_CONFIG;
 	m->written = item->written;
 	m->config_flags = item->config_flags;

@@ -263,6 +263,9 @@ static int put(struct walk *w, const struct row *r, unsigned queue, size_t regio
 			   (r->asks == ASKS_ASK_ALL || vhu_may_ask(r->msg, f->pfeatures)));
 	item.needlessly = r->asks == ASKS_ASK_ALL || r->asks == ASKS_DEMAND;
 	switch (r->msg) {
+	case VHU_MSG_SET_FEATURES:
+		item.low = r->value;
+		break;
 	case VHU_MSG_SET_STATUS:
 		/* QEMU adds bits to what it read; by the book the value is the value. */
 		item.status = w->profile->script == SCRIPT_QEMU && r->value ? f->status | r->value : r->value;

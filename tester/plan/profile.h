@@ -111,6 +111,7 @@ enum {
 	FD_SAME = VHU_CALL_SAME,
 	USED = 2, /* SET_VRING_ENABLE: by the pairs that the guest uses; IOTLB_MSG: the used ring */
 	GO_ON = 1,
+	LOW = 1,
 	WRITABLE = 1, /* what the Rust front-ends mean by 1; the specification means migration */
 };
 

@@ -236,6 +236,13 @@ static void test_rust_front_ends(void **state)
 			    "SET_OWNER GET_FEATURES SET_PROTOCOL_FEATURES");
 	f = disk("crosvm");
 	assert_null(strchr(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RUNNING)->text, '*'));
+	assert_non_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text,
+			       "SET_FEATURES SET_FEATURES SET_MEM_TABLE"));
+	f.queues = 2;
+	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RESUME)->text,
+			    "SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_ADDR:0 SET_VRING_BASE:0 SET_VRING_CALL:0 "
+			    "SET_VRING_KICK:0 SET_VRING_ENABLE:0 SET_VRING_NUM:1 SET_VRING_ADDR:1 SET_VRING_BASE:1 "
+			    "SET_VRING_CALL:1 SET_VRING_KICK:1 SET_VRING_ENABLE:1");
 	f = disk("firecracker");
 	f.pfeatures = vhu_profile_takes(f.profile, f.device, f.pfeatures);
 	assert_true(f.pfeatures == VHU_P(CONFIG));

@@ -55,6 +55,7 @@ struct vhu_script_item {
 	enum vhu_call_role role; /* SET_VRING_CALL */
 	bool go_on;		 /* the empty second message of the postcopy handshake */
 	bool load;		 /* SET_DEVICE_STATE_FD */
+	bool low;		 /* SET_FEATURES: bits 0 to 31 alone */
 	bool unasked;		 /* IOTLB_MSG: where the used ring lies */
 	bool fresh;		 /* SET_VRING_KICK, SET_VRING_CALL: a descriptor of its own for this start */
 	uint8_t written;	 /* SET_CONFIG: what the guest writes; the walk knows nothing of it */

@@ -31,6 +31,7 @@ struct vhu_moment {
 	uint8_t status;			/* SET_STATUS */
 	bool disable;			/* SET_VRING_ENABLE */
 	bool load;			/* SET_DEVICE_STATE_FD */
+	bool low;			/* SET_FEATURES: bits 0 to 31 alone */
 	bool go_on;			/* SET_MEM_TABLE, ADD_MEM_REG: postcopy, the empty one */
 	size_t region;			/* ADD_MEM_REG, REM_MEM_REG: which of the layout */
 	size_t plugged;			/* regions beyond the layout's that the guest has got since */
