@@ -77,6 +77,7 @@ static void read_table(struct choice *c, const struct vhu_tape_item *item)
 	/* The second message of the postcopy handshake; or another table behind this one. */
 	if (n == 0 || c->n_regions)
 		return;
+	c->table = true;
 	for (size_t i = 0; i < VHU_MIN(n, (uint64_t)VHU_C_MEM_TABLE_REGIONS); i++)
 		add_region(c, item, VHU_PL_MEM_TABLE, i);
 }

@@ -96,6 +96,19 @@ static void plug(struct story *s, const char *text)
 		vhu_story_due(s, slots ? EVENT_PLUG : EVENT_PLUG_TABLE);
 }
 
+/* Unless the guest refuses. */
+static void unplug(struct story *s, const char *text)
+{
+	struct front *f = &s->front;
+
+	if (is_connected(s) && f->started)
+		return; /* that shows */
+	if (f->pending)
+		f->pending--;
+	else
+		f->leaving++;
+}
+
 /* A device that is not started logs from its start on. */
 static void migrate(struct story *s, const char *text)
 {
@@ -250,6 +263,7 @@ static void (*const means[])(struct story *s, const char *text) = {
 	[MARK_LINK_ON] = link_on,
 	[MARK_PAIRS] = set_pairs,
 	[MARK_PLUG] = plug,
+	[MARK_UNPLUG] = unplug,
 	[MARK_WRITE_CONFIG] = write_cache,
 	[MARK_MIGRATE] = migrate,
 	[MARK_MIGRATE_POSTCOPY] = migrate_postcopy,

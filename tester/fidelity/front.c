@@ -69,11 +69,15 @@ static void add_what_must_be(struct front *f, const struct choice *c)
 	qsort(f->regions, f->n_regions, sizeof(f->regions[0]), by_address);
 }
 
-/* A whole set of regions: what was told before holds, unless there is something new in it. */
-static void take_all_regions(struct front *f, const struct choice *c)
+/* Whether a start may bring fewer regions than there were; one that is told message by message may lack some. */
+static bool may_shrink(const struct front *f, const struct choice *c)
 {
-	bool news = f->n_regions == 0;
+	return c->table || (c->n_regions && c->n_regions + f->leaving >= f->n_regions);
+}
 
+/* A whole set of regions: what was told before holds, unless there is something `news` in it. */
+static void take_all_regions(struct front *f, const struct choice *c, bool news)
+{
 	for (size_t i = 0; i < c->n_regions; i++)
 		news |= !has_region(f->regions, f->n_regions, &c->regions[i]);
 	if (news) {
@@ -113,14 +117,14 @@ static void take_new_regions(struct front *f, const struct choice *c)
 static void take_regions(struct front *f, const struct choice *c)
 {
 	if (!(f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS)) || !f->mem_known) {
-		take_all_regions(f, c);
+		take_all_regions(f, c, f->n_regions == 0 || may_shrink(f, c));
 		add_what_must_be(f, c);
 		memcpy(f->fresh, f->regions, sizeof(f->fresh));
 		f->n_fresh = f->n_regions;
 	} else {
 		take_new_regions(f, c);
 	}
-	f->pending = 0;
+	f->pending = f->leaving = 0;
 	f->mem_known = true;
 }
 
@@ -219,7 +223,7 @@ void vhu_front_plug(struct front *f, const struct choice *c)
 	static const struct region unknown = {0};
 
 	if (!(f->facts.pfeatures & VHU_P(CONFIGURE_MEM_SLOTS))) {
-		take_all_regions(f, c);
+		take_all_regions(f, c, f->n_regions == 0);
 		return;
 	}
 	f->fresh[0] = unknown;

@@ -94,6 +94,7 @@ struct choice {
 	size_t n_regions;
 	struct region gone[REGIONS_MAX];
 	size_t n_gone;
+	bool table; /* the regions come in one message */
 };
 
 /*
@@ -133,7 +134,8 @@ struct front {
 	bool paused;		  /* the last stop was its user's */
 	bool log_unsure;	  /* a migration ends: whether logging is on the next start tells */
 	bool drops;		  /* its link was down since the last start: what the guest sent is gone */
-	unsigned pending;	  /* memory modules that came while the device was not started */
+	unsigned pending;	  /* memory modules that came while the device was not started, */
+	unsigned leaving;	  /* … and that may have gone */
 	bool denied;		  /* the back-end refused the last message */
 	bool starting;		  /* in a start, whose refusals matter */
 	bool refused;		  /* by the back-end: what a start needs, or what a set-up needs */
@@ -257,6 +259,7 @@ enum mark {
 	MARK_PAIRS,
 	MARK_POSTCOPY,
 	MARK_PLUG,
+	MARK_UNPLUG,
 	MARK_WRITE_CONFIG,
 	MARK_ADD_DEVICE,
 	MARK_KILLED,

@@ -57,7 +57,7 @@ static const struct {
 	{"migration completed", "", MARK_MIGRATED},
 	{"guest: ethtool -L", combined, MARK_PAIRS},
 	{"qmp: object-add", "pc-dimm", MARK_PLUG},
-	{"qmp: device_del", " dm", MARK_NONE},
+	{"qmp: device_del", " dm", MARK_UNPLUG},
 	{"qmp: device_del", "", MARK_GUEST_RESET},
 	{"qmp: device_add", "", MARK_ADD_DEVICE},
 	{"qmp: quit", "", MARK_QUIT},
