@@ -1,5 +1,6 @@
 /* Which connections are sessions that are wanted, and which are other channels of one. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -73,19 +74,61 @@ static bool is_pid(const struct vhu_watch *s, uint32_t pid)
 	return false;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+static bool stat_folder(const char *path, struct stat *ret)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path + 1) : 2, slash ? path : "./");
+	return stat(folder, ret) == 0;
+}
+
+static const char *last_word(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/*
+ * The file was gone, or another one was there, before anybody could look: then the tap's look at the name and
+ * its folder's has to do, and the folder itself, where the bound name tells it.
+ */
+static bool was_socket(const struct vhu_watch *s, const struct conn *c, const char *path,
+		       const struct stat *now)
+{
+	uint64_t since =
+		now ? (uint64_t)now->st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)now->st_ctim.tv_nsec
+		    : UINT64_MAX;
+	struct stat a, b;
+
+	if (!c->named || strcmp(last_word(c->path), last_word(path)))
+		return false;
+	if (since <= c->opened_ns + s->env.clock_offset_ns)
+		return false;
+	return c->path[0] != '/' || !stat_folder(c->path, &a) || !stat_folder(path, &b) || same_file(&a, &b);
+}
+
 /* By name as it was bound, or because it is the same file. */
 static bool is_socket(const struct vhu_watch *s, const struct conn *c)
 {
+	const struct stat its = {.st_ino = c->path_ino, .st_dev = c->path_dev};
+
 	/* Its path was not told; the tap looked at the name. */
 	if (c->named && !c->path[0])
 		return true;
 	for (size_t i = 0; i < s->opts.n_sockets; i++) {
+		const char *path = s->opts.sockets[i];
 		struct stat st;
+		bool there = stat(path, &st) == 0;
 
-		if (!strcmp(c->path, s->opts.sockets[i]))
-			return true;
-		if (c->path_ino && stat(s->opts.sockets[i], &st) == 0 && st.st_ino == c->path_ino &&
-		    st.st_dev == c->path_dev)
+		if (!strcmp(c->path, path) || (c->path_ino && there && same_file(&st, &its)) ||
+		    was_socket(s, c, path, there ? &st : NULL))
 			return true;
 	}
 	return false;

@@ -200,7 +200,8 @@ static int check(struct vhu_capture_opts *o, struct vhu_err *err)
 
 /* --- recording --------------------------------------------------------------------------------------- */
 
-#define LIVE_NS UINT64_C(500000000)
+#define LIVE_NS	 UINT64_C(500000000)
+#define FLUSH_NS UINT64_C(100000000) /* what a recorder that is killed may take with it */
 
 struct recording {
 	const struct vhu_source_ops *ops;
@@ -273,6 +274,17 @@ static void drain(void *ctx, uint32_t events)
 	tell_state(c);
 }
 
+static void flush(void *ctx, uint32_t events)
+{
+	struct recording *c = ctx;
+	int code = c->code < 0 || c->told ? 0 : vhu_trace_writer_flush(c->writer, c->err);
+
+	if (code < 0 && c->ops == &vhu_source_proxy)
+		tell_unrecorded(c, c->err);
+	else if (code < 0)
+		c->code = code;
+}
+
 static bool is_over(void *ctx)
 {
 	const struct recording *c = ctx;
@@ -285,7 +297,7 @@ static void wait_for_end(struct recording *c, struct vhu_loop *loop, const struc
 {
 	uint64_t deadline =
 		o->duration_s ? vhu_loop_now(loop) + o->duration_s * UINT64_C(1000000000) : UINT64_MAX;
-	struct vhu_source *ready = NULL, *timer = NULL;
+	struct vhu_source *ready = NULL, *timer = NULL, *flusher = NULL;
 	int fd = c->ops->poll_fd(c->source), code = 0;
 
 	if (fd >= 0)
@@ -294,11 +306,14 @@ static void wait_for_end(struct recording *c, struct vhu_loop *loop, const struc
 		code = vhu_loop_add_timer(loop, 0, c->ops->period_ms * UINT64_C(1000000), drain, c, &timer,
 					  c->err);
 	if (code == 0)
+		code = vhu_loop_add_timer(loop, FLUSH_NS, FLUSH_NS, flush, c, &flusher, c->err);
+	if (code == 0)
 		code = vhu_loop_run_until(loop, is_over, c, deadline, false, c->err);
 	if (code < 0 && code != -EINTR && code != -ETIME && c->code == 0)
 		c->code = code;
 	vhu_source_free(ready);
 	vhu_source_free(timer);
+	vhu_source_free(flusher);
 }
 
 static void tell_end(const struct recording *c, const struct vhu_capture_opts *o)

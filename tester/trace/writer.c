@@ -59,6 +59,12 @@ static struct counts *counts_of(struct vhu_trace_writer *w, uint32_t connection)
 	return &w->counts[connection];
 }
 
+int vhu_trace_writer_flush(struct vhu_trace_writer *w, struct vhu_err *err)
+{
+	errno = 0;
+	return pcap_dump_flush(w->dump) < 0 ? vhu_err_errno(err, errno ? -errno : -EIO, "%s", w->path) : 0;
+}
+
 /* stdio's errors show at the latest when the file is closed. */
 static int dump(struct vhu_trace_writer *w, const struct pcap_pkthdr *head, const char *packet,
 		struct vhu_err *err)
@@ -242,6 +248,8 @@ int vhu_trace_writer_new(const char *path, const struct vhu_trace_meta *meta, st
 		rc = vhu_err_set(err, -EIO, "%s: %s", path, w->pcap ? pcap_geterr(w->pcap) : "out of memory");
 	else
 		rc = put_head(w, meta, err);
+	if (rc == 0)
+		rc = vhu_trace_writer_flush(w, err);
 	if (rc < 0) {
 		if (file && !w->dump && !w->pipe)
 			fclose(file);
@@ -271,9 +279,8 @@ int vhu_trace_writer_close(struct vhu_trace_writer *w, struct vhu_err *err)
 {
 	int rc = put_end(w, err);
 
-	errno = 0;
-	if (rc == 0 && pcap_dump_flush(w->dump) < 0)
-		rc = vhu_err_errno(err, errno ? -errno : -EIO, "%s", w->path);
+	if (rc == 0)
+		rc = vhu_trace_writer_flush(w, err);
 	vhu_trace_writer_free(w);
 	return rc;
 }

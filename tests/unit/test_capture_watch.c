@@ -10,6 +10,8 @@
 #include <base/rng.h>
 #include <capture/tap.h>
 #include <capture/watch.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 struct fixture {
 	struct vhu_watch *watch;
@@ -76,13 +78,14 @@ static void send_event(struct fixture *f, void *event, uint32_t kind, size_t len
 	assert_int_equal(vhu_watch_event(f->watch, event, len, NULL), 0);
 }
 
-/* Connection n between sockets of the inodes a and b. */
-static void open_connection(struct fixture *f, uint64_t n, uint64_t a, uint64_t b, const char *path)
+/* A connection between sockets of the inodes a and b, over one that is bound to this path. */
+static void open_named(struct fixture *f, uint64_t n, uint64_t a, uint64_t b, const char *path, bool named,
+		       uint64_t t_ns)
 {
-	struct vhu_tap_open e = {0};
+	struct vhu_tap_open e = {.head.t_ns = t_ns};
 
-	e.flow[0] =
-		(struct vhu_tap_flow){.flow = 2 * n, .ino = a, .peer_ino = b, .sender = UINT64_C(7) << 32};
+	e.flow[0] = (struct vhu_tap_flow){
+		.flow = 2 * n, .ino = a, .peer_ino = b, .sender = UINT64_C(7) << 32, .named = named};
 	e.flow[1] = (struct vhu_tap_flow){
 		.flow = 2 * n + 1, .ino = b, .peer_ino = a, .sender = UINT64_C(8) << 32};
 	if (path) {
@@ -90,6 +93,12 @@ static void open_connection(struct fixture *f, uint64_t n, uint64_t a, uint64_t 
 		memcpy(e.path, path, e.path_len);
 	}
 	send_event(f, &e, VHU_TAP_OPEN, sizeof(e), 2 * n);
+}
+
+/* Connection n. */
+static void open_connection(struct fixture *f, uint64_t n, uint64_t a, uint64_t b, const char *path)
+{
+	open_named(f, n, a, b, path, false, 0);
 }
 
 static void put_header(uint8_t *bytes, uint32_t request, uint32_t flags, uint32_t size)
@@ -339,6 +348,32 @@ static void a_process_that_dies_is_named(void **state)
 	done(&f);
 }
 
+/* Nobody could look at the file in time: its name and its folder's are what there is to go by. */
+static void a_socket_whose_file_is_gone_is_still_the_one(void **state)
+{
+	char folder[] = "/tmp/vhu-watch-XXXXXX", path[64], elsewhere[64];
+	struct vhu_source_opts o = {.sockets = {path}, .n_sockets = 1};
+	struct fixture f;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/s", folder);
+	snprintf(elsewhere, sizeof(elsewhere), "/proc/self/s");
+	start(&f, &o);
+	open_named(&f, 1, 1, 2, "s", true, 0);
+	open_named(&f, 2, 3, 4, "s", false, 0);
+	open_named(&f, 3, 5, 6, elsewhere, true, 0);
+	/* Another file is there by now; it is older than the last connection. */
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	open_named(&f, 4, 7, 8, "x/s", true, 1);
+	open_named(&f, 5, 9, 10, "x/s", true, UINT64_MAX / 2);
+	for (uint64_t n = 1; n <= 5; n++)
+		data(&f, 2 * n, 0, VHU_ID_GET_FEATURES, 1, 0, 0);
+	expect(&f, "1 > connect\n1 > main 12\n2 > connect\n2 > main 12\n");
+	done(&f);
+	unlink(path);
+	rmdir(folder);
+}
+
 /* The kernel would never: but what it says is checked like everything else. */
 static void nonsense_does_no_harm(void **state)
 {
@@ -385,6 +420,7 @@ int main(void)
 		cmocka_unit_test(a_header_that_waited_is_a_read_of_its_own),
 		cmocka_unit_test(what_comes_next_goes_on_where_the_data_before_it_ended),
 		cmocka_unit_test(a_process_that_dies_is_named),
+		cmocka_unit_test(a_socket_whose_file_is_gone_is_still_the_one),
 		cmocka_unit_test(nonsense_does_no_harm),
 	};
 

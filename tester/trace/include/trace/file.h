@@ -24,6 +24,8 @@ int vhu_trace_writer_new(const char *path, const struct vhu_trace_meta *meta, st
 			 struct vhu_err *err);
 /* Appends one; t_ns 0: now. -errno when the file cannot take it (disk full, closed pipe). */
 int vhu_trace_writer_put(struct vhu_trace_writer *w, const struct vhu_record *r, struct vhu_err *err);
+/* What was put so far is in the file, whatever becomes of the program. -errno with text. */
+int vhu_trace_writer_flush(struct vhu_trace_writer *w, struct vhu_err *err);
 /* Counts what a tap lost: written into the closing record. connection 0: of none in particular. */
 void vhu_trace_writer_lost(struct vhu_trace_writer *w, uint32_t connection, uint64_t n);
 /*
