@@ -10,6 +10,7 @@
 #include "oracle/oracle.h"
 #include "session/session.h"
 #include "trace/format.h"
+#include "trace_plan.h"
 #include "wire/frame.h"
 
 enum { PLAIN_NUMBER = 65536, TITLE_MAX = 80 };
@@ -230,20 +231,14 @@ static bool usual_fds(const struct vhu_plan *plan, const struct vhu_frame *f,
 		      const struct vhu_step_recorded *rec)
 {
 	const struct vhu_msg_row *row = rec->row;
-	uint64_t n = row ? row->fds_min : 0;
 
-	if (row && row->request == VHU_PL_VRING_FD)
-		n = vhu_frame_u64(f, "no_fd") ? 0 : 1;
-	else if (row && row->msg == VHU_MSG_SET_MEM_TABLE &&
-		 !vhu_frame_get(f, VHU_PL_MEM_TABLE, "num_regions", &n))
-		n = 0;
 	/* Not every session has a log to go with it. */
 	if (row && row->msg == VHU_MSG_SET_LOG_BASE)
 		return false;
 	for (size_t i = 0; i < rec->n_fds; i++)
 		if (!row || !is_made(plan, row->msg, &rec->fds[i]))
 			return false;
-	return rec->n_fds == n;
+	return rec->n_fds == vhu_trace_fds_due(f);
 }
 
 static void put_fds(const struct writing *w, json_t *step, const struct vhu_fd_spec *fds, size_t n)

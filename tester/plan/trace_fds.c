@@ -215,8 +215,7 @@ static int one(struct trace_compile *c, const struct vhu_record *r, const struct
 	return by_message(c, r, f, i, info, ret);
 }
 
-/* How many descriptors the message has to carry by its own words. */
-static size_t due(const struct vhu_frame *f)
+size_t vhu_trace_fds_due(const struct vhu_frame *f)
 {
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 	uint64_t n = 0;
@@ -233,7 +232,7 @@ static size_t due(const struct vhu_frame *f)
 int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		  const struct vhu_frame *f, struct vhu_step_recorded *s)
 {
-	size_t n = r->flags & VHU_CAP_FDS_LOST ? VHU_MAX(r->n_fds, due(f)) : r->n_fds;
+	size_t n = r->flags & VHU_CAP_FDS_LOST ? VHU_MAX(r->n_fds, vhu_trace_fds_due(f)) : r->n_fds;
 	struct vhu_fd_spec *specs = vhu_arena_array(c->arena, n, sizeof(*specs));
 	int rc = 0;
 

@@ -150,6 +150,9 @@ void vhu_trace_note_inflight(struct trace_compile *c, const struct vhu_record *r
 int vhu_trace_fds(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		  const struct vhu_frame *f, struct vhu_step_recorded *s);
 
+/* How many descriptors a message has to carry by its own words. */
+size_t vhu_trace_fds_due(const struct vhu_frame *f);
+
 /* trace_mask.c: which bytes of a frame of the back-end have to be as they were. -ENOMEM, -EINVAL. */
 int vhu_trace_mask(struct trace_compile *c, const struct track *t, const struct vhu_frame *f,
 		   struct vhu_step_answer *s);
