@@ -32,7 +32,7 @@ CASES = {
         'blk/stop-leaves-requests-in-flight', 'blk/stop-skips-the-drain',
         # memory, log, IOMMU, notifications by messages
         'blk/packed-memory-removed-in-io', 'core/memory/table-without-the-rings', 'blk/dirty-log-*', 'core/log/base-without-fd',
-        'core/iotlb/*', 'core/inband/*',
+        'core/iotlb/*', 'blk/iommu-*', 'core/inband/*',
         # the same request refused as malformed first, then taken
         'core/inflight/set-without-fd', 'core/vring/addr-wrong-size', 'core/status/features-ok-after-a-refusal',
     ],

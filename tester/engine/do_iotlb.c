@@ -173,13 +173,16 @@ void vhu_run_io_missed(struct vhu_conn *c, const struct vhu_frame *f)
 {
 	struct vhu_iommu_run *t = &c->r->iommu;
 	uint64_t iova = vhu_frame_u64(f, "iova"), page = iova - iova % VHU_C_LOG_PAGE;
+	struct vhu_iommu_map piece;
 
-	if (!c->r->io || f->defects || vhu_frame_row(f) != vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) ||
-	    !has_iommu(c) || vhu_frame_u64(f, "type") != VHU_C_IOTLB_MISS)
+	if (f->defects || vhu_frame_row(f) != vhu_msg_row(VHU_MSG_BACKEND_IOTLB_MSG) || !has_iommu(c) ||
+	    vhu_frame_u64(f, "type") != VHU_C_IOTLB_MISS)
 		return;
 	t->repeats = t->last == page ? t->repeats + 1 : 0;
 	t->last = page;
-	if (t->repeats < REPEATS_MAX)
+	/* What it asks for beyond what the recording ever gave is asked for in vain again. */
+	if (t->repeats < REPEATS_MAX && look_up(c->r, iova, &piece) &&
+	    !(vhu_frame_u64(f, "perm") & ~piece.perm))
 		send_update(c, iova);
 }
 

@@ -179,6 +179,8 @@ static void note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 	const struct vhu_msg_row *row = vhu_frame_row(f);
 
 	vhu_run_foreign_note(c, f);
+	if (row && row->msg == VHU_MSG_IOTLB_MSG)
+		vhu_run_captured_iotlb(c, f);
 	vhu_run_io_note_sent(c, f);
 	if (row && row->msg == VHU_MSG_SET_FEATURES)
 		c->features = vhu_frame_u64(f, "u64");

@@ -430,8 +430,6 @@ void vhu_run_io_note_sent(struct vhu_conn *c, const struct vhu_frame *f)
 
 	if (!wanted(c->r) || !row || !io_of(c->r))
 		return;
-	if (row->msg == VHU_MSG_IOTLB_MSG)
-		vhu_run_captured_iotlb(c, f);
 	if (row->scope != VHU_SCOPE_RING || queue >= VHU_SESSION_RINGS)
 		return;
 	note_base(c->r, row, f, queue);

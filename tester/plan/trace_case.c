@@ -289,8 +289,8 @@ static void note_offer(struct writing *w, const struct vhu_frame *f, const struc
 /* What goes through rings goes on beside the messages. */
 static bool is_of_rings(enum vhu_verb verb)
 {
-	return verb == VHU_VERB_FILL || verb == VHU_VERB_SIGNAL || verb == VHU_VERB_OFFER ||
-	       verb == VHU_VERB_USED;
+	return verb == VHU_VERB_IOTLB || verb == VHU_VERB_FILL || verb == VHU_VERB_SIGNAL ||
+	       verb == VHU_VERB_OFFER || verb == VHU_VERB_USED;
 }
 
 /*

@@ -20,32 +20,43 @@ static bool is_harmless(uint32_t type)
 	return false;
 }
 
-/* The buffers that the device writes, and their bytes. False: one is nowhere. */
-static bool list_written(const struct track *t, const struct vhu_ring_record *q, struct vhu_offer_disk *ret,
-			 uint64_t *ret_len)
+/* The buffers that the device writes, and their bytes. -EFAULT: one is nowhere; -ENOMEM. */
+static int list_written(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+			const struct vhu_ring_record *q, struct vhu_offer_disk *ret, uint64_t *ret_len)
 {
-	*ret_len = 0;
-	for (size_t i = 0; i < q->n_desc; i++) {
-		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
-		struct vhu_offer_buffer *b = &ret->in[ret->n_in];
+	struct vhu_buf list = {0};
+	int rc = 0;
 
-		if ((d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT)) != VHU_C_DESC_F_WRITE || !d.len)
+	*ret_len = 0;
+	for (size_t i = 0; i < q->n_desc && rc == 0; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+		struct vhu_offer_buffer b;
+
+		if ((d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT)) != VHU_C_DESC_F_WRITE)
 			continue;
-		if (!vhu_trace_user(t->session, d.addr, d.len, &b->uaddr))
-			return false;
-		b->len = d.len;
+		for (uint64_t at = 0; at < d.len && rc == 0; at += b.len) {
+			b.len = vhu_trace_user(t, r->seq, d.addr + at, d.len - at, &b.uaddr);
+			rc = b.len ? 0 : -EFAULT;
+			vhu_buf_add(&list, &b, sizeof(b));
+		}
 		*ret_len += d.len;
-		ret->n_in++;
 	}
-	return true;
+	if (rc == 0 && list.len) {
+		ret->in = list.failed ? NULL : vhu_arena_memdup(c->arena, list.data, list.len);
+		ret->n_in = list.len / sizeof(*ret->in);
+		rc = ret->in ? 0 : vhu_err_errno(c->err, -ENOMEM, "capture");
+	}
+	vhu_buf_done(&list);
+	return rc;
 }
 
-int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct vhu_ring_record *q,
-		   struct vhu_offer_disk *ret)
+int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		   const struct vhu_ring_record *q, struct vhu_offer_disk *ret)
 {
 	const uint64_t read = vhu_trace_read_len(q);
 	uint64_t written, data;
 	uint32_t type;
+	int rc;
 
 	/* Ours has zeroes where the capture has nothing, and reads the disk's beginning. */
 	if (!q->n_data)
@@ -60,12 +71,11 @@ int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct 
 		ret->does = VHU_DISK_NOTHING;
 		return 0;
 	}
-	ret->in = vhu_arena_array(c->arena, q->n_desc + 1, sizeof(*ret->in));
-	if (!ret->in)
-		return vhu_err_errno(c->err, -ENOMEM, "capture");
-	if ((type != VHU_C_BLK_T_IN && type != VHU_C_BLK_T_OUT) || !list_written(t, q, ret, &written) ||
-	    !written)
+	if (type != VHU_C_BLK_T_IN && type != VHU_C_BLK_T_OUT)
 		return 0;
+	rc = list_written(c, t, r, q, ret, &written);
+	if (rc < 0 || !written)
+		return rc == -EFAULT ? 0 : rc;
 	data = type == VHU_C_BLK_T_IN ? written - 1 : read - VHU_TRACE_BLK_HEAD;
 	ret->count = data / VHU_C_SECTOR_SIZE;
 	if (type == VHU_C_BLK_T_IN) {

@@ -88,11 +88,11 @@ static int event_object(struct trace_compile *c, const struct vhu_record *r, con
 								   : 0;
 	/* A number means something only where it is the front-end's own, and not of a copy on its way. What
 	 * stands in its place with eBPF is the open file's. */
-	return object(c, &like,
-		      !info || info->bad || !info->number ||
-			      (r->tap != VHU_CAP_TAP_EBPF &&
-			       (r->tap != VHU_CAP_TAP_IMPORT || info->stand_in)),
-		      &what, &ret->object);
+	return object(
+		c, &like,
+		!info || info->bad || !info->number ||
+			(r->tap != VHU_CAP_TAP_EBPF && (r->tap != VHU_CAP_TAP_IMPORT || info->stand_in)),
+		&what, &ret->object);
 }
 
 /* A region that came without its descriptor's inode is known by where it lies. */

@@ -77,7 +77,7 @@ int vhu_trace_note_signal(struct track *t, const struct vhu_frame *f, const stru
 			t->signals[i] = calloc(VHU_SESSION_RINGS, sizeof(*t->signals[i]));
 		if (!t->signals[i])
 			return -ENOMEM;
-		t->signals[i][queue] = !sent->n_fds			       ? 0
+		t->signals[i][queue] = !sent->n_fds			      ? 0
 				       : sent->fds[0].source == VHU_FD_OBJECT ? sent->fds[0].object + 1
 									      : VHU_TRACE_STRANGE;
 	}
@@ -98,11 +98,12 @@ void vhu_trace_tell_memory(struct trace_compile *c)
 	if (c->no_memory)
 		vhu_trace_note(c, "%zu memory records not replayed%s", c->no_memory, why);
 	if (c->no_ring)
-		vhu_trace_note(c,
-			       "%zu ring records not replayed: what was written down as memory, writes to a "
-			       "disk that is not ours (--allow-writes), rings that were spoilt or lie behind "
-			       "an IOMMU, what makes no sense%s",
-			       c->no_ring, why);
+		vhu_trace_note(
+			c,
+			"%zu ring records not replayed: what was written down as memory, writes to a "
+			"disk that is not ours (--allow-writes), rings that were spoilt, what makes no "
+			"sense%s",
+			c->no_ring, why);
 	if (c->bare)
 		vhu_trace_note(c, "%zu requests have no contents in the capture, and ours are zeroes",
 			       c->bare);

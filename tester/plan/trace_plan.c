@@ -124,6 +124,7 @@ static int open_track(struct trace_compile *c, struct track *t, const struct vhu
 
 static void end_session(struct track *t)
 {
+	vhu_trace_iotlb_done(t);
 	vhu_trace_rings_done(t);
 	for (int i = 0; i < VHU_TRACE_SIGNALS; i++) {
 		free(t->signals[i]);

@@ -15,6 +15,7 @@ struct asked {
 };
 
 struct trace_ring;
+struct translation;
 struct vhu_ring_record;
 
 /* Which of them; a descriptor that is no eventfd: nobody of ours signals by it. */
@@ -33,6 +34,9 @@ struct track {
 	bool lengths_wrong;	     /* something was wrong with what came back through its rings */
 	bool bare;		     /* what went through them is in part not in the capture */
 	struct vhu_session *session; /* while it is open */
+	bool behind_iommu;	     /* the device's addresses are what the messages say … */
+	struct translation *iotlb;   /* … all of them, in their order */
+	size_t n_iotlb, iotlb_read;  /* records that were looked through */
 	struct asked asked[VHU_CHAN_MAX];
 	struct trace_ring *rings; /* by number, once one was set up */
 	unsigned *signals[VHU_TRACE_SIGNALS]; /* by ring, once there are any: the object, plus 1 */
@@ -124,11 +128,17 @@ enum { VHU_TRACE_BLK_HEAD = 16 }; /* type, priority, sector of a disk's request 
 uint64_t vhu_trace_read_len(const struct vhu_ring_record *q);
 
 /* trace_disk.c: what a request that is played does on a disk. -ENOMEM. */
-int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct vhu_ring_record *q,
-		   struct vhu_offer_disk *ret);
+int vhu_trace_disk(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		   const struct vhu_ring_record *q, struct vhu_offer_disk *ret);
 
-/* Where a guest address is for the front-end; false: in no region. */
-bool vhu_trace_user(const struct vhu_session *s, uint64_t gpa, uint64_t len, uint64_t *ret);
+/* trace_iotlb.c: has the session's translations at hand, if it has an IOMMU. -ENOMEM. */
+int vhu_trace_iotlb(struct trace_compile *c, struct track *t);
+void vhu_trace_iotlb_done(struct track *t);
+/* Where the device's address is for the front-end, and how much of `len` lies there together; 0: nowhere. */
+uint64_t vhu_trace_user(const struct track *t, uint32_t seq, uint64_t at, uint64_t len, uint64_t *ret);
+/* Steps for translations that come only behind this record, when the recorded device has asked. -ENOMEM. */
+int vhu_trace_foretell(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		       uint64_t at, uint64_t len);
 
 /* trace_memory.c: a record of memory. -ENOMEM. */
 int vhu_trace_memory(struct trace_compile *c, struct track *t, const struct vhu_record *r);

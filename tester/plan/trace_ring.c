@@ -131,25 +131,11 @@ static bool fits(const struct trace_compile *c, const struct track *t, const str
 {
 	return state && state->addr_set && state->num && state->num <= VHU_C_VRING_SIZE_MAX &&
 	       !(r->flags & VHU_CAP_INTENDED) && n && n <= state->num && q->head < state->num &&
-	       !(vhu_session_features(t->session) & VHU_V(VIRTIO_F_ACCESS_PLATFORM)) &&
 	       !kicked_strangely(t, q->queue) && !(t->rings && t->rings[q->queue].laid) &&
 	       (c->opts->writes || reads_only(c, q));
 }
 
 /* --- into our memory ----------------------------------------------------------------------------------- */
-
-bool vhu_trace_user(const struct vhu_session *s, uint64_t gpa, uint64_t len, uint64_t *ret)
-{
-	for (size_t i = 0; i < s->n_regions; i++) {
-		uint64_t at = gpa - s->region[i].gpa;
-
-		if (at < s->region[i].size && len <= s->region[i].size - at) {
-			*ret = s->region[i].uaddr + at;
-			return true;
-		}
-	}
-	return false;
-}
 
 /* `n` bytes, and zeroes behind them. */
 static int fill(struct trace_compile *c, const struct track *t, const struct vhu_record *r, uint64_t uaddr,
@@ -174,11 +160,30 @@ static int fill(struct trace_compile *c, const struct track *t, const struct vhu
 	return s->fill.bytes ? 0 : vhu_err_errno(c->err, -ENOMEM, "capture");
 }
 
+/* The same at an address of the device's, as far as that is anywhere. */
+static int fill_device(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		       uint64_t at, const uint8_t *bytes, size_t n, uint64_t len)
+{
+	uint64_t uaddr, part;
+	int rc = 0;
+
+	while (len && rc == 0 && (part = vhu_trace_user(t, r->seq, at, len, &uaddr))) {
+		size_t there = (size_t)VHU_MIN((uint64_t)n, part);
+
+		rc = fill(c, t, r, uaddr, bytes, there, part);
+		at += part;
+		len -= part;
+		n -= there;
+		bytes = there ? bytes + there : bytes;
+	}
+	return rc;
+}
+
 /* The entries behind an INDIRECT descriptor, where it says that they are. */
 static int fill_table(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
 		      const struct vhu_ring_record *q, size_t first)
 {
-	uint64_t at = vhu_ring_record_desc(q, first - 1).addr, uaddr;
+	uint64_t at = vhu_ring_record_desc(q, first - 1).addr;
 	const bool packed = vhu_session_packed(t->session);
 	size_t n = q->n_desc - first;
 	struct vhu_buf table = {0};
@@ -197,8 +202,8 @@ static int fill_table(struct trace_compile *c, const struct track *t, const stru
 	}
 	if (table.failed)
 		rc = vhu_err_errno(c->err, -ENOMEM, "capture");
-	else if (table.len && vhu_trace_user(t->session, at, table.len, &uaddr))
-		rc = fill(c, t, r, uaddr, table.data, table.len, table.len);
+	else
+		rc = fill_device(c, t, r, at, (const uint8_t *)table.data, table.len, table.len);
 	vhu_buf_done(&table);
 	return rc;
 }
@@ -213,12 +218,10 @@ static int fill_buffers(struct trace_compile *c, const struct track *t, const st
 	for (size_t i = 0; i < q->n_desc && rc == 0; i++) {
 		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
 		size_t n = VHU_MIN((size_t)d.len, q->n_data - at);
-		uint64_t uaddr;
 
 		if (d.flags & (VHU_C_DESC_F_WRITE | VHU_C_DESC_F_INDIRECT))
 			continue;
-		if (d.len && vhu_trace_user(t->session, d.addr, d.len, &uaddr))
-			rc = fill(c, t, r, uaddr, q->data + at, n, d.len);
+		rc = fill_device(c, t, r, d.addr, q->data + at, n, d.len);
 		at += n;
 	}
 	return rc;
@@ -270,7 +273,7 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 
 	if (!s)
 		return vhu_err_errno(c->err, -ENOMEM, "capture");
-	if (c->opts->device == VHU_DEV_BLK && vhu_trace_disk(c, t, q, &disk) < 0)
+	if (c->opts->device == VHU_DEV_BLK && vhu_trace_disk(c, t, r, q, &disk) < 0)
 		return -ENOMEM;
 	s->offer = (struct vhu_step_offer){.queue = q->queue,
 					   .head = q->head,
@@ -288,6 +291,27 @@ static int put_offer(struct trace_compile *c, struct track *t, const struct vhu_
 	return 0;
 }
 
+/* Where the ring and the request lie. */
+static int foretell(struct trace_compile *c, struct track *t, const struct vhu_record *r,
+		    const struct vhu_ring_record *q, const struct vhu_ring_state *state)
+{
+	const bool packed = vhu_session_packed(t->session);
+	int rc = vhu_trace_iotlb(c, t);
+
+	if (rc == 0)
+		rc = vhu_trace_foretell(c, t, r, state->desc, vhu_ring_desc_len(state->num));
+	if (rc == 0)
+		rc = vhu_trace_foretell(c, t, r, state->avail, vhu_ring_avail_len(state->num, packed));
+	if (rc == 0)
+		rc = vhu_trace_foretell(c, t, r, state->used, vhu_ring_used_len(state->num, packed));
+	for (size_t i = 0; i < q->n_desc && rc == 0; i++) {
+		struct vhu_ring_desc d = vhu_ring_record_desc(q, i);
+
+		rc = vhu_trace_foretell(c, t, r, d.addr, d.len);
+	}
+	return rc;
+}
+
 static int offer(struct trace_compile *c, struct track *t, const struct vhu_record *r,
 		 const struct vhu_ring_record *q)
 {
@@ -299,7 +323,9 @@ static int offer(struct trace_compile *c, struct track *t, const struct vhu_reco
 		c->no_ring++;
 		return 0;
 	}
-	rc = fill_buffers(c, t, r, q);
+	rc = foretell(c, t, r, q, state);
+	if (rc == 0)
+		rc = fill_buffers(c, t, r, q);
 	if (rc == 0 && n < q->n_desc)
 		rc = fill_table(c, t, r, q, n);
 	return rc == 0 ? put_offer(c, t, r, q, state, n) : rc;

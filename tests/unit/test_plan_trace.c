@@ -11,6 +11,7 @@
 #include <base/buf.h>
 #include <errno.h>
 #include <plan/plan.h>
+#include <trace/ring_record.h>
 #include <trace/trace.h>
 #include <wire/frame.h>
 
@@ -102,8 +103,12 @@ static struct vhu_trace *finish(struct capture *c)
 	for (uint32_t conn = 1; conn <= VHU_ARRAY_SIZE(c->session); conn++)
 		for (size_t i = 0; i < c->n; i++)
 			if (c->all[i]->connection == conn) {
-				c->session[n++] = (struct vhu_session_ref){
-					.connection = conn, .messages = 1, .n = 1, .records = &c->all[i]};
+				struct vhu_session_ref *ref = &c->session[n++];
+
+				*ref = (struct vhu_session_ref){
+					.connection = conn, .messages = 1, .records = &c->all[i]};
+				while (i + ref->n < c->n && ref->records[ref->n]->connection == conn)
+					ref->n++;
 				break;
 			}
 	c->trace.n_sessions = n;
@@ -461,6 +466,83 @@ static void state_of_the_capture_is_loaded(void **state)
 	}
 }
 
+/* --- rings ------------------------------------------------------------------------------------------ */
+
+static void made_available(struct capture *c, const struct vhu_ring_desc *desc, uint16_t n, const char *data)
+{
+	struct vhu_buf table = {0}, bytes = {0};
+	struct vhu_ring_record q = {.kind = VHU_CAP_RING_AVAIL, .n_desc = n, .n_data = strlen(data)};
+	struct vhu_record *r = add(c, VHU_CAP_RING, VHU_CAP_DIR_FE);
+
+	for (uint16_t i = 0; i < n; i++)
+		vhu_ring_desc_put(&table, &desc[i]);
+	q.desc = (const uint8_t *)table.data;
+	q.data = (const uint8_t *)data;
+	vhu_ring_record_put(&q, &bytes);
+	assert_true(bytes.len <= BYTES);
+	memcpy(c->bytes[c->n - 1], bytes.data, bytes.len);
+	r->kind = VHU_CAP_RING_AVAIL;
+	r->payload = c->bytes[c->n - 1];
+	r->len = bytes.len;
+	r->orig_len = (uint32_t)bytes.len;
+	vhu_buf_done(&table);
+	vhu_buf_done(&bytes);
+}
+
+static void translate(struct capture *c, uint64_t iova, uint64_t size, uint64_t uaddr, uint8_t type)
+{
+	uint8_t iotlb[32] = {0};
+
+	vhu_ne_put(iotlb, 8, iova);
+	vhu_ne_put(iotlb + 8, 8, size);
+	vhu_ne_put(iotlb + 16, 8, uaddr);
+	iotlb[24] = 3;
+	iotlb[25] = type;
+	ask(c, VHU_MSG_IOTLB_MSG, iotlb, sizeof(iotlb));
+}
+
+/* Some translations come before the request that needs them, others when the device has asked. */
+static void behind_an_iommu_bytes_are_where_the_messages_say(void **state)
+{
+	static const struct vhu_ring_desc desc[] = {{0x10ffc, 8, 1, 0}, {0x20000, 4, 0, 0}};
+	const struct vhu_replay_opts opts = {.device = VHU_DEV_NET, .writes = true};
+	const uint64_t features = VHU_V(VIRTIO_F_ACCESS_PLATFORM);
+	struct capture *c = start();
+	struct vhu_buf notes = {0};
+	uint32_t num[2] = {0, 4};
+	uint64_t addr[5] = {0, 0x1000, 0x2000, 0x3000, 0};
+	const struct vhu_step *s;
+	struct vhu_plan *p;
+
+	ask(c, VHU_MSG_SET_FEATURES, &features, 8);
+	ask(c, VHU_MSG_SET_VRING_NUM, num, 8);
+	ask(c, VHU_MSG_SET_VRING_ADDR, addr, 40);
+	translate(c, 0x1000, 0x3000, 0x7000000, VHU_C_IOTLB_UPDATE);
+	translate(c, 0x10000, 0x1000, 0x7100000, VHU_C_IOTLB_UPDATE);
+	translate(c, 0x11000, 0x1000, 0x7900000, VHU_C_IOTLB_UPDATE);
+	translate(c, 0x11000, 0x1000, 0, VHU_C_IOTLB_INVALIDATE);
+	made_available(c, desc, 2, "abcdefghijkl");
+	translate(c, 0x11000, 0x800, 0x7200000, VHU_C_IOTLB_UPDATE);
+	p = compile(c, &opts, &notes);
+	assert_string_equal(vhu_buf_text(&notes), "");
+	/* Nobody knows of 0x20000. */
+	assert_null(nth(p, VHU_VERB_FILL, 2));
+	s = nth(p, VHU_VERB_FILL, 0);
+	assert_int_equal(s->fill.uaddr, 0x7100ffc);
+	assert_memory_equal(s->fill.bytes, "abcd", 4);
+	s = nth(p, VHU_VERB_FILL, 1);
+	assert_int_equal(s->fill.uaddr, 0x7200000);
+	assert_memory_equal(s->fill.bytes, "efgh", 4);
+	s = nth(p, VHU_VERB_IOTLB, 0);
+	assert_int_equal(s->iotlb.iova.terms->u, 0x11000);
+	assert_int_equal(s->iotlb.gpa.terms->u, 0x7200000);
+	assert_int_equal(s->iotlb.size.terms->u, 0x800);
+	assert_null(nth(p, VHU_VERB_IOTLB, 1));
+	assert_non_null(nth(p, VHU_VERB_OFFER, 0));
+	vhu_plan_free(p);
+	free(c);
+}
+
 /* --- case files ------------------------------------------------------------------------------------- */
 
 static void rings_fold_into_a_loop(void **state)
@@ -605,6 +687,7 @@ int main(void)
 		cmocka_unit_test(bytes_that_are_no_message_go_out_in_their_pieces),
 		cmocka_unit_test(what_cannot_be_replayed_is_said),
 		cmocka_unit_test(state_of_the_capture_is_loaded),
+		cmocka_unit_test(behind_an_iommu_bytes_are_where_the_messages_say),
 		cmocka_unit_test(rings_fold_into_a_loop),
 		cmocka_unit_test(nothing_of_a_message_is_left_out),
 		cmocka_unit_test(what_is_not_alike_stays_apart),
