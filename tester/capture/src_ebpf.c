@@ -6,10 +6,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "capture/watch.h"
@@ -55,7 +57,10 @@ struct ebpf {
 	uint64_t paced_ns, flow; /* of the last event */
 	uint64_t unanswered;	 /* events since then that followed one of the same flow */
 	bool urgent;
-	int nice; /* otherwise */
+	int nice;					 /* otherwise */
+	struct pollfd processes[VHU_SOURCE_TARGETS_MAX]; /* that were named; without them nothing is left to
+							    record */
+	size_t n_processes;				 /* 0: other things were named, too */
 };
 
 /* libbpf's last complaint: it says more than an errno. */
@@ -411,6 +416,8 @@ static void free_ebpf(struct ebpf *e)
 	vhu_tap__destroy(e->tap);
 	vhu_watch_free(e->sessions);
 	free(e->existing);
+	for (size_t i = 0; i < e->n_processes; i++)
+		vhu_close(&e->processes[i].fd);
 	free(e);
 }
 
@@ -435,6 +442,29 @@ static void be_patient(void)
 		sched_setscheduler(0, SCHED_BATCH, &none);
 }
 
+/* Those that are gone already have none. */
+static void watch_processes(struct ebpf *e, const struct vhu_source_opts *o)
+{
+	if (o->all || o->n_sockets)
+		return;
+	for (size_t i = 0; i < o->n_pids; i++)
+		e->processes[e->n_processes++] =
+			(struct pollfd){.fd = (int)syscall(SYS_pidfd_open, o->pids[i], 0), .events = POLLIN};
+}
+
+/* Who they talked to may still read what they said last. */
+static bool all_ended(struct ebpf *e)
+{
+	struct vhu_source_stats stats;
+	size_t n = 0;
+
+	poll(e->processes, e->n_processes, 0);
+	for (size_t i = 0; i < e->n_processes; i++)
+		n += e->processes[i].fd < 0 || e->processes[i].revents;
+	vhu_watch_stats(e->sessions, &stats);
+	return n && n == e->n_processes && !stats.open;
+}
+
 static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, void *ctx, void **ret,
 		     struct vhu_err *err)
 {
@@ -443,6 +473,7 @@ static int ebpf_open(const struct vhu_source_opts *o, vhu_record_sink *sink, voi
 
 	if (!e)
 		return vhu_err_errno(err, -ENOMEM, "capture");
+	watch_processes(e, o);
 	code = load(e, o, err);
 	/* Sockets that are made between the list and the first event are new to both. */
 	if (code == 0)
@@ -527,7 +558,7 @@ static int ebpf_drain(void *source, struct vhu_err *err)
 	code = empty_ring(e, now, err);
 	e->emptied_ns = now;
 	keep_pace(e, now);
-	return code;
+	return code ? code : all_ended(e);
 }
 
 static void ebpf_stats(const void *source, struct vhu_source_stats *ret)

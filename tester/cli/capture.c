@@ -81,7 +81,8 @@ static int set_device(void *opts, const char *arg, struct vhu_err *err)
 }
 
 static const struct vhu_option rows[] = {
-	{"pid", 'p', "PID", WHAT, "sessions of this process, whichever side it is; repeatable",
+	{"pid", 'p', "PID", WHAT,
+	 "sessions of this process, whichever side it is; repeatable. Ends with the last of them",
 	 VHU_OPTION_CALL, .set = set_pid},
 	{"socket", 's', "PATH", WHAT,
 	 "sessions over this socket (abstract ones: @NAME), now or once it is there; repeatable",

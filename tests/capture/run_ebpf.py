@@ -440,6 +440,32 @@ def check_pid(build):
             end.close()
 
 
+def check_pid_ends(build):
+    """With the process and its sessions the recording ends."""
+    pair = Pair(build, capture=False)
+    go = os.pipe()
+    child = os.fork()
+    if not child:
+        pair.front.close()
+        pair.listener.close()
+        os.read(go[0], 1)
+        os._exit(0)
+    pair.back.close()
+    capture = Capture(build, '--pid', str(child))
+    os.write(go[1], b'x')
+    os.waitpid(child, 0)
+    try:
+        capture.process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        yield 'it goes on without the process'
+    capture.stop()
+    for end in (pair.front, pair.listener):
+        end.close()
+    for end in go:
+        os.close(end)
+    shutil.rmtree(pair.folder)
+
+
 def check_all(build):
     """Everything that speaks vhost-user, and nothing that does not."""
     capture = Capture(build, '--all')
