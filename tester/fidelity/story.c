@@ -472,7 +472,7 @@ static void drop_due(struct story *s)
 	memmove(&s->due[0], &s->due[1], --s->n_due * sizeof(s->due[0]));
 }
 
-/* Whether guest or user did something between two messages: what was due before that does not come behind it. */
+/* Whether guest or user did something between two messages: what was due before does not come behind it. */
 static bool marked_between(const struct story *s, size_t from, size_t to)
 {
 	const struct segment *seg = s->front.seg;

@@ -5,7 +5,10 @@
 
 enum script { SCRIPT_PLAIN, SCRIPT_INBAND, SCRIPT_QEMU, SCRIPT_CLOUD, SCRIPT_CROSVM, SCRIPT_FIRECRACKER };
 
-enum loop { ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, READY_DOWN, EACH_REGION, EACH_GONE };
+enum loop {
+	ONCE, REGIONS, RINGS, EACH, EACH_RING, EACH_DOWN, EACH_READY, READY_DOWN, EACH_REGION, EACH_GONE
+};
+
 /*
  * Kind and number of a loop in one, and which parts of a device it goes over, unless upwards over those that
  * run: rows next to each other with the same one go together.

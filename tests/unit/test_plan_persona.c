@@ -239,10 +239,11 @@ static void test_rust_front_ends(void **state)
 	assert_non_null(strstr(walk(&f, VHU_PHASE_OWNED, VHU_PHASE_RUNNING)->text,
 			       "SET_FEATURES SET_FEATURES SET_MEM_TABLE"));
 	f.queues = 2;
-	assert_string_equal(walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RESUME)->text,
-			    "SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_ADDR:0 SET_VRING_BASE:0 SET_VRING_CALL:0 "
-			    "SET_VRING_KICK:0 SET_VRING_ENABLE:0 SET_VRING_NUM:1 SET_VRING_ADDR:1 SET_VRING_BASE:1 "
-			    "SET_VRING_CALL:1 SET_VRING_KICK:1 SET_VRING_ENABLE:1");
+	assert_string_equal(
+		walk(&f, VHU_PHASE_CONNECTED, VHU_PHASE_RESUME)->text,
+		"SET_MEM_TABLE SET_VRING_NUM:0 SET_VRING_ADDR:0 SET_VRING_BASE:0 SET_VRING_CALL:0 "
+		"SET_VRING_KICK:0 SET_VRING_ENABLE:0 SET_VRING_NUM:1 SET_VRING_ADDR:1 SET_VRING_BASE:1 "
+		"SET_VRING_CALL:1 SET_VRING_KICK:1 SET_VRING_ENABLE:1");
 	f = disk("firecracker");
 	f.pfeatures = vhu_profile_takes(f.profile, f.device, f.pfeatures);
 	assert_true(f.pfeatures == VHU_P(CONFIG));
@@ -337,18 +338,12 @@ static void test_look_ups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_disk_of_qemu),
-		cmocka_unit_test(test_twenty_pairs),
-		cmocka_unit_test(test_guest_without_mq),
-		cmocka_unit_test(test_rings_that_are_ready),
-		cmocka_unit_test(test_start_that_fails),
-		cmocka_unit_test(test_memory_that_is_gone),
-		cmocka_unit_test(test_what_goes_with_it),
-		cmocka_unit_test(test_rust_front_ends),
-		cmocka_unit_test(test_features_passed_on),
-		cmocka_unit_test(test_regions_told_again),
-		cmocka_unit_test(test_postcopy_of_many_pairs),
-		cmocka_unit_test(test_look_ups),
+		cmocka_unit_test(test_disk_of_qemu),	       cmocka_unit_test(test_twenty_pairs),
+		cmocka_unit_test(test_guest_without_mq),       cmocka_unit_test(test_rings_that_are_ready),
+		cmocka_unit_test(test_start_that_fails),       cmocka_unit_test(test_memory_that_is_gone),
+		cmocka_unit_test(test_what_goes_with_it),      cmocka_unit_test(test_rust_front_ends),
+		cmocka_unit_test(test_features_passed_on),     cmocka_unit_test(test_regions_told_again),
+		cmocka_unit_test(test_postcopy_of_many_pairs), cmocka_unit_test(test_look_ups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
