@@ -205,7 +205,6 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_FILL:
 	case VHU_VERB_SIGNAL:
 	case VHU_VERB_OFFER:
-	case VHU_VERB_USED:
 		return c->closed && c->close_told;
 	case VHU_VERB_CONNECT:
 	case VHU_VERB_CLOSE:
@@ -214,6 +213,7 @@ static bool passed_over(const struct vhu_run *r, const struct vhu_step *s)
 	case VHU_VERB_PROGRAM:
 	case VHU_VERB_ASSERT:
 	case VHU_VERB_NOTE:
+	case VHU_VERB_USED: /* tells where the ring of a dead back-end stands */
 	case VHU_VERB_MAX:
 		break;
 	}

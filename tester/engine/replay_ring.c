@@ -520,11 +520,13 @@ void vhu_do_used(struct vhu_run *r, const struct vhu_step *s)
 	const struct came *came =
 		r->played && s->used.number < r->played->n_came ? &r->played->came[s->used.number] : NULL;
 
-	/* What could not be offered does not come back. */
-	if (!w.ring || !came)
+	if (!w.ring)
 		return;
 	if (s->used.seen && !w.ring->stopped)
 		w.ring->said = base_at(w.ring, s->used.index);
+	/* What could not be offered does not come back. */
+	if (!came || s->used.late || (w.c->closed && w.c->close_told))
+		return;
 	w.came = came->same ? &r->played->came[came->same - 1] : came;
 	w.call = s->used.call && s->used.call == w.ring->call && s->used.call == w.came->call;
 	if (!works(&w) && !is_back(&w))

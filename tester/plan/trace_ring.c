@@ -361,6 +361,18 @@ static int await_used(struct trace_compile *c, struct track *t, const struct vhu
 	return 0;
 }
 
+/* What a dead back-end had done is seen when its connection is gone: its ring stands there. */
+static int note_left(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
+		     const struct vhu_ring_record *q)
+{
+	struct vhu_step *s = vhu_trace_step(c, VHU_VERB_USED, t, r);
+
+	if (!s)
+		return -ENOMEM;
+	s->used = (struct vhu_step_used){.queue = q->queue, .late = true, .seen = true, .index = q->index};
+	return 0;
+}
+
 static int kick(struct trace_compile *c, const struct track *t, const struct vhu_record *r,
 		const struct vhu_ring_record *q)
 {
@@ -387,6 +399,8 @@ int vhu_trace_ring(struct trace_compile *c, struct track *t, const struct vhu_re
 	/* Calls, and where a ring lies, are the back-end's doing, or said by messages. */
 	if (sound && (q.kind == VHU_CAP_RING_CALL || q.kind == VHU_CAP_RING_LAYOUT))
 		return 0;
+	if (sound && !c->opts->io && t->closed && q.kind == VHU_CAP_RING_USED)
+		return note_left(c, t, r, &q);
 	if (!sound || c->opts->io || !t->opened || t->closed) {
 		c->no_ring++;
 		return 0;

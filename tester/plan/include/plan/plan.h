@@ -502,6 +502,7 @@ struct vhu_step_used {
 	unsigned call;
 	bool seen;			/* it is in the capture, and the ring stood there behind it: */
 	uint32_t index;
+	bool late;			/* that is all there is to know: its connection was gone */
 };
 
 enum vhu_cmp {
