@@ -23,7 +23,8 @@ LOADS = [
     '--reference --reconnect-every 100 ' + LOAD,
     '--spawn {backend} --then {backend} ' + LOAD,
     '--reference=used-dup ' + LOAD,
-    '--reference=call-never --timeout 200 ' + LOAD,
+    # A deadline that a busy machine keeps.
+    '--reference=call-never ' + LOAD + '--timeout 1000 --runtime 2',
 ]
 
 
