@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 
 static const uint64_t retry_ns = UINT64_C(2000000);
+/* Between making its socket and listening on it a back-end may lose its turn. */
+static const uint64_t bound_ns = UINT64_C(200000000);
 /* A back-end that listens anew after each session is away for a moment. */
 static const uint64_t relisten_ns = UINT64_C(2000000000);
 /* How long a one-shot process may take to end by itself; leak checkers run then. */
@@ -164,14 +166,16 @@ static int never_listened(const struct vhu_target *t, uint64_t within_ns, struct
 			   line);
 }
 
-/* Tries until ready_fd is a connection; with `once` it is final that nobody listens. */
+/* Tries until ready_fd is a connection; with `once` there being no socket or listener is final. */
 static int connect_within(struct vhu_target *t, uint64_t within_ns, bool once, struct vhu_err *err)
 {
 	struct vhu_source *timer = NULL;
 	int r = 0;
 
 	attempt(t);
-	if (!connect_settled(t) && !(once && t->connect_error != -EAGAIN)) {
+	if (once && t->connect_error == -ECONNREFUSED)
+		within_ns = VHU_MIN(within_ns, bound_ns);
+	if (!connect_settled(t) && !(once && t->connect_error == -ENOENT)) {
 		r = vhu_loop_add_timer(t->loop, retry_ns, retry_ns, on_retry, t, &timer, err);
 		if (r < 0)
 			return r;

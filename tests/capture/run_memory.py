@@ -10,11 +10,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import make_capture  # noqa: E402
+import run_proxy  # noqa: E402
 
 SESSION = os.path.join(os.path.dirname(HERE), 'data', 'sessions', 'blk-1q-q7.2.txt')
 MEM, RING = make_capture.MEM, make_capture.RING
@@ -133,8 +133,8 @@ def through_proxy(build_folder, folder, path, *options):
     out, sockets = f'{folder}/proxy.pcap', [f'{folder}/back', f'{folder}/front']
     backend = subprocess.Popen([f'{build_folder}/vhu-backend', '--socket', sockets[0], '--device', 'blk'])
     proxy = subprocess.Popen([f'{build_folder}/vhu-capture', out, '--proxy', f'{sockets[1]}={sockets[0]}', '-q', *options])
-    while not all(os.path.exists(socket) for socket in sockets):
-        time.sleep(0.01)
+    for socket in sockets:
+        run_proxy.wait_for(socket)
     subprocess.run([f'{build_folder}/vhu-replay', '--backend', sockets[1], '--keep-going', path], stdout=subprocess.DEVNULL,
                    check=False)
     proxy.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ The last line counts.
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,10 +25,13 @@ PATIENCE = 20
 
 
 def wait_for(path):
-    """Until the socket is there."""
+    """Until the socket is there, and nobody is about to listen on it."""
+    bound = re.compile(rf' 00000000 0001 01 +\d+ {re.escape(path)}$', re.M)
     for _ in range(PATIENCE * 100):
         if os.path.exists(path):
-            return
+            with open('/proc/net/unix', encoding='utf-8', errors='replace') as sockets:
+                if not bound.search(sockets.read()):
+                    return
         time.sleep(0.01)
     raise TimeoutError(path)
 

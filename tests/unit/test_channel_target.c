@@ -216,6 +216,31 @@ static void nobody_is_there(void **state)
 	place_done(&p);
 }
 
+static void listen_now(void *fd, uint32_t events)
+{
+	listen(*(int *)fd, 1);
+}
+
+/* Who waits for its file may come before it is listened on. */
+static void a_socket_that_is_not_listened_on_yet(void **state)
+{
+	struct ctx *c = *state;
+	struct place p = place("s");
+	struct sockaddr_un addr = address(p.path);
+	struct vhu_target_opts o = {.how = VHU_TARGET_CONNECT, .socket = p.path, .timeout_ns = patience_ns};
+	struct vhu_source *timer;
+	int fd;
+
+	p.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(p.fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	target_new(c, &o);
+	assert_int_equal(vhu_loop_add_timer(c->loop, 1, 0, listen_now, &p.fd, &timer, &c->err), 0);
+	assert_int_equal(vhu_target_connect(c->target, &fd, &c->err), 0);
+	close(fd);
+	vhu_source_free(timer);
+	place_done(&p);
+}
+
 static void another_kind_of_socket(void **state)
 {
 	struct ctx *c = *state;
@@ -371,6 +396,7 @@ static int run_all(void)
 		TEST(an_image_that_grows),
 		TEST(no_image_that_could_grow),
 		TEST(nobody_is_there),
+		TEST(a_socket_that_is_not_listened_on_yet),
 		TEST(another_kind_of_socket),
 		TEST(connections_to_a_listener),
 		TEST(a_listener_that_comes_back),
