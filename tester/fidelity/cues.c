@@ -149,6 +149,7 @@ static void booted(struct story *s, const char *text)
 	/* Once more: the machine was reset. */
 	s->pci &= !s->front.booted;
 	s->front.booted = true;
+	s->guest_resets = 0; /* those before were firmware's */
 }
 
 static void remove_pci(struct story *s, const char *text)
