@@ -69,7 +69,7 @@ static void add_what_must_be(struct front *f, const struct choice *c)
 	qsort(f->regions, f->n_regions, sizeof(f->regions[0]), by_address);
 }
 
-/* Whether a start may bring fewer regions than there were; one that is told message by message may lack some. */
+/* Whether a start may bring fewer regions than there were: what is told message by message may lack some. */
 static bool may_shrink(const struct front *f, const struct choice *c)
 {
 	return c->table || (c->n_regions && c->n_regions + f->leaving >= f->n_regions);
