@@ -175,15 +175,17 @@ static bool await_asides(struct vhu_conn *c, uint64_t ns)
 	return vhu_run_wait(c->r, asides_came, c, vhu_run_now(c->r) + ns, false) == 0;
 }
 
-void vhu_conn_await_asides(struct vhu_conn *c)
-{
-	await_asides(c, vhu_run_settle_ns(c->r));
-}
-
+/* A back-end may have to wait for its turn on a busy machine. One that says nothing costs that once. */
 void vhu_conn_keep_order(struct vhu_conn *c)
 {
 	if (!c->silent)
-		c->silent = !await_asides(c, 10 * vhu_run_settle_ns(c->r));
+		c->silent = !await_asides(c, 50 * vhu_run_settle_ns(c->r));
+}
+
+void vhu_conn_await_asides(struct vhu_conn *c)
+{
+	vhu_conn_keep_order(c);
+	await_asides(c, vhu_run_settle_ns(c->r));
 }
 
 /*
