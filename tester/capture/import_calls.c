@@ -365,14 +365,12 @@ static const struct import_call calls[] = {
 
 static import_take *find_call(const char *name)
 {
-	const struct import_call *c;
+	static const struct import_call *const tables[] = {calls, vhu_import_fd_calls};
 
-	for (c = calls; c->name; c++)
-		if (!strcmp(name, c->name))
-			return c->take;
-	for (c = vhu_import_fd_calls; c->name; c++)
-		if (!strcmp(name, c->name))
-			return c->take;
+	for (size_t i = 0; i < VHU_ARRAY_SIZE(tables); i++)
+		for (const struct import_call *c = tables[i]; c->name; c++)
+			if (!strcmp(name, c->name))
+				return c->take;
 	return NULL;
 }
 

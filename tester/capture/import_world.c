@@ -2,22 +2,16 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "import_priv.h"
 
 enum { SEARCH_MAX = 1024 }; /* endpoints that a thread of unknown descent is tried with */
 
 /* --- tables ----------------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
 static struct table_entry *slot(const struct table *t, uint64_t key)
 {
-	size_t i = (size_t)mix(key) & (t->cap - 1);
+	size_t i = (size_t)vhu_mix64(key) & (t->cap - 1);
 
 	while (t->entries[i].used && t->entries[i].key != key)
 		i = (i + 1) & (t->cap - 1);

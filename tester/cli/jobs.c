@@ -17,13 +17,12 @@
 #include "runner.h"
 
 enum {
-	WORKER_IN = 3,
-	WORKER_OUT = 4, /* its ends of the pipes */
+	WORKER_IN = 3, WORKER_OUT = 4,	/* its ends of the pipes */
 	LINE_MAX_BYTES = 64 << 20,
 };
 
 static const size_t no_case = SIZE_MAX;
-static const uint64_t end_ns = UINT64_C(20000000000); /* to stop its target and go */
+static const uint64_t end_ns = UINT64_C(20000000000);	/* to stop its target and go */
 
 /* --- in the worker --------------------------------------------------------------------------- */
 
@@ -138,13 +137,13 @@ static void become_worker(struct vhu_campaign *c, enum vhu_device device, const 
 /* --- in the parent --------------------------------------------------------------------------- */
 
 struct worker {
-	pid_t pid;	    /* 0: none */
-	char dir[PATH_MAX]; /* of its target; what a crash leaves there goes with it */
+	pid_t pid;			/* 0: none */
+	char dir[PATH_MAX];		/* of its target; what a crash leaves there goes with it */
 	int to, from;
 	struct vhu_source *source;
 	struct vhu_buf in;
 	bool eof;
-	size_t at; /* the case that it runs, or no_case */
+	size_t at;			/* the case that it runs, or no_case */
 	struct vhu_streak streak;
 };
 
@@ -154,8 +153,8 @@ struct pool {
 	enum vhu_device device;
 	struct worker *workers;
 	size_t n;
-	size_t next;	/* case to be handed out */
-	bool dismissed; /* workers are told to end */
+	size_t next;			/* case to be handed out */
+	bool dismissed;			/* workers are told to end */
 };
 
 static void on_readable(void *ctx, uint32_t events)

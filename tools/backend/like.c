@@ -255,11 +255,13 @@ static void take_as_refused(struct reading *r)
 static void take_acknowledgement(struct reading *r, uint32_t request, const uint8_t *payload, size_t len)
 {
 	bool refused = len == PMAX_U64 && FIELD(payload, U64, u64);
-	struct refusals *all = &options.refusals[request % REQUEST_BITS];
-	unsigned nth = r->acknowledged[request % REQUEST_BITS]++;
+	struct refusals *all;
+	unsigned nth;
 
 	if (request >= REQUEST_BITS)
 		return;
+	all = &options.refusals[request];
+	nth = r->acknowledged[request]++;
 	r->taken |= (uint64_t)!refused << request;
 	if (refused && all->n < REFUSALS_MAX) {
 		all->at[all->n].nth = nth;

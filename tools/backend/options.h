@@ -76,11 +76,15 @@ static inline bool options_asks(uint32_t request)
 /* What the captured back-end did with it now. To be asked once for each that is acknowledged. */
 static inline enum refusal options_refuse(uint32_t request)
 {
-	struct refusals *r = &options.refusals[request % 64];
-	unsigned nth = r->asked++;
+	struct refusals *r;
+	unsigned nth;
 
-	if (request >= 64 || r->always)
-		return request >= 64 ? NOT_REFUSED : REFUSED_AT_ONCE;
+	if (request >= 64)
+		return NOT_REFUSED;
+	r = &options.refusals[request];
+	nth = r->asked++;
+	if (r->always)
+		return REFUSED_AT_ONCE;
 	for (unsigned i = 0; i < r->n; i++)
 		if (r->at[i].nth == nth)
 			return r->at[i].how;
